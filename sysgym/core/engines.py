@@ -1,0 +1,111 @@
+"""Slots and engines that every domain shares.
+
+`allocate_slot` makes the memory that a step is written to. `SimulatorEngine` turns simulators of one episode into an
+engine of many, by stepping them one after another: what a domain has before, or instead of, a compiled kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sysgym.core.events import EventLog
+from sysgym.core.protocols import ArraySpec, Engine, Observation, ObservationSpec, Simulator, Slot
+
+ENGINES = ("auto", "simpy", "compiled")
+
+
+def allocate_observations(spec: ObservationSpec, leading: tuple[int, ...]) -> Observation:
+    """Zeroed memory for observations with the given leading dimensions, such as (B,) or (T, B)."""
+    if isinstance(spec, ArraySpec):
+        return np.zeros(leading + spec.shape, dtype=spec.dtype)
+    return {name: np.zeros(leading + part.shape, dtype=part.dtype) for name, part in spec.items()}
+
+
+def allocate_slot(spec: ObservationSpec, num_episodes: int, num_actions: int) -> Slot:
+    """A slot for one step of `num_episodes` episodes."""
+    return Slot(
+        allocate_observations(spec, (num_episodes,)),
+        np.zeros((num_episodes, num_actions), dtype=np.int8),
+        np.zeros(num_episodes),
+        np.zeros(num_episodes, dtype=np.bool_),
+        np.zeros(num_episodes, dtype=np.bool_),
+    )
+
+
+def copy_rows(target: Observation, source: Observation, rows: NDArray[np.bool_]) -> None:
+    """Copy the chosen rows of one batch of observations into another of the same shape."""
+    if isinstance(target, dict) and isinstance(source, dict):
+        for name, array in target.items():
+            array[rows] = source[name][rows]
+    else:
+        assert isinstance(target, np.ndarray) and isinstance(source, np.ndarray)
+        target[rows] = source[rows]
+
+
+def row_of(observations: Observation, row: int) -> Observation:
+    """One row of a batch of observations, as views."""
+    if isinstance(observations, dict):
+        return {name: array[row] for name, array in observations.items()}
+    view: NDArray[Any] = observations[row]
+    return view
+
+
+def copy_observation(observation: Observation) -> Observation:
+    """A copy that shares no memory."""
+    if isinstance(observation, dict):
+        return {name: array.copy() for name, array in observation.items()}
+    return observation.copy()
+
+
+class SimulatorEngine(Engine):
+    """An engine of simulators that play one episode each, stepped one after another.
+
+    Args:
+        make: Builds one simulator.
+        num_episodes: How many.
+    """
+
+    def __init__(self, make: Callable[[], Simulator], num_episodes: int) -> None:
+        self.simulators = [make() for _ in range(num_episodes)]
+        self.num_episodes = num_episodes
+        self.num_actions = self.simulators[0].num_actions
+        self.observation_spec = self.simulators[0].observation_spec
+
+    def reset(
+        self,
+        rows: NDArray[np.int64],
+        seeds: NDArray[np.uint64],
+        episodes: NDArray[np.int64],
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        """See `Engine.reset`."""
+        for row, seed, episode in zip(rows, seeds, episodes, strict=True):
+            self.simulators[row].reset(int(seed), int(episode), options)
+
+    def step(self, actions: NDArray[np.int64], active: NDArray[np.bool_], slot: Slot) -> None:
+        """See `Engine.step`."""
+        for row in np.flatnonzero(active):
+            reward, terminated, truncated = self.simulators[row].step(int(actions[row]))
+            slot.rewards[row], slot.terminated[row], slot.truncated[row] = reward, terminated, truncated
+        self.observe(active, slot)
+
+    def observe(self, rows: NDArray[np.bool_], slot: Slot) -> None:
+        """See `Engine.observe`."""
+        for row in np.flatnonzero(rows):
+            self.simulators[row].observe(row_of(slot.observations, row), slot.action_masks[row])
+
+    def state(self, row: int) -> Any:
+        """See `Engine.state`."""
+        return self.simulators[row].state()
+
+    def events(self, row: int) -> EventLog:
+        """See `Engine.events`."""
+        return self.simulators[row].events()
+
+    def metrics(self, row: int) -> dict[str, float]:
+        """See `Engine.metrics`."""
+        return self.simulators[row].metrics()

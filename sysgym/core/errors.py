@@ -1,0 +1,105 @@
+"""The errors a user can cause, each in one clear line.
+
+Every class below derives from `SysgymError`; the command line turns exactly these into one line on standard error
+and exit code 2. A message names the value, what was expected and the remedy. Our own invariants use `assert`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+
+
+class SysgymError(Exception):
+    """Base of every error that a user can cause and mend."""
+
+
+class InputFileError(SysgymError):
+    """Raised when a file that was given cannot be read, with the place of the fault.
+
+    Args:
+        path: The file.
+        message: What is wrong, what was expected and what to do.
+        line: 1-based line number, if the fault has one.
+        column: Name or 1-based number of the column, if the fault has one.
+    """
+
+    def __init__(
+        self, path: str | Path, message: str, *, line: int | None = None, column: str | int | None = None
+    ) -> None:
+        place = str(path)
+        if line is not None:
+            place += f", line {line}"
+        if column is not None:
+            place += f", column {column}"
+        super().__init__(f"{place}: {message}")
+        self.path, self.line, self.column = Path(path), line, column
+
+
+class WorkloadError(SysgymError):
+    """Raised when a workload cannot serve what is asked of it, such as a replay without run times."""
+
+
+class UnknownNameError(SysgymError):
+    """Raised when a name is not among the known ones; the message offers the nearest.
+
+    Args:
+        kind: What is named: "policy", "format", "setting" and so on.
+        name: The name that was given.
+        known: The names that exist.
+    """
+
+    def __init__(self, kind: str, name: object, known: Iterable[str]) -> None:
+        choices = sorted(known)
+        near = difflib.get_close_matches(str(name), choices, n=3, cutoff=0.5)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(choices)}"
+        super().__init__(f"unknown {kind} {str(name)!r}; {hint}")
+        self.kind, self.name = kind, name
+
+
+class SettingError(SysgymError):
+    """Raised when a setting has a value outside its range or type."""
+
+
+class InvalidActionError(SysgymError):
+    """Raised by a single environment when an action is not in its action space."""
+
+
+class CheckpointError(SysgymError):
+    """Raised when a checkpoint is corrupt, foreign, or belongs to another environment."""
+
+
+class StudyError(SysgymError):
+    """Raised when a study file does not describe a study."""
+
+
+class RecordError(SysgymError):
+    """Raised when a file of records is damaged or of another version."""
+
+
+class OutputError(SysgymError):
+    """Raised when a result cannot be written; whatever stood at the path before is untouched."""
+
+
+def require_range(
+    name: str, value: float, low: float | None = None, high: float | None = None, *, open_low: bool = False
+) -> None:
+    """Raise `SettingError` unless a number lies in its range.
+
+    Args:
+        name: The setting, as the user writes it.
+        value: Its value; NaN is always refused.
+        low: Smallest allowed value, or None.
+        high: Largest allowed value, or None.
+        open_low: Whether `low` itself is refused.
+    """
+    too_low = low is not None and not (value > low if open_low else value >= low)
+    too_high = high is not None and not value <= high
+    if too_low or too_high or value != value:
+        bounds = []
+        if low is not None:
+            bounds.append(f"{'above' if open_low else 'at least'} {low:g}")
+        if high is not None:
+            bounds.append(f"at most {high:g}")
+        raise SettingError(f"{name} is {value}; it must be {' and '.join(bounds) or 'a number'}")
