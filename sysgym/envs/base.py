@@ -46,6 +46,10 @@ class EngineEnv(gym.Env[Any, Any]):
     """Named policies that come with the problem; each value builds one."""
     do_nothing: ClassVar[str] = ""
     """The heuristic that counts as doing nothing."""
+    objective: ClassVar[str] = ""
+    """The metric by which policies are ranked."""
+    direction: ClassVar[str] = "min"
+    """Whether a smaller ("min") or a larger ("max") objective is better."""
 
     def __init__(self, engine: Engine, render_mode: str | None = None) -> None:
         if engine.num_episodes != 1:

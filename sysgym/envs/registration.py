@@ -1,0 +1,32 @@
+"""The table of environments: one row an id, and nothing else to do for a new one.
+
+The rows name entry points as strings, so that registering imports no environment. An outside package registers its own
+ids with `gymnasium.register` in the same way.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import gymnasium as gym
+
+
+class Row(NamedTuple):
+    """One registered id: where its single and its vector environment live."""
+
+    env_id: str
+    entry_point: str
+    vector_entry_point: str
+
+
+ENVIRONMENTS = (
+    Row("sysgym/JobSched-v0", "sysgym.envs.jobsched:JobSchedEnv", "sysgym.envs.jobsched:JobSchedVectorEnv"),
+    Row("sysgym/BatchSched-v0", "sysgym.envs.batchsched:BatchSchedEnv", "sysgym.envs.batchsched:BatchSchedVectorEnv"),
+)
+
+
+def register_environments() -> None:
+    """Register every row with Gymnasium; doing it twice changes nothing."""
+    for row in ENVIRONMENTS:
+        if row.env_id not in gym.registry:
+            gym.register(row.env_id, entry_point=row.entry_point, vector_entry_point=row.vector_entry_point)
