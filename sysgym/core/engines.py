@@ -6,12 +6,14 @@ engine of many, by stepping them one after another: what a domain has before, or
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sysgym.core.errors import SettingError, UnknownNameError
 from sysgym.core.events import EventLog
 from sysgym.core.protocols import ArraySpec, Engine, Observation, ObservationSpec, Simulator, Slot
 
@@ -109,3 +111,25 @@ class SimulatorEngine(Engine):
     def metrics(self, row: int) -> dict[str, float]:
         """See `Engine.metrics`."""
         return self.simulators[row].metrics()
+
+def resolve_engine(engine: str, *, needs_simulator: bool) -> str:
+    """The engine that `auto` means: the kernel, or SimPy where an injected Python function asks for it.
+
+    Raises:
+        SettingError: The engine is unknown, or "compiled" cannot serve what was injected.
+    """
+    if engine == "auto":
+        return "simpy" if needs_simulator else "compiled"
+    if engine not in ENGINES:
+        raise UnknownNameError("engine", engine, ENGINES)
+    if engine == "compiled" and needs_simulator:
+        raise SettingError(
+            "engine='compiled' cannot call a Python function; compile it with numba.njit, or use engine='simpy'"
+        )
+    return engine
+
+
+def is_compiled(function: Any) -> bool:
+    """Whether a function was compiled by numba, told without importing numba."""
+    dispatcher = sys.modules.get("numba.core.registry")
+    return dispatcher is not None and isinstance(function, dispatcher.CPUDispatcher)

@@ -6,7 +6,6 @@ and documents the problem. Seeds, autoreset, `final_obs`, masks and copies are s
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -17,7 +16,15 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from sysgym.core.engines import allocate_observations, allocate_slot, copy_observation, copy_rows, row_of
+from sysgym.core.engines import (  # resolve_engine and is_compiled are passed on
+    allocate_observations,
+    allocate_slot,
+    copy_observation,
+    copy_rows,
+    is_compiled,
+    resolve_engine,
+    row_of,
+)
 from sysgym.core.errors import InvalidActionError, SettingError
 from sysgym.core.events import EventLog
 from sysgym.core.protocols import ArraySpec, Engine, ObservationSpec, Slot
@@ -285,25 +292,3 @@ class EngineVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
             raise InvalidActionError(f"action {array[wrong]} of row {wrong} is not in {self.single_action_space}")
         return array
 
-
-def resolve_engine(engine: str, *, needs_simulator: bool) -> str:
-    """The engine that `auto` means: the kernel, or SimPy where an injected Python function asks for it.
-
-    Raises:
-        SettingError: The engine is unknown, or "compiled" cannot serve what was injected.
-    """
-    if engine == "auto":
-        return "simpy" if needs_simulator else "compiled"
-    if engine not in ("simpy", "compiled"):
-        raise SettingError(f"engine is {engine!r}; known: auto, simpy, compiled")
-    if engine == "compiled" and needs_simulator:
-        raise SettingError(
-            "engine='compiled' cannot call a Python function; compile it with numba.njit, or use engine='simpy'"
-        )
-    return engine
-
-
-def is_compiled(function: Any) -> bool:
-    """Whether a function was compiled by numba, told without importing numba."""
-    dispatcher = sys.modules.get("numba.core.registry")
-    return dispatcher is not None and isinstance(function, dispatcher.CPUDispatcher)

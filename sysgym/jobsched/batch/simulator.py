@@ -1,0 +1,265 @@
+"""The readable truth: one episode of a batch machine on SimPy.
+
+Arrivals and completions are SimPy events whose priority fixes what comes first at an instant (see `model`). A pass is
+a generator that yields whenever it needs to be told which waiting job comes next, and so serves both a queue order,
+which answers at once, and a policy, which answers in `step`. The kernel must equal this file event by event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping
+from heapq import heappush
+from typing import Any
+
+import numpy as np
+import simpy
+from numpy.typing import NDArray
+from sortedcontainers import SortedKeyList
+
+from sysgym.core.events import EventKind, EventLog, EventRecorder
+from sysgym.core.protocols import Observation, Simulator
+from sysgym.jobsched.batch.model import Jobs, QueueState, Rules
+from sysgym.jobsched.batch.observation import QueueEncoding, visible_jobs
+from sysgym.jobsched.batch.rewards import QueueReward
+from sysgym.jobsched.batch.sequences import JobSequences
+
+_CLASSES = {"batch": {"completion": 1, "arrival": 2, "pass": 3}, "per_event": {"arrival": 1, "completion": 2}}
+
+NO_JOB = -1
+
+
+class Clock(simpy.Environment):
+    """SimPy's environment with events at absolute times, so that no instant is rounded on its way."""
+
+    def at(self, time: float, priority: int, callback: Callable[[simpy.Event], None]) -> None:
+        """Call back at `time`; at one instant, a smaller priority comes first, then the order of scheduling."""
+        event = simpy.Event(self)
+        event._ok, event._value = True, None
+        assert event.callbacks is not None
+        event.callbacks.append(callback)
+        heappush(self._queue, (time, priority, next(self._eid), event))
+
+
+class BatchMachine:
+    """Jobs `first` to `first + count - 1` of a workload on an empty machine.
+
+    Args:
+        jobs: Columns of the workload.
+        processors: Size of the machine.
+        rules: What a pass does.
+        first: First job.
+        count: Number of jobs.
+    """
+
+    def __init__(self, jobs: Jobs, processors: int, rules: Rules, first: int, count: int) -> None:
+        self.rules, self.processors, self.first, self.last = rules, processors, first, first + count
+        self.submit, self.run_time = self._column(jobs.submit_time), self._column(jobs.run_time)
+        self.requested, self.size = self._column(jobs.requested_time), self._column(jobs.processors)
+        self.waiting = SortedKeyList(key=self._column(jobs.rank).__getitem__)
+        self.candidates = self.waiting
+        if rules.candidates != rules.order:
+            self.candidates = SortedKeyList(key=self._column(jobs.candidate_rank).__getitem__)
+        self.running = SortedKeyList(key=self.requested_end)
+        self.start_time: dict[int, float] = {}
+        self.started: list[tuple[int, float]] = []
+        self.free = processors
+        self.committed = NO_JOB
+        self.log = EventRecorder()
+        self.clock = Clock(self.submit[first])
+        self.open_pass: Generator[None, int, None] | None = None
+        self._priorities = _CLASSES[rules.pass_rule]
+        self._pass_is_due = False
+        self.clock.at(self.submit[first], self._priorities["arrival"], lambda _: self._arrive(first))
+
+    def requested_end(self, job: int) -> float:
+        """When a running job ends by its request."""
+        return self.start_time[job] + self.requested[job]
+
+    def run_to_decision(self) -> bool:
+        """Let time pass until a pass asks for a job; False when no event is left."""
+        while self.open_pass is None:
+            if not self.clock._queue:
+                return False
+            self.clock.step()
+        return True
+
+    def decide(self, job: int) -> None:
+        """Answer the open pass with a waiting job."""
+        assert self.open_pass is not None
+        self._continue(lambda pass_: pass_.send(job))
+
+    def available(self) -> int:
+        """Processors that a job chosen now can take, expired requests included."""
+        free = self.free
+        for job in self.running:
+            if self.requested_end(job) > self.clock.now:
+                break
+            free += self.size[job]
+        return free
+
+    def _column(self, column: NDArray[Any]) -> dict[int, Any]:
+        """A column by job, as Python's own numbers: reading an array one by one costs ten times as much."""
+        return dict(zip(range(self.first, self.last), column[self.first : self.last].tolist(), strict=True))
+
+    def _arrive(self, job: int) -> None:
+        self.log.append(self.clock.now, EventKind.SUBMIT, job, self.size[job])
+        self.waiting.add(job)
+        if self.candidates is not self.waiting:
+            self.candidates.add(job)
+        if job + 1 < self.last:
+            self.clock.at(self.submit[job + 1], self._priorities["arrival"], lambda _: self._arrive(job + 1))
+        self._make_pass()
+
+    def _complete(self, job: int) -> None:
+        self.log.append(self.clock.now, EventKind.FINISH, job, self.size[job])
+        self.running.remove(job)
+        self.free += self.size[job]
+        self._make_pass()
+
+    def _make_pass(self) -> None:
+        if self.rules.pass_rule == "per_event":
+            self._begin_pass()
+        elif not self._pass_is_due:
+            self._pass_is_due = True
+            self.clock.at(self.clock.now, self._priorities["pass"], lambda _: self._begin_pass())
+
+    def _begin_pass(self) -> None:
+        self._pass_is_due = False
+        self.open_pass = self._pass()
+        self._continue(next)
+
+    def _continue(self, resume: Callable[[Generator[None, int, None]], None]) -> None:
+        assert self.open_pass is not None
+        try:
+            resume(self.open_pass)
+        except StopIteration:
+            self.open_pass = None
+
+    def _pass(self) -> Generator[None, int, None]:
+        free = self.available()
+        while self.waiting:
+            if self.committed == NO_JOB:
+                self.committed = yield
+            if self.size[self.committed] > free:
+                if self.rules.backfill == "easy" and free > 0:
+                    self._backfill(free)
+                break
+            free -= self.size[self.committed]
+            self._start(self.committed)
+            self.committed = NO_JOB
+        if not self.rules.commit:
+            self.committed = NO_JOB
+
+    def _start(self, job: int) -> None:
+        now = self.clock.now
+        self.log.append(now, EventKind.START, job, self.size[job])
+        self.waiting.remove(job)
+        if self.candidates is not self.waiting:
+            self.candidates.remove(job)
+        self.start_time[job] = now
+        self.started.append((job, now))
+        self.running.add(job)
+        self.free -= self.size[job]
+        self.clock.at(now + self.run_time[job], self._priorities["completion"], lambda _: self._complete(job))
+
+    def _backfill(self, free: int) -> None:
+        now = self.clock.now
+        shadow, extra = self._reservation(free)
+        for job in list(self.candidates):
+            size = self.size[job]
+            if job == self.committed or size > free:
+                continue
+            ends_in_time = now + self.requested[job] <= shadow
+            if ends_in_time or size <= extra:
+                self._start(job)
+                free -= size
+                if not ends_in_time:
+                    extra -= size
+
+    def _reservation(self, free: int) -> tuple[float, int]:
+        """When the committed job can start by the requested ends, and the processors left over then."""
+        need, shadow = self.size[self.committed], np.inf
+        for job in self.running:
+            end = self.requested_end(job)
+            if end > shadow:
+                break
+            if end > self.clock.now:
+                free += self.size[job]
+                if free >= need:
+                    shadow = end
+        return shadow, free - need
+
+
+class BatchSimulator(Simulator):
+    """One episode of scheduling as decisions: a policy picks the next job among those it can see.
+
+    Args:
+        sequences: Which jobs an episode has.
+        rules: What a pass does.
+        encoding: What a policy sees.
+        reward: What it earns.
+        table: `encoding.table` of the workload, where several simulators share it.
+    """
+
+    def __init__(
+        self,
+        sequences: JobSequences,
+        rules: Rules,
+        encoding: QueueEncoding,
+        reward: QueueReward,
+        table: NDArray[Any] | None = None,
+    ) -> None:
+        self.sequences, self.rules, self.encoding, self.reward = sequences, rules, encoding, reward
+        self.num_actions, self.observation_spec = encoding.window, encoding.spec
+        self._table = encoding.table(sequences.workload) if table is None else table
+
+    def reset(self, seed: int, episode: int, options: Mapping[str, Any] | None = None) -> None:
+        """See `Simulator.reset`; `options["start"]` names the first job."""
+        first = self.sequences.start(seed, episode, options)
+        jobs, processors = self.sequences.jobs, self.sequences.processors
+        self.machine = BatchMachine(jobs, processors, self.rules, first, self.sequences.length)
+        self.machine.run_to_decision()
+
+    def step(self, action: int) -> tuple[float, bool, bool]:
+        """Choose the visible job that the action stands for, or the queue's head if it stands for none."""
+        before, machine = self.state(), self.machine
+        job = int(before.visible[action])
+        if not self.reward.final:
+            machine.started.clear()
+        machine.decide(job if job != NO_JOB else int(before.waiting[0]))
+        ended = not machine.run_to_decision()
+        if self.reward.function is not None:
+            return float(self.reward.function(before, action, self.state())), ended, False
+        if self.reward.final and not ended:
+            return 0.0, ended, False
+        return -self.reward.of_starts(machine.started, self.sequences.jobs) / self.sequences.length, ended, False
+
+    def observe(self, observation: Observation, action_mask: NDArray[np.int8]) -> None:
+        """See `Simulator.observe`; where no job waits any more, the first action stays allowed."""
+        state = self.state()
+        assert isinstance(observation, np.ndarray)
+        self.encoding.encode(state, self._table, observation)
+        action_mask[:] = state.visible != NO_JOB
+        action_mask[0] = 1
+
+    def state(self) -> QueueState:
+        """The state as columns; see `QueueState`."""
+        machine, jobs = self.machine, self.sequences.jobs
+        waiting = np.array(machine.waiting, dtype=np.int64)
+        start_time = np.full(self.sequences.length, np.nan)
+        for job, time in machine.start_time.items():
+            start_time[job - machine.first] = time
+        running = np.array(machine.running, dtype=np.int64)
+        visible = visible_jobs(waiting, jobs, self.encoding.window)
+        for column in (waiting, visible, running, start_time):
+            column.flags.writeable = False
+        now, free = float(machine.clock.now), machine.available()
+        return QueueState(now, free, waiting, visible, running, machine.first, start_time, jobs)
+
+    def events(self) -> EventLog:
+        """See `Simulator.events`."""
+        return self.machine.log.log()
+
+    def metrics(self) -> dict[str, float]:
+        """See `Simulator.metrics`."""
+        return self.sequences.metrics(self.events(), self.machine.first)
