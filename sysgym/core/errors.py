@@ -66,6 +66,10 @@ class InvalidActionError(SysgymError):
     """Raised by a single environment when an action is not in its action space."""
 
 
+class PolicyError(SysgymError):
+    """Raised when a policy's own code fails in an evaluation, with the file and line, or oversteps its budget."""
+
+
 class CheckpointError(SysgymError):
     """Raised when a checkpoint is corrupt, foreign, or belongs to another environment."""
 
