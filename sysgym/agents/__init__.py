@@ -1,0 +1,40 @@
+"""Learning: policy-gradient algorithms over any Gymnasium environment with discrete actions.
+
+`train` learns a policy, `load` reads one back; both give a `TrainedPolicy`. This room knows no domain and no
+environment of ours: it meets them through `gymnasium.make_vec` and `sysgym.core.protocols` alone. Torch is needed to
+learn, not to act: a saved policy acts with numpy. Names are imported when they are first used, so that importing
+sysgym stays light.
+
+The files, in the order in which a training run meets them: `spaces` and `architecture` (what is seen and which
+network suits it), `environments` (vector environments under one small interface), `networks` and `inference` (the
+network in torch, and its policy half in numpy), `rollout` (memory and collection), `advantages`, `scaling`, `ppo`
+(the algorithm), `training` (the loop), `checkpoint` and `policy` (what is kept).
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sysgym.agents.policy import TrainedPolicy, load
+    from sysgym.agents.training import Progress, Training, train
+
+ALGORITHMS = ("ppo",)
+"""Names that `train` takes as `algorithm`."""
+
+_HOMES = {
+    "TrainedPolicy": "sysgym.agents.policy",
+    "load": "sysgym.agents.policy",
+    "Progress": "sysgym.agents.training",
+    "Training": "sysgym.agents.training",
+    "train": "sysgym.agents.training",
+}
+
+__all__ = ["ALGORITHMS", "Progress", "TrainedPolicy", "Training", "load", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

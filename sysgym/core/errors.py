@@ -74,6 +74,10 @@ class CheckpointError(SysgymError):
     """Raised when a checkpoint is corrupt, foreign, or belongs to another environment."""
 
 
+class TrainingError(SysgymError):
+    """Raised when a training run cannot go on, such as at a reward or a gradient that is not finite."""
+
+
 class StudyError(SysgymError):
     """Raised when a study file does not describe a study."""
 

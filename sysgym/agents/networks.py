@@ -1,0 +1,172 @@
+"""Policy and value networks in torch, and the masked categorical distribution.
+
+The kinds and their choice are described in `architecture`; here they are built and differentiated. Initialisation
+follows common PPO practice (Huang et al., "The 37 implementation details of PPO", 2022): orthogonal, gain sqrt(2)
+inside, 0.01 for the policy's and 1 for the value's last layer, zero biases.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from sysgym.agents.architecture import Architecture
+from sysgym.agents.inference import LARGEST_STANDARD
+from sysgym.agents.spaces import Spaces
+
+
+class Perceptron(nn.Module):
+    """Linear layers with an activation between them.
+
+    Args:
+        widths: Widths of input, hidden layers and output.
+        activation: "tanh" or "relu".
+        gain: Gain of the last layer's orthogonal initialisation.
+    """
+
+    def __init__(self, widths: tuple[int, ...], activation: str, gain: float) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            nn.Linear(inputs, outputs) for inputs, outputs in zip(widths, widths[1:], strict=False)
+        )
+        self.activation = torch.tanh if activation == "tanh" else torch.relu
+        for layer in self.layers:
+            assert isinstance(layer, nn.Linear)
+            nn.init.orthogonal_(layer.weight, gain if layer is self.layers[-1] else math.sqrt(2))
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Apply the layers to the last dimension."""
+        *inner, last = self.layers
+        for layer in inner:
+            inputs = self.activation(layer(inputs))
+        output: Tensor = last(inputs)
+        return output
+
+
+class PooledRows(nn.Module):
+    """One number from a set of rows: each row through a perceptron, mean and maximum over rows, a perceptron."""
+
+    def __init__(self, features: int, hidden: tuple[int, ...], activation: str, gain: float) -> None:
+        super().__init__()
+        self.rows = Perceptron((features, *hidden), activation, math.sqrt(2))
+        self.pooled = Perceptron((2 * hidden[-1], hidden[-1], 1), activation, gain)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """(B, rows, F) to (B, 1)."""
+        rows = self.rows.activation(self.rows(inputs))
+        output: Tensor = self.pooled(torch.cat([rows.mean(-2), rows.amax(-2)], dim=-1))
+        return output
+
+
+class ObservationScale(nn.Module):
+    """Running mean and variance of each feature; part of the model, so that no one can forget them.
+
+    The three buffers are float64: they accumulate over a whole run.
+    """
+
+    mean: Tensor
+    variance: Tensor
+    count: Tensor
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(features, dtype=torch.float64))
+        self.register_buffer("variance", torch.ones(features, dtype=torch.float64))
+        self.register_buffer("count", torch.zeros((), dtype=torch.float64))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Standardise the last dimension, clipped at `LARGEST_STANDARD` standard deviations."""
+        deviation = (self.variance + 1e-8).sqrt().float()
+        return ((inputs - self.mean.float()) / deviation).clamp(-LARGEST_STANDARD, LARGEST_STANDARD)
+
+    @torch.no_grad()
+    def update(self, inputs: Tensor) -> None:
+        """Take in a batch of inputs, shape (..., features) (Chan et al.'s parallel update of mean and variance)."""
+        rows = inputs.reshape(-1, inputs.shape[-1]).double()
+        count, mean, variance = len(rows), rows.mean(0), rows.var(0, unbiased=False)
+        total = self.count + count
+        delta = mean - self.mean
+        between = delta**2 * self.count * count / total**2
+        self.variance.copy_((self.variance * self.count + variance * count) / total + between)
+        self.mean.add_(delta * count / total)
+        self.count.copy_(total)
+
+
+class Network(nn.Module):
+    """A policy and a value network that share no weights.
+
+    Args:
+        spaces: What is seen and may be done.
+        architecture: The network's kind, widths and activation.
+    """
+
+    def __init__(self, spaces: Spaces, architecture: Architecture) -> None:
+        super().__init__()
+        self.spaces, self.architecture = spaces, architecture
+        features, hidden, activation = architecture.num_features(spaces), architecture.hidden, architecture.activation
+        self.scale = ObservationScale(features) if architecture.normalize else None
+        if architecture.kind == "flat":
+            self.policy = Perceptron((features, *hidden, spaces.num_actions), activation, 0.01)
+            self.value: nn.Module = Perceptron((features, *hidden, 1), activation, 1.0)
+        else:
+            self.policy = Perceptron((features, *hidden, 1), activation, 0.01)
+            self.value = PooledRows(features, hidden, activation, 1.0)
+        self.void = PooledRows(features, hidden, activation, 0.01) if architecture.kind == "rows_and_void" else None
+
+    def policy_logits(self, observations: Tensor) -> Tensor:
+        """Logits of all actions, (B, A), from observations (B, *shape); masks are not applied yet."""
+        inputs = self._inputs(observations)
+        logits: Tensor = self.policy(inputs)
+        if self.architecture.kind == "flat":
+            return logits
+        logits = logits.squeeze(-1)
+        return logits if self.void is None else torch.cat([logits, self.void(inputs)], dim=-1)
+
+    def values(self, observations: Tensor) -> Tensor:
+        """State values, (B,), from observations (B, *shape)."""
+        value: Tensor = self.value(self._inputs(observations))
+        return value.squeeze(-1)
+
+    def update_scale(self, observations: Tensor) -> None:
+        """Let the running scale of observations, if there is one, take in a batch (B, *shape)."""
+        if self.scale is not None:
+            self.scale.update(self._features(observations))
+
+    def _inputs(self, observations: Tensor) -> Tensor:
+        features = self._features(observations)
+        return features if self.scale is None else self.scale(features)
+
+    def _features(self, observations: Tensor) -> Tensor:
+        if self.spaces.categories:
+            return nn.functional.one_hot(observations, self.spaces.categories).float()
+        features = observations.float()
+        return features.flatten(1) if self.architecture.kind == "flat" else features
+
+
+def build_network(spaces: Spaces, architecture: Architecture, seed: int) -> Network:
+    """A freshly initialised network; the same weights for the same seed, and torch's own generator left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Network(spaces, architecture)
+
+
+def masked_log_probabilities(logits: Tensor, masks: Tensor) -> Tensor:
+    """Log-softmax over the allowed actions.
+
+    Args:
+        logits: (B, A).
+        masks: bool, (B, A), at least one True a row.
+
+    Returns:
+        (B, A); minus infinity, with a gradient of exactly 0, where an action is not allowed.
+    """
+    return torch.log_softmax(logits.masked_fill(~masks, -torch.inf), dim=-1)
+
+
+def masked_entropy(log_probabilities: Tensor, masks: Tensor) -> Tensor:
+    """Entropy over the allowed actions, (B,), of `masked_log_probabilities`."""
+    finite = log_probabilities.masked_fill(~masks, 0.0)  # 0 * -inf would be NaN, here and in the gradient
+    return -(log_probabilities.exp() * finite).sum(-1)

@@ -1,0 +1,146 @@
+"""Trained policies: what `train` returns and `load` reads; they act with numpy, without torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from numpy.typing import NDArray
+
+from sysgym.agents import checkpoint as checkpoints
+from sysgym.agents.architecture import Architecture, weight_shapes
+from sysgym.agents.checkpoint import Checkpoint
+from sysgym.agents.inference import PolicyFunction, masked_probabilities, most_likely, sample
+from sysgym.agents.spaces import Spaces
+from sysgym.core.errors import CheckpointError
+from sysgym.core.seeding import stream
+
+
+class TrainedPolicy:
+    """A learned policy: a `Policy` and a `BatchPolicy` of `core.protocols`.
+
+    It takes the allowed action of the largest logit; `sampled(seed)` gives one that draws from the distribution.
+
+    Args:
+        checkpoint: Weights and facts, as `load` reads or a training run writes them.
+        seed: Of the draws; None acts greedily.
+
+    Attributes:
+        env_id: Environment that it was trained in.
+        environment: Arguments of that environment.
+        algorithm: Name of the algorithm.
+        settings: Its settings, with everything that was chosen automatically settled.
+        seed: Seed of the training run.
+        frames: Environment steps that it has learned from.
+        curve: Training curve, dicts of `frames`, `seconds`, `mean_return` (of the last 100 episodes, or None).
+        spaces: Spaces that it needs.
+        parameter_count: Trainable numbers of policy and value network.
+
+    Raises:
+        CheckpointError: Facts or weights are incomplete or do not fit each other.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, seed: int | None = None) -> None:
+        facts = checkpoint.facts
+        self._checkpoint = checkpoint
+        self._weights = checkpoint.part("weights/")
+        try:
+            self.env_id: str = facts["env_id"]
+            self.environment: dict[str, Any] = facts["environment"]
+            self.algorithm: str = facts["algorithm"]
+            self.settings: dict[str, Any] = facts["settings"]
+            self.seed: int = facts["seed"]
+            self.frames: int = facts["frames"]
+            self.curve: list[dict[str, Any]] = facts["curve"]
+            self.spaces = Spaces.from_dict(facts["spaces"])
+            self.architecture = Architecture.from_dict(facts["architecture"])
+        except (KeyError, TypeError) as error:
+            raise CheckpointError(f"the checkpoint's facts are incomplete ({error})") from error
+        shapes = weight_shapes(self.spaces, self.architecture)
+        found = {name: array.shape for name, array in self._weights.items()}
+        if found != shapes:
+            wrong = sorted(name for name in found.keys() | shapes.keys() if found.get(name) != shapes.get(name))
+            raise CheckpointError(f"the checkpoint's weights do not fit its network: {', '.join(wrong)}")
+        self.parameter_count = sum(array.size for name, array in self._weights.items() if not name.startswith("scale."))
+        self._logits = PolicyFunction(self.spaces, self.architecture, self._weights)
+        self._generator = None if seed is None else stream(seed, "policy")
+
+    def sampled(self, seed: int) -> TrainedPolicy:
+        """The same policy, drawing its actions from a stream of this seed."""
+        return TrainedPolicy(self._checkpoint, seed)
+
+    def reset(self) -> None:
+        """Nothing is remembered between steps."""
+
+    def act(self, observation: Any, action_mask: NDArray[np.int8] | None = None) -> int:
+        """An action for one observation; without a mask every action counts as allowed."""
+        mask = None if action_mask is None else np.asarray(action_mask)[None]
+        return int(self.act_batch(np.asarray(observation)[None], mask)[0])
+
+    def act_batch(self, observations: NDArray[Any], action_masks: NDArray[np.int8] | None = None) -> NDArray[np.int64]:
+        """Actions, int64 (B,), for observations (B, *shape) and masks (B, A).
+
+        Raises:
+            CheckpointError: The observations or masks are not of the shape that the policy was trained with.
+        """
+        if action_masks is None:
+            action_masks = np.ones((len(observations), self.spaces.num_actions), dtype=np.int8)
+        if observations.shape[1:] != self.spaces.shape or action_masks.shape[1:] != (self.spaces.num_actions,):
+            raise CheckpointError(
+                f"this policy was trained in {self.env_id} ({self.spaces}); it got observations of shape "
+                f"{list(observations.shape[1:])} and {action_masks.shape[-1]} actions"
+            )
+        logits = self._logits(observations)
+        if self._generator is None:
+            return most_likely(logits, action_masks) + self.spaces.first_action
+        probabilities = masked_probabilities(logits, action_masks)
+        return sample(probabilities, self._generator.random(len(logits))) + self.spaces.first_action
+
+    def probabilities(self, observations: NDArray[Any], action_masks: NDArray[np.int8]) -> NDArray[np.float64]:
+        """Probability of each action, (B, A); exactly 0 where it is not allowed."""
+        return masked_probabilities(self._logits(observations), action_masks)
+
+    def check(self, observation_space: gym.Space[Any], action_space: gym.Space[Any]) -> None:
+        """Refuse an environment of other spaces.
+
+        Raises:
+            CheckpointError: They differ; the message names both.
+        """
+        spaces = Spaces.of(observation_space, action_space)
+        if spaces != self.spaces:
+            raise CheckpointError(
+                f"this policy was trained in {self.env_id} ({self.spaces}); the environment has {spaces}: "
+                "make it with the arguments that the policy was trained with"
+            )
+
+    def weights_sha256(self) -> str:
+        """Hexadecimal SHA-256 of the weights."""
+        return checkpoints.weights_sha256(self._weights)
+
+    def save(self, path: str | Path) -> None:
+        """Write the policy, without what only a resumed run needs.
+
+        Raises:
+            OutputError: The place cannot be written.
+        """
+        facts = {name: value for name, value in self._checkpoint.facts.items() if name != "training"}
+        tensors = {f"weights/{name}": array for name, array in self._weights.items()}
+        checkpoints.write(path, Checkpoint(facts, tensors))
+
+    def __repr__(self) -> str:
+        return f"<TrainedPolicy {self.algorithm} for {self.env_id}, {self.parameter_count} parameters>"
+
+
+def load(path: str | Path) -> TrainedPolicy:
+    """Read a policy that `TrainedPolicy.save` or a training run has written.
+
+    Raises:
+        CheckpointError: The file is absent, damaged, foreign, or of a newer version.
+    """
+    checkpoint = checkpoints.read(path)
+    try:
+        return TrainedPolicy(checkpoint)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
