@@ -22,6 +22,10 @@ from sysgym.jobsched.batch.observation import QueueEncoding, encode_features, sh
 from sysgym.jobsched.batch.rewards import QueueReward, job_score
 from sysgym.jobsched.batch.sequences import JobSequences
 
+_uncounted = njit(cache=True, nogil=True, _nrt=False)
+"""For functions that neither allocate nor return arrays: counting references to all the arrays of the state at every
+call would take three quarters of the time."""
+
 NO_JOB = -1
 _SUBMIT, _START, _FINISH = int(EventKind.SUBMIT), int(EventKind.START), int(EventKind.FINISH)
 
@@ -109,7 +113,7 @@ def allocate(episodes: int, length: int, window: int) -> Episodes:
     )
 
 
-@njit(cache=True, nogil=True)
+@_uncounted
 def _place_of(row: NDArray[np.int64], count: int, keys: NDArray[Any], first: int, key: float) -> int:
     """Place in a sorted row behind every job whose key is not above `key`; O(log count)."""
     low, high = 0, count
@@ -122,20 +126,20 @@ def _place_of(row: NDArray[np.int64], count: int, keys: NDArray[Any], first: int
     return low
 
 
-@njit(cache=True, nogil=True)
+@_uncounted
 def _insert(row: NDArray[np.int64], count: int, place: int, job: int) -> None:
     for i in range(count, place, -1):
         row[i] = row[i - 1]
     row[place] = job
 
 
-@njit(cache=True, nogil=True)
+@_uncounted
 def _remove(row: NDArray[np.int64], count: int, place: int) -> None:
     for i in range(place, count - 1):
         row[i] = row[i + 1]
 
 
-@njit(cache=True, nogil=True)
+@_uncounted
 def _remove_job(row: NDArray[np.int64], count: int, keys: NDArray[Any], first: int, job: int) -> None:
     """Remove a job from a row sorted by `keys`, in which keys may tie."""
     place = _place_of(row, count, keys, first, keys[job - first]) - 1
@@ -144,7 +148,7 @@ def _remove_job(row: NDArray[np.int64], count: int, keys: NDArray[Any], first: i
     _remove(row, count, place)
 
 
-@njit(cache=True, nogil=True)
+@_uncounted
 def _log(s: Episodes, b: int, kind: int, job: int, amount: float) -> None:
     k = s.event_count[b]
     s.event_time[b, k] = s.time[b]
@@ -154,7 +158,7 @@ def _log(s: Episodes, b: int, kind: int, job: int, amount: float) -> None:
     s.event_count[b] = k + 1
 
 
-@njit(cache=True, nogil=True)
+@_uncounted
 def available(s: Episodes, b: int, jobs: Jobs) -> int:
     """Processors that a job chosen now can take, expired requests included."""
     free = s.free[b]
@@ -166,7 +170,7 @@ def available(s: Episodes, b: int, jobs: Jobs) -> int:
     return free
 
 
-@njit(cache=True, nogil=True)
+@_uncounted
 def _start(s: Episodes, b: int, jobs: Jobs, flags: Flags, job: int) -> None:
     now, first = s.time[b], s.first[b]
     size, count, running = jobs.processors[job], s.waiting_count[b], s.running_count[b]
@@ -186,7 +190,7 @@ def _start(s: Episodes, b: int, jobs: Jobs, flags: Flags, job: int) -> None:
     s.earned[b] += job_score(flags.score, now - jobs.submit_time[job], jobs.run_time[job])
 
 
-@njit(cache=True, nogil=True)
+@_uncounted
 def _reservation(s: Episodes, b: int, jobs: Jobs, free: int) -> tuple[float, int]:
     """When the committed job can start by the requested ends, and the processors left over then."""
     need, shadow = jobs.processors[s.committed[b]], np.inf
@@ -202,7 +206,7 @@ def _reservation(s: Episodes, b: int, jobs: Jobs, free: int) -> tuple[float, int
     return shadow, free - need
 
 
-@njit(cache=True, nogil=True)
+@_uncounted
 def _backfill(s: Episodes, b: int, jobs: Jobs, flags: Flags, free: int) -> None:
     shadow, extra = _reservation(s, b, jobs, free)
     candidates = s.candidates[b] if flags.own_candidates else s.waiting[b]
@@ -220,7 +224,7 @@ def _backfill(s: Episodes, b: int, jobs: Jobs, flags: Flags, free: int) -> None:
             extra -= size
 
 
-@njit(cache=True, nogil=True)
+@_uncounted
 def _pass(s: Episodes, b: int, jobs: Jobs, flags: Flags) -> bool:
     """Make or go on with a scheduling pass; True where it needs to be told the next job."""
     free = available(s, b, jobs)
@@ -240,7 +244,7 @@ def _pass(s: Episodes, b: int, jobs: Jobs, flags: Flags) -> bool:
     return False
 
 
-@njit(cache=True, nogil=True)
+@_uncounted
 def _arrive(s: Episodes, b: int, jobs: Jobs, flags: Flags, job: int) -> None:
     _log(s, b, _SUBMIT, job, jobs.processors[job])
     count = s.waiting_count[b]
@@ -252,7 +256,7 @@ def _arrive(s: Episodes, b: int, jobs: Jobs, flags: Flags, job: int) -> None:
     s.arrived[b] += 1
 
 
-@njit(cache=True, nogil=True)
+@_uncounted
 def _complete(s: Episodes, b: int, jobs: Jobs) -> None:
     job, count = s.ending[b, 0], s.running_count[b]
     _log(s, b, _FINISH, job, jobs.processors[job])
@@ -262,7 +266,7 @@ def _complete(s: Episodes, b: int, jobs: Jobs) -> None:
     s.free[b] += jobs.processors[job]
 
 
-@njit(cache=True, nogil=True)
+@_uncounted
 def _next_events(s: Episodes, b: int, jobs: Jobs, flags: Flags) -> bool:
     """Move to the next instant and handle what the pass rule puts before the next pass; False when nothing is left."""
     length, first = s.waiting.shape[1], s.first[b]
@@ -285,7 +289,7 @@ def _next_events(s: Episodes, b: int, jobs: Jobs, flags: Flags) -> bool:
     return True
 
 
-@njit(cache=True, nogil=True)
+@_uncounted
 def _run_to_decision(s: Episodes, b: int, jobs: Jobs, flags: Flags) -> bool:
     """Let time pass until a job must be chosen; False when every job has started and ended."""
     while not _pass(s, b, jobs, flags):

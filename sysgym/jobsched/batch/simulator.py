@@ -59,8 +59,9 @@ class BatchMachine:
         self.candidates = self.waiting
         if rules.candidates != rules.order:
             self.candidates = SortedKeyList(key=self._column(jobs.candidate_rank).__getitem__)
-        self.running = SortedKeyList(key=self.requested_end)
         self.start_time: dict[int, float] = {}
+        self.requested_end: dict[int, float] = {}
+        self.running = SortedKeyList(key=self.requested_end.__getitem__)
         self.started: list[tuple[int, float]] = []
         self.free = processors
         self.committed = NO_JOB
@@ -70,10 +71,6 @@ class BatchMachine:
         self._priorities = _CLASSES[rules.pass_rule]
         self._pass_is_due = False
         self.clock.at(self.submit[first], self._priorities["arrival"], lambda _: self._arrive(first))
-
-    def requested_end(self, job: int) -> float:
-        """When a running job ends by its request."""
-        return self.start_time[job] + self.requested[job]
 
     def run_to_decision(self) -> bool:
         """Let time pass until a pass asks for a job; False when no event is left."""
@@ -90,9 +87,9 @@ class BatchMachine:
 
     def available(self) -> int:
         """Processors that a job chosen now can take, expired requests included."""
-        free = self.free
+        free, now = self.free, self.clock.now
         for job in self.running:
-            if self.requested_end(job) > self.clock.now:
+            if self.requested_end[job] > now:
                 break
             free += self.size[job]
         return free
@@ -156,7 +153,7 @@ class BatchMachine:
         self.waiting.remove(job)
         if self.candidates is not self.waiting:
             self.candidates.remove(job)
-        self.start_time[job] = now
+        self.start_time[job], self.requested_end[job] = now, now + self.requested[job]
         self.started.append((job, now))
         self.running.add(job)
         self.free -= self.size[job]
@@ -178,12 +175,12 @@ class BatchMachine:
 
     def _reservation(self, free: int) -> tuple[float, int]:
         """When the committed job can start by the requested ends, and the processors left over then."""
-        need, shadow = self.size[self.committed], np.inf
+        need, now, shadow = self.size[self.committed], self.clock.now, np.inf
         for job in self.running:
-            end = self.requested_end(job)
+            end = self.requested_end[job]
             if end > shadow:
                 break
-            if end > self.clock.now:
+            if end > now:
                 free += self.size[job]
                 if free >= need:
                     shadow = end

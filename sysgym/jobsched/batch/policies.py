@@ -1,0 +1,87 @@
+"""Heuristics for scheduling as decisions: each picks the next of the visible jobs from the state.
+
+They choose for good (the environment commits to a choice), so `sjf` here is `sjf_commit` of a replay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sysgym.core.protocols import StatePolicy
+from sysgym.core.seeding import stream
+from sysgym.jobsched.batch.model import QueueState
+
+
+class PriorityPolicy(StatePolicy):
+    """Picks the visible job with the smallest priority; ties go to the earliest submission.
+
+    Args:
+        name: Name in tables.
+        priority: Takes the state and the visible jobs (int64, shape (k,)), gives float64, shape (k,).
+    """
+
+    def __init__(self, name: str, priority: Callable[[QueueState, NDArray[np.int64]], NDArray[np.float64]]) -> None:
+        self.name, self._priority = name, priority
+
+    def reset(self) -> None:
+        """Nothing to forget."""
+
+    def act_on_state(self, state: QueueState) -> int:
+        """The action of the most urgent job."""
+        visible = state.visible[state.visible >= 0]
+        return int(np.lexsort((visible, self._priority(state, visible)))[0])
+
+
+class RandomPolicy(StatePolicy):
+    """Picks a visible job uniformly.
+
+    Args:
+        seed: Seed of its stream.
+    """
+
+    name = "random"
+
+    def __init__(self, seed: int = 0) -> None:
+        self._generator = stream(seed, "policy")
+
+    def reset(self) -> None:
+        """Goes on with its stream, so that episodes differ."""
+
+    def act_on_state(self, state: QueueState) -> int:
+        """Any of the visible jobs."""
+        return int(self._generator.integers(np.count_nonzero(state.visible >= 0)))
+
+
+def fcfs() -> PriorityPolicy:
+    """First come, first served."""
+    return PriorityPolicy("fcfs", lambda state, visible: state.jobs.submit_time[visible])
+
+
+def sjf() -> PriorityPolicy:
+    """Shortest requested time first."""
+    return PriorityPolicy("sjf", lambda state, visible: state.jobs.requested_time[visible])
+
+
+def smallest() -> PriorityPolicy:
+    """Fewest processors first."""
+    return PriorityPolicy("smallest", lambda state, visible: state.jobs.processors[visible].astype(np.float64))
+
+
+def smallest_area() -> PriorityPolicy:
+    """Smallest requested time times processors first."""
+    return PriorityPolicy(
+        "smallest_area", lambda state, visible: state.jobs.requested_time[visible] * state.jobs.processors[visible]
+    )
+
+
+HEURISTICS: Mapping[str, Callable[[], StatePolicy]] = {
+    "fcfs": fcfs,
+    "sjf": sjf,
+    "smallest": smallest,
+    "smallest_area": smallest_area,
+    "random": RandomPolicy,
+}
+"""The heuristics by name; each call builds a fresh one."""
