@@ -1,0 +1,210 @@
+"""The slotted cluster of DeepRM: parameters, quirks and the columns of its state.
+
+A cluster of R resources with `capacity` units each plans `horizon` time steps ahead. Jobs wait in `slots`, then in a
+backlog; an action books the job of one slot at its earliest feasible start, or lets a time step pass. Mao, Alizadeh,
+Menache, Kandula, "Resource Management with Deep Reinforcement Learning", HotNets 2016.
+
+The public code of that paper departs from its text in nine places. Five are switches of `SlottedConfig`:
+`mode="published"` turns all of them on, `mode="corrected"` none.
+
+| quirk | published code | corrected |
+|---|---|---|
+| `linger` | the running list is edited while it is scanned: after a removed job the next is not examined in this step, so a finished job may stay one step longer and cost 1/length | all finished jobs leave |
+| `last_row` | the last row is never booked, a job as long as the horizon never fits | all rows are booked |
+| `skip_first` | the element index is advanced before it is read: element 0 never arrives | element 0 arrives at time 0 |
+| `silent_loss` | dropped and never-booked jobs vanish from reward and scores | they are logged, keep costing, and mark the scores incomplete |
+| `floor_slowdown` | a job's slowdown is rounded down (integer division of Python 2) | true division |
+
+Four are never reproduced: `test_on_train` (the flag for unseen jobsets is set under another name than is read, so the
+test command evaluates the training sets; here splits are disjoint streams), `tetris_label` (the curve named Tetris is
+the pure packer; here `packer`, `packer_sjf` and `tetris` are three policies), `shared_rng` (forked workers draw the same
+numbers; here every stream is named) and `global_rng` (building an environment reseeds the global generator, and `step`
+resets by itself and returns the observation from before; here Gymnasium's semantics).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sysgym.core.errors import SettingError, UnknownNameError, WorkloadError, require_range
+from sysgym.workloads.jobsets import JobsetSource
+
+EPISODE_ENDS = ("all_done", "no_new_job")
+QUIRKS = ("linger", "last_row", "skip_first", "silent_loss", "floor_slowdown")
+MODES: Mapping[str, Mapping[str, bool]] = {
+    "published": dict.fromkeys(QUIRKS, True),
+    "corrected": dict.fromkeys(QUIRKS, False),
+}
+PUBLISHED_PALETTE = 39
+"""Colours of the published image; the corrected one has as many as can ever be needed."""
+
+
+@dataclass(frozen=True)
+class SlottedConfig:
+    """Parameters of the cluster and the episode; the defaults are DeepRM's, corrected.
+
+    Attributes:
+        resources: R.
+        capacity: Units of each resource.
+        horizon: H, time steps that are planned ahead; the longest job that can run.
+        slots: M, jobs that can be chosen from.
+        backlog: Jobs that can wait behind the slots; a multiple of `horizon`, for the image.
+        largest_demand: Columns that a slot has in the image, per resource.
+        since_cap: Where the time since the last arrival saturates, time steps.
+        sequence_length: Most elements of a jobset.
+        max_steps: Decisions after which an episode is truncated.
+        max_time: Time steps after which it is truncated as well; 0 is never.
+        episode_end: `all_done` (every job that arrived has left) or `no_new_job` (the sequence is over).
+        linger: See the module, as for the switches that follow.
+        last_row: See the module.
+        skip_first: See the module.
+        silent_loss: See the module.
+        floor_slowdown: See the module; touches `mean_slowdown` alone.
+        palette: Colours that jobs get when they are booked; 0 where no encoder asks for them.
+    """
+
+    resources: int = 2
+    capacity: int = 10
+    horizon: int = 20
+    slots: int = 10
+    backlog: int = 60
+    largest_demand: int = 10
+    since_cap: int = 10
+    sequence_length: int = 50
+    max_steps: int = 2000
+    max_time: int = 0
+    episode_end: str = "all_done"
+    linger: bool = False
+    last_row: bool = False
+    skip_first: bool = False
+    silent_loss: bool = False
+    floor_slowdown: bool = False
+    palette: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("resources", "capacity", "slots", "largest_demand", "since_cap", "sequence_length", "max_steps"):
+            require_range(name, getattr(self, name), 1)
+        require_range("horizon", self.horizon, 2)
+        for name in ("backlog", "max_time", "palette"):
+            require_range(name, getattr(self, name), 0)
+        if self.backlog % self.horizon:
+            raise SettingError(f"backlog is {self.backlog}; it must be a multiple of the horizon, {self.horizon}")
+        if self.episode_end not in EPISODE_ENDS:
+            raise UnknownNameError("episode_end", self.episode_end, EPISODE_ENDS)
+
+    @classmethod
+    def preset(cls, mode: str = "corrected", **settings: Any) -> SlottedConfig:
+        """The parameters of a mode, with overrides; a quirk can be switched one by one, such as `linger=False`.
+
+        Raises:
+            UnknownNameError: The mode or a setting is unknown.
+            SettingError: A value is out of range.
+        """
+        if mode not in MODES:
+            raise UnknownNameError("mode", mode, MODES)
+        known = {field.name for field in fields(cls)}
+        for name in settings:
+            if name not in known:
+                raise UnknownNameError("setting", name, known)
+        return cls(**{**MODES[mode], **settings})
+
+    @property
+    def usable_rows(self) -> int:
+        """Rows of the horizon in which jobs can be booked."""
+        return self.horizon - int(self.last_row)
+
+    @property
+    def num_actions(self) -> int:
+        """One action a slot, and void, the last."""
+        return self.slots + 1
+
+    def check_source(self, source: JobsetSource) -> None:
+        """Refuse a source of jobs that this cluster could never hold.
+
+        Raises:
+            WorkloadError: Another number of resources, longer sequences, longer jobs or larger demands.
+        """
+        if source.resources != self.resources:
+            raise WorkloadError(f"the jobs have {source.resources} resources, the cluster has {self.resources}")
+        for what, value, name, limit in (
+            ("sequences of", source.sequence_length, "sequence_length", self.sequence_length),
+            ("jobs of length", source.longest, "horizon", self.horizon),
+            ("demands of", source.largest_demand, "capacity", self.capacity),
+            ("demands of", source.largest_demand, "largest_demand", self.largest_demand),
+        ):
+            if value > limit:
+                raise WorkloadError(f"the workload has {what} {value}, {name} is {limit}; raise {name} or change it")
+
+
+class SlottedState(NamedTuple):
+    """State of one episode, or, with a leading axis of B on every column, of B episodes.
+
+    Jobs are named by their element in the jobset; -1 is no job. The job columns are filled when a job arrives, so the
+    state never tells what is still to come.
+    """
+
+    time: Any
+    """int, time steps since the episode began."""
+    element: Any
+    """int, elements of the sequence that are over."""
+    elements: Any
+    """int, elements that the sequence has."""
+    since: Any
+    """int, time steps since the last arrival, saturated."""
+    decisions: Any
+    """int, actions so far."""
+    free: Any
+    """int64, (H, R): units that are free in each time step from now on."""
+    slot_job: Any
+    """int64, (M,): the job in each slot, or -1."""
+    slot_length: Any
+    """int64, (M,): its length, 0 for an empty slot."""
+    slot_demand: Any
+    """int64, (M, R): its demands."""
+    backlog_job: Any
+    """int64, (backlog,): the queue behind the slots; the first `backlog_count` are jobs, the head first."""
+    backlog_count: Any
+    """int."""
+    running_job: Any
+    """int64, (n,): booked or executing jobs in order of booking; the first `running_count`."""
+    running_count: Any
+    """int."""
+    present: Any
+    """int64, (H+1,): jobs of each length that cost now: running, in slots, in the backlog, or dropped (logged)."""
+    job_length: Any
+    """int64, (n,): time steps; 0 before a job has arrived."""
+    job_demand: Any
+    """int64, (n, R)."""
+    job_enter: Any
+    """int64, (n,): time of arrival, or -1."""
+    job_start: Any
+    """int64, (n,): time at which it is booked to start, or -1."""
+    job_colour: Any
+    """int64, (n,): its entry in the palette from the booking on, 1..P; 0 none yet, -1 if the palette was used up."""
+    palette: Any
+    """int64, (P,): the episode's order of colours."""
+
+
+def allocate_state(config: SlottedConfig, num_episodes: int) -> SlottedState:
+    """State columns of B episodes, all zero; `kernel.begin_rows` gives them a meaning."""
+    per_slot, per_job = (config.slots,), (config.sequence_length,)
+    shapes: dict[str, tuple[int, ...]] = {
+        "free": (config.horizon, config.resources),
+        "slot_job": per_slot,
+        "slot_length": per_slot,
+        "slot_demand": (*per_slot, config.resources),
+        "backlog_job": (config.backlog,),
+        "running_job": per_job,
+        "present": (config.horizon + 1,),
+        "job_length": per_job,
+        "job_demand": (*per_job, config.resources),
+        "job_enter": per_job,
+        "job_start": per_job,
+        "job_colour": per_job,
+        "palette": (config.palette,),
+    }
+    return SlottedState(*(np.zeros((num_episodes, *shapes.get(name, ())), np.int64) for name in SlottedState._fields))
