@@ -71,7 +71,8 @@ def optimality_gap(scores: ArrayLike, gamma: float = 1.0) -> Any:
 def performance_profile(scores: ArrayLike, thresholds: ArrayLike) -> NDArray[np.float64]:
     """Share of entries strictly above each threshold; shape of `thresholds`."""
     above = _flattened(scores)[:, None] > np.asarray(thresholds, dtype=np.float64).reshape(1, -1)
-    return above.mean(axis=0).reshape(np.shape(thresholds))
+    shares: NDArray[np.float64] = above.mean(axis=0).reshape(np.shape(thresholds))
+    return shares
 
 
 def mean_score_profile(scores: ArrayLike, thresholds: ArrayLike) -> NDArray[np.float64]:

@@ -1,0 +1,122 @@
+"""Environments as an evaluation needs them: made from an id, held to a split, with a seed for each scenario.
+
+Environments of ours take `split` and `sampling` and keep splits apart themselves, in time or by stream. For any other
+Gymnasium environment a split is a range of seeds, so that no scenario of one is ever a scenario of another.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.envs.registration import EnvSpec, load_env_creator
+from numpy.typing import NDArray
+
+from sysgym.core.errors import SettingError, UnknownNameError
+from sysgym.envs.base import EngineEnv, EngineVectorEnv
+from sysgym.workloads.workload import Workload
+
+SPLIT_SEEDS: Mapping[str, int] = {"train": 0, "valid": 1_000_000_000, "test": 2_000_000_000}
+"""First scenario seed of each split where an environment has no splits of its own; ranges never meet."""
+
+
+def spec_of(env_id: str) -> EnvSpec:
+    """The registration of an id; a "module:Id" imports its module first.
+
+    Raises:
+        UnknownNameError: No such id, or no such module.
+    """
+    try:
+        return gym.spec(env_id)
+    except (gym.error.Error, ModuleNotFoundError) as error:
+        raise UnknownNameError("environment", env_id, gym.registry) from error
+
+
+def class_of(env_id: str) -> Any:
+    """The class (or function) that makes environments of an id; heuristics and objective are read off it."""
+    entry_point = spec_of(env_id).entry_point
+    if entry_point is None:
+        raise SettingError(f"environment {env_id} has no single environment, only a vector one")
+    return load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
+
+
+def heuristics_of(env_id: str) -> list[str]:
+    """Names of the heuristics that come with an environment, in its order; empty for foreign ones."""
+    return list(getattr(class_of(env_id), "heuristics", {}))
+
+
+def evaluation_arguments(env_id: str, arguments: Mapping[str, Any], split: str) -> dict[str, Any]:
+    """Arguments that make an environment play one split, and on a log its disjoint windows in order."""
+    return _with_split(env_id, arguments, split, "disjoint")
+
+
+def training_arguments(env_id: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments that make an environment play the training split, windows drawn uniformly."""
+    return _with_split(env_id, arguments, "train", "uniform")
+
+
+def scenario_seeds(env_id: str, split: str, count: int, first: int = 0) -> list[int]:
+    """The seeds of `count` scenarios of a split, starting at its scenario number `first`."""
+    offset = 0 if _takes(env_id, "split") else SPLIT_SEEDS[split]
+    return [offset + first + number for number in range(count)]
+
+
+def make(env_id: str, arguments: Mapping[str, Any]) -> gym.Env[Any, Any]:
+    """Make a single environment with Discrete actions.
+
+    Raises:
+        UnknownNameError: No such id.
+        SettingError: An argument that it does not take, or actions that are not Discrete.
+    """
+    spec_of(env_id)
+    try:
+        env = gym.make(env_id, disable_env_checker=True, **arguments)
+    except TypeError as error:
+        raise SettingError(f"environment {env_id}: {error}") from error
+    if not isinstance(env.action_space, gym.spaces.Discrete):
+        raise SettingError(f"environment {env_id} has actions {env.action_space}; only Discrete ones are evaluated")
+    return env
+
+
+def workload_of(env: gym.Env[Any, Any]) -> Workload | None:
+    """The log or generated workload that an environment plays, whole; None where it has none."""
+    for holder in (env.unwrapped, getattr(getattr(env.unwrapped, "engine", None), "sequences", None)):
+        workload = getattr(holder, "workload", None)
+        if isinstance(workload, Workload):
+            return workload
+    return None
+
+
+def action_mask(env: gym.Env[Any, Any], info: Mapping[str, Any]) -> NDArray[np.int8]:
+    """The mask that came with an observation; all ones for environments that have none."""
+    mask = info.get("action_mask")
+    if mask is None:
+        assert isinstance(env.action_space, gym.spaces.Discrete)
+        return np.ones(int(env.action_space.n), dtype=np.int8)
+    return np.array(mask, dtype=np.int8)
+
+
+def is_engine_vector(env_id: str) -> bool:
+    """Whether an id has a vector environment of ours, whose rows can be reset and scored one by one."""
+    entry_point = spec_of(env_id).vector_entry_point
+    maker = load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
+    return inspect.isclass(maker) and issubclass(maker, EngineVectorEnv)
+
+
+def _with_split(env_id: str, arguments: Mapping[str, Any], split: str, sampling: str) -> dict[str, Any]:
+    for name in ("split", "sampling"):
+        if name in arguments:
+            raise SettingError(f"the arguments of {env_id} name {name!r}, which the evaluation decides; leave it out")
+    chosen = {"split": split, "sampling": sampling}
+    return {**arguments, **{name: value for name, value in chosen.items() if _takes(env_id, name)}}
+
+
+def _takes(env_id: str, name: str) -> bool:
+    """Whether an environment has an argument; one of ours that passes the rest on has those of its domain."""
+    maker = class_of(env_id)
+    parameters = inspect.signature(maker).parameters
+    passes_on = any(parameter.kind == parameter.VAR_KEYWORD for parameter in parameters.values())
+    return name in parameters or (passes_on and inspect.isclass(maker) and issubclass(maker, EngineEnv))

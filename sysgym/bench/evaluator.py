@@ -1,0 +1,170 @@
+"""Playing a policy on the scenarios of a split and reading its scores off the event log.
+
+Scenario k of a split is the same exogenous workload for every policy, which pairs their scores. Nothing that a policy
+returns besides an action is read. Policies run in this process: what they may not do here is a matter of trust.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.vector import AutoresetMode
+
+from sysgym.bench import environments
+from sysgym.bench.play import BatchPlay, Meter, Scenario, fallback_of, play_single
+from sysgym.bench.policies import ResolvedPolicy, resolve_policy
+from sysgym.core.errors import PolicyError, SettingError, require_range
+from sysgym.envs.base import EngineEnv, EngineVectorEnv
+from sysgym.workloads.workload import Workload
+
+BATCH = 16
+"""Scenarios that a batch policy plays at once."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A policy on the scenarios of a split.
+
+    Attributes:
+        policy: The policy as it was resolved.
+        objective: Name of the metric by which policies are ranked.
+        direction: "min" or "max".
+        scenarios: One entry a scenario, in the order of their seeds.
+        environment_seconds: Spent in `reset` and `step`.
+        policy_seconds: Spent choosing actions.
+        workload: The log that was played, if it is one.
+    """
+
+    policy: ResolvedPolicy
+    objective: str
+    direction: str
+    scenarios: tuple[Scenario, ...]
+    environment_seconds: float
+    policy_seconds: float
+    workload: Workload | None
+
+    @property
+    def values(self) -> list[float]:
+        """The objective of each scenario."""
+        return [scenario.metrics[self.objective] for scenario in self.scenarios]
+
+    @property
+    def metrics(self) -> list[dict[str, float]]:
+        """The metrics of each scenario."""
+        return [scenario.metrics for scenario in self.scenarios]
+
+
+def evaluate(
+    policy: Any,
+    env_id: str,
+    arguments: Mapping[str, Any] | None = None,
+    split: str = "test",
+    scenarios: int = 20,
+    *,
+    seed0: int = 0,
+    policy_seed: int = 0,
+    scenario_steps: int | None = None,
+    seconds: float | None = None,
+    progress: Callable[[int], object] | None = None,
+) -> Evaluation:
+    """Play a policy on `scenarios` scenarios of a split.
+
+    Args:
+        policy: What `resolve_policy` takes or returned, or an object with `act`, `act_on_state` or `act_batch`.
+        env_id: Any Gymnasium id with Discrete actions.
+        arguments: Of the environment, without `split` and `sampling`.
+        split: "train", "valid" or "test".
+        scenarios: How many, at least 1.
+        seed0: The first scenario; on a log, the number of its first disjoint window.
+        policy_seed: Of a policy that draws.
+        scenario_steps: Most steps of a scenario.
+        seconds: Most seconds of the whole evaluation.
+        progress: Called with the number of scenarios done, after each.
+
+    Raises:
+        PolicyError: The policy's code fails, a budget is overstepped, or a score is not finite.
+        UnknownNameError: No such environment or policy.
+        SettingError: Arguments that the environment does not take, or more scenarios than it has.
+    """
+    require_range("scenarios", scenarios, 1)
+    chosen = environments.evaluation_arguments(env_id, arguments or {}, split)
+    seeds = environments.scenario_seeds(env_id, split, scenarios, seed0)
+    meter = Meter(scenario_steps, seconds)
+    env = environments.make(env_id, chosen)
+    try:
+        resolved = _resolved(policy, env, policy_seed)
+        played: dict[int, Scenario] = {}
+        for scenario in _play(env, env_id, chosen, resolved.policy, seeds, meter=meter):
+            _refuse_twin(scenario, played)
+            played[scenario.seed] = scenario
+            if progress is not None:
+                progress(len(played))
+    finally:
+        env.close()
+    objective, direction = objective_of(env)
+    ordered = tuple(played[seed] for seed in seeds)
+    _require_finite(ordered, objective)
+    workload = environments.workload_of(env)
+    return Evaluation(resolved, objective, direction, ordered, meter.environment, meter.policy, workload)
+
+
+def objective_of(env: gym.Env[Any, Any]) -> tuple[str, str]:
+    """Name and direction of the metric that ranks policies: the return, for environments without an event log."""
+    base = env.unwrapped
+    return (base.objective, base.direction) if isinstance(base, EngineEnv) else ("return", "max")
+
+
+def _resolved(policy: Any, env: gym.Env[Any, Any], seed: int) -> ResolvedPolicy:
+    if isinstance(policy, ResolvedPolicy):
+        return policy
+    if isinstance(policy, str):
+        return resolve_policy(policy, env, seed)
+    return ResolvedPolicy(policy, type(policy).__name__, "code")
+
+
+def _play(
+    env: gym.Env[Any, Any],
+    env_id: str,
+    arguments: Mapping[str, Any],
+    policy: Any,
+    seeds: Sequence[int],
+    *,
+    meter: Meter,
+) -> Iterator[Scenario]:
+    """In a vector environment where policy and environment allow it, else one scenario after the other."""
+    if not (hasattr(policy, "act_batch") and environments.is_engine_vector(env_id)):
+        yield from play_single(env, policy, seeds, meter)
+        return
+    vector = gym.make_vec(
+        env_id,
+        num_envs=min(BATCH, len(seeds)),
+        vectorization_mode="vector_entry_point",
+        autoreset_mode=AutoresetMode.DISABLED,
+        **arguments,
+    )
+    try:
+        assert isinstance(vector, EngineVectorEnv)
+        yield from BatchPlay(vector, policy, fallback_of(env.unwrapped), seeds, meter).play()
+    finally:
+        vector.close()
+
+
+def _refuse_twin(scenario: Scenario, played: Mapping[int, Scenario]) -> None:
+    """A log has so many disjoint windows and no more; a window played twice would count as evidence twice."""
+    for earlier in played.values():
+        if scenario.submissions_sha256 and scenario.submissions_sha256 == earlier.submissions_sha256:
+            raise SettingError(
+                f"scenarios {earlier.seed} and {scenario.seed} are the same jobs: the split has no more disjoint "
+                f"windows than {len(played)}; ask for at most so many scenarios, or for shorter ones"
+            )
+
+
+def _require_finite(played: Sequence[Scenario], objective: str) -> None:
+    for scenario in played:
+        value = scenario.metrics[objective]
+        if not np.isfinite(value):
+            raise PolicyError(f"{objective} of scenario {scenario.seed} is {value}; it must be finite to be compared")

@@ -1,0 +1,243 @@
+"""Playing scenarios: the loops of an evaluation, one episode at a time or many at once.
+
+An observation is given away as a read-only copy, what is not an action is played as the environment's do-nothing and
+counted, and time is taken apart into the environment's and the policy's. An action that is masked is an action: the
+environment says what it means.
+"""
+
+from __future__ import annotations
+
+import operator
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from time import perf_counter
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from numpy.typing import NDArray
+
+from sysgym.bench.environments import action_mask
+from sysgym.bench.evidence import QueueSeries, queue_series
+from sysgym.core.errors import PolicyError
+from sysgym.core.events import EventKind, EventLog
+from sysgym.envs.base import EngineEnv, EngineVectorEnv
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One episode of an evaluation.
+
+    Attributes:
+        seed: Of the scenario.
+        metrics: Scores of the episode; `return` and `length` for environments without an event log.
+        steps: Actions played.
+        invalid_actions: How many of them were no actions, and replaced by doing nothing.
+        event_log_sha256: Hash of the event log; empty where there is none.
+        submissions_sha256: Hash of what was submitted alone, the same for every policy that plays to the end.
+        queue: Queue length over time, for the first scenario of an evaluation.
+    """
+
+    seed: int
+    metrics: dict[str, float]
+    steps: int
+    invalid_actions: int
+    event_log_sha256: str = ""
+    submissions_sha256: str = ""
+    queue: QueueSeries | None = None
+
+
+@dataclass
+class Meter:
+    """Seconds spent so far, and the limits of an evaluation.
+
+    Attributes:
+        scenario_steps: Most steps of a scenario, or None.
+        seconds: Most seconds of all scenarios, or None.
+        environment: Seconds in `reset` and `step`.
+        policy: Seconds in choosing actions.
+    """
+
+    scenario_steps: int | None = None
+    seconds: float | None = None
+    environment: float = 0.0
+    policy: float = 0.0
+
+    def check(self, seed: int, steps: int) -> None:
+        """Raise `PolicyError` where a limit is overstepped."""
+        if self.scenario_steps is not None and steps > self.scenario_steps:
+            raise PolicyError(f"scenario {seed} has not ended after {self.scenario_steps} steps (scenario_steps)")
+        if self.seconds is not None and self.environment + self.policy > self.seconds:
+            raise PolicyError(f"the evaluation took longer than {self.seconds:g} s, in scenario {seed}")
+
+
+def play_single(env: gym.Env[Any, Any], policy: Any, seeds: Sequence[int], meter: Meter) -> Iterator[Scenario]:
+    """Play scenario after scenario in a single environment."""
+    act, do_nothing = _door(policy, env.unwrapped), fallback_of(env.unwrapped)
+    for number, seed in enumerate(seeds):
+        started = perf_counter()
+        observation, info = env.reset(seed=seed)
+        meter.environment += perf_counter() - started
+        _forget(policy)
+        steps, invalid, total, ended = 0, 0, 0.0, False
+        while not ended:
+            mask = action_mask(env, info)
+            started = perf_counter()
+            action = _decoded(_guarded(act, observation, mask), env.action_space)
+            decided = perf_counter()
+            if action is None:
+                invalid, action = invalid + 1, do_nothing(getattr(env.unwrapped, "state", None), mask)
+            observation, reward, terminated, truncated, info = env.step(action)
+            meter.policy += decided - started
+            meter.environment += perf_counter() - decided
+            steps, total, ended = steps + 1, total + float(reward), terminated or truncated
+            meter.check(seed, steps)
+        played = Scenario(seed, {"return": total, "length": float(steps)}, steps, invalid)
+        yield _scored(played, env.unwrapped.engine, 0, number) if isinstance(env.unwrapped, EngineEnv) else played
+
+
+class BatchPlay:
+    """Scenarios played several at once; a row whose episode has ended goes on with the next scenario.
+
+    Rows for which no scenario is left replay their last one, unread, until the others have ended.
+
+    Args:
+        vector: An environment with autoreset `DISABLED`.
+        policy: Has `act_batch`.
+        do_nothing: From `fallback_of`.
+        seeds: Of the scenarios, at least one a row.
+        meter: Takes the time.
+    """
+
+    def __init__(
+        self,
+        vector: EngineVectorEnv,
+        policy: Any,
+        do_nothing: Callable[[Any, NDArray[np.int8]], int],
+        seeds: Sequence[int],
+        meter: Meter,
+    ) -> None:
+        self.vector, self.policy, self.do_nothing, self.seeds, self.meter = vector, policy, do_nothing, seeds, meter
+        rows = vector.num_envs
+        self.number = np.arange(rows)
+        self.steps, self.invalid = np.zeros(rows, dtype=np.int64), np.zeros(rows, dtype=np.int64)
+        self.played: dict[int, Scenario] = {}
+
+    def play(self) -> Iterator[Scenario]:
+        """The scenarios, in the order in which they end."""
+        self._begin(np.ones(self.vector.num_envs, dtype=np.bool_))
+        _forget(self.policy)
+        while len(self.played) < len(self.seeds):
+            actions = self._actions()
+            started = perf_counter()
+            self.vector.step(actions)
+            self.meter.environment += perf_counter() - started
+            self.steps += 1
+            slowest = int(np.argmax(self.steps))
+            self.meter.check(self.seeds[self.number[slowest]], int(self.steps[slowest]))
+            if self.vector.done.any():
+                yield from self._end(self.vector.done.copy())
+
+    def _actions(self) -> NDArray[np.int64]:
+        slot = self.vector.slot
+        started = perf_counter()
+        chosen = _guarded(self.policy.act_batch, _sealed(slot.observations), _sealed(slot.action_masks))
+        self.meter.policy += perf_counter() - started
+        actions = np.zeros(self.vector.num_envs, dtype=np.int64)
+        for row, mask in enumerate(slot.action_masks):
+            action = _decoded(chosen[row], self.vector.single_action_space)
+            self.invalid[row] += action is None
+            actions[row] = self.do_nothing(self.vector.engine.state(row), mask) if action is None else action
+        return actions
+
+    def _end(self, ended: NDArray[np.bool_]) -> Iterator[Scenario]:
+        for row in np.flatnonzero(ended).tolist():
+            number = int(self.number[row])
+            if number not in self.played:
+                counts = int(self.steps[row]), int(self.invalid[row])
+                self.played[number] = _scored(
+                    Scenario(self.seeds[number], {}, *counts), self.vector.engine, row, number
+                )
+                yield self.played[number]
+            following = int(self.number.max()) + 1
+            if following < len(self.seeds):
+                self.number[row] = following
+        self._begin(ended)
+
+    def _begin(self, rows: NDArray[np.bool_]) -> None:
+        self.steps[rows] = self.invalid[rows] = 0
+        started = perf_counter()
+        self.vector.reset(seed=[self.seeds[number] for number in self.number.tolist()], options={"reset_mask": rows})
+        self.meter.environment += perf_counter() - started
+
+
+def fallback_of(base: Any) -> Callable[[Any, NDArray[np.int8]], int]:
+    """What is played instead of what is no action: the environment's do-nothing, or the first allowed action."""
+    name = getattr(base, "do_nothing", "")
+    if not name:
+        return lambda state, mask: int(base.action_space.start + np.argmax(mask))
+    policy = base.heuristics[name]()
+    return lambda state, mask: int(policy.act_on_state(state))
+
+
+def one_line(error: BaseException) -> str:
+    """An exception in one line: its kind, what it says, and the file and line where it arose."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" ({frames[-1].filename.rpartition('/')[2]}, line {frames[-1].lineno})" if frames else ""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}{place}" if text else f"{type(error).__name__}{place}"
+
+
+def _scored(scenario: Scenario, engine: Any, row: int, number: int) -> Scenario:
+    """The scenario with what the event log of an engine's row says of it."""
+    metrics: Mapping[str, Any] = engine.metrics(row)
+    events: EventLog = engine.events(row)
+    return replace(
+        scenario,
+        metrics={name: float(value) for name, value in metrics.items()},
+        event_log_sha256=events.sha256(),
+        submissions_sha256=events.of(EventKind.SUBMIT).sha256(),
+        queue=queue_series(events) if number == 0 else None,
+    )
+
+
+def _door(policy: Any, base: Any) -> Callable[[Any, NDArray[np.int8]], Any]:
+    """How a policy is asked: by the state if it reads one, else by a read-only copy of the observation."""
+    if hasattr(policy, "act_on_state") and hasattr(base, "state"):
+        return lambda observation, mask: policy.act_on_state(base.state)
+    return lambda observation, mask: policy.act(_sealed(observation), _sealed(mask))
+
+
+def _forget(policy: Any) -> None:
+    if hasattr(policy, "reset"):
+        _guarded(policy.reset)
+
+
+def _decoded(action: Any, space: gym.Space[Any]) -> int | None:
+    """The action as an integer, or None if it is not one of the space."""
+    assert isinstance(space, gym.spaces.Discrete)
+    try:
+        index = operator.index(action)
+    except TypeError:
+        return None
+    return index if space.start <= index < space.start + space.n else None
+
+
+def _guarded(call: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a policy's code; whatever it raises becomes one line, since it is not ours to foresee."""
+    try:
+        return call(*arguments)
+    except Exception as error:
+        raise PolicyError(one_line(error)) from error
+
+
+def _sealed(observation: Any) -> Any:
+    """A copy that cannot be written to and shares no memory with the environment."""
+    if isinstance(observation, Mapping):
+        return {name: _sealed(part) for name, part in observation.items()}
+    if isinstance(observation, tuple):
+        return tuple(_sealed(part) for part in observation)
+    copy = np.array(observation)
+    copy.flags.writeable = False
+    return copy

@@ -1,0 +1,176 @@
+"""From what a user writes to a policy that can act.
+
+A policy is named (a heuristic that comes with the environment), stored (a checkpoint of ours, or a stable-baselines3
+zip), or written (`file.py` or `file.py:ClassName`, a class built as `Policy(observation_space, action_space)`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import inspect
+import json
+import re
+import sys
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from numpy.typing import NDArray
+
+from sysgym.core.errors import CheckpointError, InputFileError, SettingError, UnknownNameError
+from sysgym.core.files import sha256_of
+
+_CODE_FILE = re.compile(r"^(?P<file>.+\.py)(?::(?P<name>\w+))?$")
+
+
+@dataclass(frozen=True)
+class ResolvedPolicy:
+    """A policy ready to act, and what a record says of it.
+
+    Attributes:
+        policy: Has `reset`, and at least one of `act`, `act_batch`, `act_on_state`.
+        name: Short name.
+        kind: "heuristic", "learned" or "code".
+        sha256: Of the file it came from; empty for heuristics.
+    """
+
+    policy: Any
+    name: str
+    kind: str
+    sha256: str = ""
+
+
+def resolve_policy(spec: str, env: gym.Env[Any, Any], seed: int = 0) -> ResolvedPolicy:
+    """Find or build a policy for an environment.
+
+    Args:
+        spec: Name of a heuristic of `env`, path of a checkpoint or stable-baselines3 zip, `file.py` or
+            `file.py:ClassName`.
+        env: The environment it shall act in.
+        seed: For heuristics and classes that take a `seed`.
+
+    Raises:
+        UnknownNameError: Neither a heuristic nor a file; the nearest heuristics are offered.
+        InputFileError: The file is missing, does not run, or holds no policy class.
+        CheckpointError: The checkpoint is damaged or of another environment.
+    """
+    heuristics = getattr(env.unwrapped, "heuristics", {})
+    if spec in heuristics:
+        return ResolvedPolicy(_built(heuristics[spec], seed), spec, "heuristic")
+    code = _CODE_FILE.match(spec)
+    path = Path(code["file"] if code else spec)
+    if not path.is_file():
+        if code or path.suffix or len(path.parts) > 1:
+            raise InputFileError(path, "no such policy file; give a heuristic's name, a checkpoint or file.py")
+        raise UnknownNameError("policy", spec, heuristics)
+    if code:
+        return ResolvedPolicy(_from_code(path, code["name"], env, seed), path.stem, "code", sha256_of(path))
+    policy = _from_stable_baselines(path) if path.suffix == ".zip" else _from_checkpoint(path, env)
+    return ResolvedPolicy(policy, path.stem, "learned", sha256_of(path))
+
+
+def _built(make: Any, seed: int, *arguments: Any) -> Any:
+    """Call a factory or class, with the seed if it takes one."""
+    try:
+        takes_seed = "seed" in inspect.signature(make).parameters
+    except ValueError:  # a builtin without a signature
+        takes_seed = False
+    return make(*arguments, seed=seed) if takes_seed else make(*arguments)
+
+
+def _from_checkpoint(path: Path, env: gym.Env[Any, Any]) -> Any:
+    from sysgym.agents import load  # noqa: PLC0415  only who loads a checkpoint waits for the room of agents
+
+    policy = load(path)
+    policy.check(env.observation_space, env.action_space)
+    return policy
+
+
+def _from_code(path: Path, class_name: str | None, env: gym.Env[Any, Any], seed: int) -> Any:
+    module = _load_module(path)
+    classes = {
+        name: item
+        for name, item in vars(module).items()
+        if inspect.isclass(item) and item.__module__ == module.__name__ and _acts(item)
+    }
+    if class_name is None:
+        class_name = "Policy" if "Policy" in classes or len(classes) != 1 else next(iter(classes))
+    if class_name not in classes:
+        found = ", ".join(sorted(classes)) or "none"
+        raise InputFileError(
+            path, f"no class {class_name} with a method act or act_on_state (found: {found}); name it as file.py:Class"
+        )
+    return _built(classes[class_name], seed, env.observation_space, env.action_space)
+
+
+def _load_module(path: Path) -> ModuleType:
+    """Run a user's file as a module of its own, under a name that cannot meet another's."""
+    name = f"_sysgym_policy_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except SyntaxError as error:
+        raise InputFileError(path, f"SyntaxError: {error.msg}", line=error.lineno) from error
+    except ImportError as error:
+        raise InputFileError(path, f"{error}; install it, or leave the import out") from error
+    return module
+
+
+def _acts(item: Any) -> bool:
+    return any(callable(getattr(item, method, None)) for method in ("act", "act_on_state", "act_batch"))
+
+
+class StableBaselinesPolicy:
+    """A stable-baselines3 model behind our policy protocol; it acts greedily and sees no mask.
+
+    Args:
+        model: What an algorithm's `load` returned.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self.observation_space, self.action_space = model.observation_space, model.action_space
+
+    def reset(self) -> None:
+        """Nothing is kept between episodes."""
+
+    def act(self, observation: Any, action_mask: NDArray[np.int8]) -> int:
+        """The model's greedy action."""
+        action, _ = self.model.predict(_writable(observation), deterministic=True)
+        return int(action)
+
+
+def _writable(observation: Any) -> Any:
+    """Torch warns about arrays that it could write to but must not."""
+    if isinstance(observation, dict):
+        return {name: np.array(part) for name, part in observation.items()}
+    return np.array(observation)
+
+
+def _from_stable_baselines(path: Path) -> StableBaselinesPolicy:
+    try:
+        import stable_baselines3  # noqa: PLC0415  (optional, loads torch)
+    except ImportError as error:
+        raise SettingError(f"{path} needs stable-baselines3; pip install 'sysgym[rivals]'") from error
+    algorithm = getattr(stable_baselines3, _stable_baselines_algorithm(path))
+    return StableBaselinesPolicy(algorithm.load(path, device="cpu"))
+
+
+def _stable_baselines_algorithm(path: Path) -> str:
+    """The algorithm's name, told from the settings that only it stores; the file does not name it."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            settings = json.loads(archive.read("data"))
+    except (zipfile.BadZipFile, KeyError, ValueError) as error:
+        raise CheckpointError(f"{path}: not a stable-baselines3 model ({error})") from error
+    if "clip_range" in settings:
+        return "PPO"
+    return "DQN" if "exploration_schedule" in settings or "exploration_rate" in settings else "A2C"

@@ -1,0 +1,300 @@
+"""Records: what a run was and what came of it, one canonical JSON line each.
+
+A line is UTF-8 with sorted keys, no spaces, shortest round-trip floats and no NaN. Its `record_id` is the SHA-256 of
+everything else in it, so a line that was altered is found. A file is only ever appended to, under an exclusive lock
+and flushed to disk; what a crash left unfinished at its end is cut by the next append. Unknown fields are refused, and
+`schema_version` rises with every change of the fields.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from sysgym.core.errors import OutputError, RecordError
+
+SCHEMA_VERSION = 1
+
+
+class Group(BaseModel):
+    """A group of fields: immutable, and nothing but the fields that it names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class EnvironmentFacts(Group):
+    """What was played. `arguments` stand as in the study, so that paths of a machine stay out."""
+
+    name: str
+    id: str
+    arguments: dict[str, Any]
+    split: str
+    objective: str
+    direction: Literal["min", "max"]
+
+
+class RepairFacts(Group):
+    """One named change that cleaning made to a log."""
+
+    rule: str
+    count: int
+    dropped: bool
+
+
+class WorkloadFacts(Group):
+    """The log: `file_sha256` of the file (empty if generated), `sha256` of the jobs after cleaning."""
+
+    name: str
+    file_sha256: str
+    sha256: str
+    jobs: int
+    processors: int
+    clean: str
+    repairs: list[RepairFacts]
+
+
+class TrainingFacts(Group):
+    """How a policy was trained: always on the training split."""
+
+    algorithm: str
+    seed: int
+    frames: int
+    seconds: float
+    settings: dict[str, Any]
+    curve: list[dict[str, float | None]]
+
+
+class PolicyFacts(Group):
+    """What acted; `source` as in the study, `sha256` of its file or checkpoint."""
+
+    name: str
+    kind: Literal["heuristic", "learned", "code"]
+    source: str
+    sha256: str
+    training: TrainingFacts | None
+
+
+class SeedFacts(Group):
+    """Seeds of the run: of what the policy draws, and of each scenario."""
+
+    policy: int
+    scenarios: list[int]
+
+
+class ResultFacts(Group):
+    """What came out: every metric of every scenario as columns, the objective among them, or a failure."""
+
+    metrics: dict[str, list[float | None]]
+    steps: int
+    invalid_actions: int
+    failure: str | None
+
+
+class QueueFacts(Group):
+    """Mean queue length in equal slices of time, of the scenario with this seed."""
+
+    scenario: int
+    start: float
+    step: float
+    length: list[float]
+
+
+class EvidenceFacts(Group):
+    """What a replay must reproduce: hashes of the event logs; and the checkpoint, relative to the records."""
+
+    event_logs: list[str]
+    checkpoint: str
+    queue: QueueFacts | None
+
+
+class CostFacts(Group):
+    """Seconds of wall time."""
+
+    training: float
+    environment: float
+    policy: float
+    total: float
+
+
+class ProvenanceFacts(Group):
+    """Where and with what it ran."""
+
+    git_revision: str
+    git_dirty: bool
+    command: str
+    packages: dict[str, str]
+    python: str
+    platform: str
+    cpu: str
+    cores: int
+
+
+class Record(Group):
+    """One run; see the module.
+
+    Attributes:
+        schema_version: Version of these fields.
+        record_id: SHA-256 of the rest.
+        kind: What the record is of.
+        study: Name of the study.
+        run: Id of the run in it.
+    """
+
+    schema_version: Literal[1]
+    record_id: str
+    kind: Literal["evaluation"]
+    study: str
+    run: str
+    environment: EnvironmentFacts
+    workload: WorkloadFacts | None
+    policy: PolicyFacts
+    seeds: SeedFacts
+    result: ResultFacts
+    evidence: EvidenceFacts
+    cost: CostFacts
+    provenance: ProvenanceFacts
+
+    @property
+    def failed(self) -> bool:
+        """Whether the run came to nothing."""
+        return self.result.failure is not None
+
+    @property
+    def values(self) -> list[float]:
+        """The objective of each scenario; empty for a failed run."""
+        column = self.result.metrics.get(self.environment.objective, [])
+        return [value for value in column if value is not None]
+
+    def line(self) -> bytes:
+        """The canonical line, newline included."""
+        return canonical(self.model_dump()) + b"\n"
+
+
+def canonical(value: Any) -> bytes:
+    """Canonical JSON: UTF-8, sorted keys, no spaces, shortest round-trip floats, no NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def seal(fields: dict[str, Any]) -> Record:
+    """A record from its fields without `schema_version` and `record_id`, which are filled in."""
+    fields = {"schema_version": SCHEMA_VERSION, **fields}
+    draft = Record.model_validate({**fields, "record_id": ""})
+    return draft.model_copy(update={"record_id": _identity(draft.model_dump())})
+
+
+def append_record(path: str | Path, record: Record) -> int:
+    """Append one record, under an exclusive lock and flushed to disk.
+
+    Args:
+        path: The file of records; made with its folder where there is none.
+        record: What is appended.
+
+    Returns:
+        How many bytes of an unfinished last line, left by a crash, were cut off first; 0 as a rule.
+
+    Raises:
+        OutputError: The file cannot be written.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a+b") as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            torn = _torn_bytes(handle)
+            handle.truncate(handle.seek(0, os.SEEK_END) - torn)
+            handle.write(record.line())
+            handle.flush()
+            os.fsync(handle.fileno())
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+    return torn
+
+
+def read_records(path: str | Path) -> list[Record]:
+    """Every whole record of a file, in order; an unfinished last line is no record.
+
+    Raises:
+        RecordError: No such file, a line that is no record of this version, or one that was altered.
+    """
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise RecordError(
+            f"{path}: {error.strerror}; give a file of records, such as STUDY.results/records.jsonl"
+        ) from error
+    lines = content.split(b"\n")[:-1]
+    return [_parse(path, number, line) for number, line in enumerate(lines, start=1)]
+
+
+def find_records(*places: str | Path) -> list[Record]:
+    """The records of files, of results folders, of studies, and of folders that hold such results.
+
+    Args:
+        places: Any of `records.jsonl`, `STUDY.results`, `STUDY.toml`, or a folder.
+
+    Raises:
+        RecordError: A place holds no records; or see `read_records`.
+    """
+    return [record for place in places for path in _record_files(Path(place)) for record in read_records(path)]
+
+
+def latest(records: Iterable[Record]) -> list[Record]:
+    """The last record of each run, in the order in which the runs first appear."""
+    last: dict[str, Record] = {}
+    for record in records:
+        last[record.run] = record
+    return list(last.values())
+
+
+def _record_files(place: Path) -> list[Path]:
+    if place.suffix == ".toml":
+        place = place.with_name(f"{place.stem}.results")
+    if place.is_file():
+        return [place]
+    files = sorted(place.glob("records.jsonl")) or sorted(place.glob("*.results/records.jsonl"))
+    if not files:
+        raise RecordError(f"{place}: no records here; run the study first (sysgym run STUDY.toml)")
+    return files
+
+
+def _identity(fields: dict[str, Any]) -> str:
+    return hashlib.sha256(canonical({**fields, "record_id": ""})).hexdigest()
+
+
+def _parse(path: str | Path, number: int, line: bytes) -> Record:
+    place = f"{path}, line {number}"
+    try:
+        fields = json.loads(line)
+    except ValueError as error:
+        raise RecordError(f"{place}: not JSON ({error}); the file was altered, restore it from a copy") from error
+    version = fields.get("schema_version") if isinstance(fields, dict) else None
+    if version != SCHEMA_VERSION:
+        raise RecordError(f"{place}: schema_version is {version}; this sysgym reads {SCHEMA_VERSION}")
+    if _identity(fields) != fields.get("record_id"):
+        raise RecordError(f"{place}: the record was altered, its record_id is not that of its content")
+    try:
+        return Record.model_validate(fields)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        where = ".".join(str(part) for part in fault["loc"])
+        raise RecordError(f"{place}: {where}: {fault['msg'].lower()}") from error
+
+
+def _torn_bytes(handle: Any) -> int:
+    """How many bytes follow the last newline; reads backwards a block at a time."""
+    end = position = handle.seek(0, os.SEEK_END)
+    while position > 0:
+        start = max(0, position - 65536)
+        handle.seek(start)
+        newline = handle.read(position - start).rfind(b"\n")
+        if newline >= 0:
+            return int(end - start - newline - 1)
+        position = start
+    return int(end)

@@ -1,0 +1,358 @@
+"""Studies: what shall be compared on what, as a TOML file.
+
+A study is data. It names environments (an id with its arguments, for instance the log that is replayed), policies, the
+split and the number of scenarios on which they meet, and budgets. Every policy plays the same scenarios, which is what
+pairs their scores. A whole one:
+
+    name = "sp2"                              # letters, digits, - and _; results lie in <file name>.results/
+    description = "Does a trained scheduler beat shortest-job-first on SDSC SP2?"
+    split = "test"                            # train, valid or test; training always sees "train" alone
+    scenarios = 20                            # episodes a run is evaluated on
+    seed = 0                                  # first scenario; on a log, the first of its disjoint windows
+
+    [[environments]]
+    name = "SDSC SP2"                         # shown in tables; the id when left out
+    id = "sysgym/BatchSched-v0"               # any Gymnasium id with Discrete actions, "module:Id" included
+    arguments = { workload = "${SYSGYM_DATA}/traces/swf/SDSC-SP2-1998-head4961.swf.gz", backfill = "easy" }
+
+    [[policies]]
+    policy = "sjf"                            # a heuristic of the environment, a checkpoint, or file.py[:ClassName]
+
+    [[policies]]
+    name = "mine"
+    policy = "policies/mine.py"               # paths are relative to the study file
+    environments = ["SDSC SP2"]               # on these only; on all when left out
+
+    [[policies]]
+    name = "PPO"
+    train = { algorithm = "ppo", seeds = [0, 1, 2], frames = 500000, settings = { learning_rate = 3e-4 } }
+
+    [budgets]
+    training_frames = 1000000                 # of every `train` that names neither frames nor seconds
+    training_seconds = 120
+    scenario_steps = 100000                   # a run fails when a scenario takes more steps
+    evaluation_seconds = 600                  # a run fails when its evaluation takes longer
+
+`policies = ["fcfs", "sjf"]` is short for entries with only `policy`. A run is one policy (and training seed) on one
+environment; its id is a hash of all that its outcome depends on, the content of the files it names included, so that
+a changed policy file makes a new run and a moved data folder does not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from sysgym.core.errors import StudyError, UnknownNameError
+from sysgym.core.files import sha256_of
+
+DATA_VARIABLE = "SYSGYM_DATA"
+
+Name = Annotated[str, Field(min_length=1, max_length=80)]
+Positive = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class Part(BaseModel):
+    """A table of a study: immutable, strict about types and about its keys."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_keys(cls, value: Any) -> Any:
+        if isinstance(value, dict):
+            for key in value:
+                if key not in cls.model_fields:
+                    raise ValueError(str(UnknownNameError("key", key, cls.model_fields)))
+        return value
+
+
+class EnvironmentPart(Part):
+    """An environment and the arguments it is made with."""
+
+    id: Name
+    name: Name = ""
+    arguments: dict[str, Any] = {}
+    scenarios: Positive | None = None
+
+    @property
+    def title(self) -> str:
+        """How tables call it."""
+        return self.name or self.id
+
+
+class TrainPart(Part):
+    """How a policy is trained, once for each seed."""
+
+    algorithm: Name
+    seeds: Annotated[list[Seed], Field(min_length=1)] = [0]
+    frames: Positive | None = None
+    seconds: Seconds | None = None
+    settings: dict[str, Any] = {}
+
+
+class PolicyPart(Part):
+    """A policy that is named, or trained."""
+
+    name: Name = ""
+    policy: Name | None = None
+    train: TrainPart | None = None
+    environments: list[Name] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, value: Any) -> Any:
+        return {"policy": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _one_source(self) -> PolicyPart:
+        if self.policy is not None and self.train is not None:
+            raise ValueError("has both policy and train; give one of them")
+        if not self.name and self.policy is None and self.train is None:
+            raise ValueError("names no policy; give policy or train")
+        return self
+
+    @property
+    def source(self) -> str:
+        """What is resolved when nothing is trained: `policy`, or else the name."""
+        return self.policy or self.name
+
+    @property
+    def title(self) -> str:
+        """How tables call it: its name, or what it is."""
+        if self.name:
+            return self.name
+        if self.train is not None:
+            return self.train.algorithm
+        return Path(self.source).name if "/" in self.source else self.source
+
+
+class BudgetPart(Part):
+    """Limits of training and evaluation."""
+
+    training_frames: Positive | None = None
+    training_seconds: Seconds | None = None
+    scenario_steps: Positive = 1_000_000
+    evaluation_seconds: Seconds | None = None
+
+
+class StudyPart(Part):
+    """The file as a whole; see the module."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=80)]
+    description: str = ""
+    split: Literal["train", "valid", "test"] = "test"
+    scenarios: Positive = 20
+    seed: Seed = 0
+    environments: Annotated[list[EnvironmentPart], Field(min_length=1)]
+    policies: Annotated[list[PolicyPart], Field(min_length=1)]
+    budgets: BudgetPart = BudgetPart()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> StudyPart:
+        titles = [environment.title for environment in self.environments]
+        _refuse_twins("environment", titles)
+        _refuse_twins("policy", [policy.title for policy in self.policies])
+        for policy in self.policies:
+            for name in policy.environments or ():
+                if name not in titles:
+                    raise ValueError(str(UnknownNameError("environment", name, titles)))
+        return self
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study that was read.
+
+    Attributes:
+        path: Its file.
+        content: What stands in it.
+    """
+
+    path: Path
+    content: StudyPart
+
+    @property
+    def results(self) -> Path:
+        """The folder of its records and checkpoints, beside the file."""
+        return self.path.with_name(f"{self.path.stem}.results")
+
+    @property
+    def records(self) -> Path:
+        """The file of its records."""
+        return self.results / "records.jsonl"
+
+    def located(self, text: str) -> str:
+        """A path or name with `${SYSGYM_DATA}` filled in, relative to the study if such a file stands there.
+
+        Raises:
+            StudyError: The variable is used and not set.
+        """
+        variable = f"${{{DATA_VARIABLE}}}"
+        if variable in text:
+            folder = os.environ.get(DATA_VARIABLE)
+            if not folder:
+                raise StudyError(f"{self.path}: {text!r} needs {DATA_VARIABLE}; set it to the folder of the data")
+            text = text.replace(variable, folder)
+        file, colon, class_name = text.partition(".py:")
+        beside = self.path.parent / (f"{file}.py" if colon else text)
+        is_path = beside.is_file() or (os.sep in text and Path(text).suffix != "")
+        return f"{beside}{':' + class_name if colon else ''}" if is_path else text
+
+
+@dataclass(frozen=True)
+class Run:
+    """One policy, and training seed, on one environment: the unit that is run, recorded and resumed.
+
+    Attributes:
+        study: The study it belongs to.
+        environment: Where.
+        policy: What.
+        training_seed: For trained policies, which of their seeds.
+    """
+
+    study: Study
+    environment: EnvironmentPart
+    policy: PolicyPart
+    training_seed: int | None = None
+
+    @property
+    def label(self) -> str:
+        """What a progress bar shows."""
+        seed = "" if self.training_seed is None else f", seed {self.training_seed}"
+        return f"{self.policy.title}{seed} on {self.environment.title}"
+
+    @property
+    def scenarios(self) -> int:
+        """Number of scenarios it is evaluated on."""
+        return self.environment.scenarios or self.study.content.scenarios
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The environment's arguments with their paths filled in."""
+        located: dict[str, Any] = _walk(self.environment.arguments, self.study.located)
+        return located
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where a trained policy is kept; relative names in records start at the results folder."""
+        return self.study.results / "checkpoints" / f"{self.id}.safetensors"
+
+    @property
+    def training_budget(self) -> tuple[int | None, float | None]:
+        """Frames and seconds of training, from the policy or else from the study's budgets."""
+        train, budgets = self.policy.train, self.study.content.budgets
+        assert train is not None
+        if train.frames is None and train.seconds is None:
+            return budgets.training_frames, budgets.training_seconds
+        return train.frames, train.seconds
+
+    @cached_property
+    def id(self) -> str:
+        """16 hexadecimal digits: a hash of everything that the outcome depends on."""
+        content = self.study.content
+        description = {
+            "study": content.name,
+            "environment": self.environment.model_dump(exclude={"scenarios"}),
+            "policy": self.policy.model_dump(exclude={"environments": True, "train": {"seeds"}}),
+            "training": None if self.policy.train is None else [self.training_seed, *self.training_budget],
+            "evaluation": [content.split, self.scenarios, content.seed, content.budgets.scenario_steps],
+            "files": self._file_hashes(),
+        }
+        return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:16]
+
+    def _file_hashes(self) -> dict[str, str]:
+        found: dict[str, str] = {}
+
+        def note(text: str) -> str:
+            file = Path(re.sub(r"\.py:\w+$", ".py", self.study.located(text)))
+            if file.is_file():
+                found[text] = sha256_of(file)
+            return text
+
+        _walk(self.environment.arguments, note)
+        if self.policy.train is None:
+            note(self.policy.source)
+        return found
+
+
+def read_study(path: str | Path) -> Study:
+    """Read and check a study file.
+
+    Raises:
+        StudyError: No such file, no TOML, an unknown key (the nearest known one is offered), or a value of a wrong
+            type or range (its place is named).
+    """
+    path = Path(path)
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise StudyError(f"{path}: {error.strerror}; give the TOML file of a study") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise StudyError(f"{path}: not TOML: {error}") from error
+    try:
+        content = StudyPart.model_validate(table)
+    except ValidationError as error:
+        raise StudyError(f"{path}: {_first_fault(error)}") from error
+    study = Study(path.resolve(), content)
+    _require_budgets(study)
+    return study
+
+
+def expand(study: Study) -> list[Run]:
+    """The runs of a study, environment by environment in the order of the file."""
+    runs = []
+    for environment in study.content.environments:
+        for policy in study.content.policies:
+            if policy.environments is None or environment.title in policy.environments:
+                seeds: list[int | None] = [None] if policy.train is None else [*policy.train.seeds]
+                runs += [Run(study, environment, policy, seed) for seed in seeds]
+    return runs
+
+
+def _require_budgets(study: Study) -> None:
+    for run in expand(study):
+        if run.policy.train is not None and run.training_budget == (None, None):
+            raise StudyError(
+                f"{study.path}: policies: {run.policy.title} has no training budget; give frames or seconds in its "
+                f"train, or training_frames or training_seconds under [budgets]"
+            )
+
+
+def _first_fault(error: ValidationError) -> str:
+    """The first fault in words: its place in the file, what is wrong, and what stands there."""
+    fault = error.errors()[0]
+    place = "".join(f" number {part + 1}" if isinstance(part, int) else f", {part}" for part in fault["loc"])[2:]
+    message = fault["msg"].removeprefix("Value error, ")
+    if fault["type"] not in ("value_error", "missing"):
+        message = f"{message[:1].lower()}{message[1:]}, not {fault['input']!r}"
+    if fault["type"] == "missing":
+        message = "is required"
+    return f"{place}: {message}" if place else message
+
+
+def _refuse_twins(kind: str, titles: list[str]) -> None:
+    for title in titles:
+        if titles.count(title) > 1:
+            raise ValueError(f"two of the same {kind} {title!r}; give each a name of its own")
+
+
+def _walk(value: Any, change: Callable[[str], str]) -> Any:
+    """A copy of nested tables and lists with every text changed."""
+    if isinstance(value, dict):
+        return {key: _walk(item, change) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_walk(item, change) for item in value]
+    return change(value) if isinstance(value, str) else value
