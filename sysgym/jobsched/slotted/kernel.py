@@ -19,7 +19,7 @@ from sysgym.core.events import EventKind, EventLog
 from sysgym.core.protocols import Engine, Slot
 from sysgym.core.seeding import stream_key
 from sysgym.jobsched.slotted.metrics import slotted_metrics
-from sysgym.jobsched.slotted.model import SlottedConfig, SlottedState, allocate_state
+from sysgym.jobsched.slotted.model import Sizes, SlottedConfig, SlottedState, allocate_memory, sizes_of, state_columns
 from sysgym.jobsched.slotted.observation import (
     UNKNOWN,
     BuiltinEncoder,
@@ -69,8 +69,40 @@ class Record(NamedTuple):
     """(B,): events so far."""
 
 
+class Settings(NamedTuple):
+    """All numbers of a configuration."""
+
+    sizes: Sizes
+    rules: Rules
+    layout: Layout
+
+
 @njit(cache=True, nogil=True)
-def row_of(state: SlottedState, b: int) -> SlottedState:
+def settings_of(numbers: NDArray[np.int64]) -> Settings:
+    """The settings from one array, which a compiled function takes faster than named tuples."""
+    n = numbers
+    return Settings(
+        Sizes(n[0], n[1], n[2], n[3], n[4], n[5], n[6]),
+        Rules(n[7], n[8], n[9], n[10], n[11], n[12], n[13], n[14], n[15], n[16]),
+        Layout(n[17], n[18], n[19], n[20]),
+    )
+
+
+@njit(cache=True, nogil=True)
+def record_columns(memory: NDArray[np.int64], sizes: Sizes) -> Record:
+    """The columns of B records, as contiguous views of one memory."""
+    b, n, r = sizes.episodes, sizes.jobs, sizes.resources
+    demand, events, count = b * n, b * n * (1 + r), b * n * (1 + r + EVENTS_PER_JOB * 4)
+    return Record(
+        memory[:demand].reshape((b, n)),
+        memory[demand:events].reshape((b, n, r)),
+        memory[events:count].reshape((b, EVENTS_PER_JOB * n, 4)),
+        memory[count : count + b],
+    )
+
+
+@njit(cache=True, nogil=True)
+def row_state(state: SlottedState, b: int) -> SlottedState:
     """The state of one episode as views, as `Engine.state` gives it."""
     return SlottedState(
         state.time[b],
@@ -272,10 +304,16 @@ def pass_time(state: SlottedState, record: Record, b: int, rules: Rules) -> bool
 
 
 @njit(cache=True, nogil=True)
+def mask_row(state: SlottedState, b: int, usable_rows: int, mask: NDArray[np.int8]) -> None:
+    """Write the mask of one episode."""
+    write_mask(state.free[b], state.slot_length[b], state.slot_demand[b], usable_rows, mask)
+
+
+@njit(cache=True, nogil=True)
 def step_rows(
-    state: SlottedState,
-    record: Record,
-    rules: Rules,
+    numbers: NDArray[np.int64],
+    memory: NDArray[np.int64],
+    past: NDArray[np.int64],
     actions: NDArray[np.int64],
     active: NDArray[np.bool_],
     masks: NDArray[np.int8],
@@ -284,12 +322,14 @@ def step_rows(
     truncated: NDArray[np.bool_],
 ) -> None:
     """Play one action in every active episode and write masks, rewards and flags."""
+    sizes, rules, _ = settings_of(numbers)
+    state, record = state_columns(memory, sizes), record_columns(past, sizes)
     for b in range(actions.shape[0]):
         if not active[b]:
             continue
         action, offset = actions[b], -1
         state.decisions[b] += 1
-        if action < state.slot_job.shape[1] and state.slot_job[b, action] >= 0:
+        if action < sizes.slots and state.slot_job[b, action] >= 0:
             length, demand = state.slot_length[b, action], state.slot_demand[b, action]
             offset = earliest_offset(state.free[b], rules.usable_rows, length, demand)
         over = False
@@ -301,45 +341,67 @@ def step_rows(
             rewards[b] = -step_cost(rules.reward, state.present[b])
         terminated[b] = over
         truncated[b] = not over and (state.decisions[b] >= rules.max_steps or is_late(state, b, rules))
-        write_mask(row_of(state, b), rules.usable_rows, masks[b])
+        mask_row(state, b, rules.usable_rows, masks[b])
 
 
 @njit(cache=True, nogil=True)
-def mask_rows(state: SlottedState, rules: Rules, rows: NDArray[np.bool_], masks: NDArray[np.int8]) -> None:
+def mask_rows(
+    numbers: NDArray[np.int64], memory: NDArray[np.int64], rows: NDArray[np.bool_], masks: NDArray[np.int8]
+) -> None:
     """Write the masks of the chosen episodes."""
+    sizes, rules, _ = settings_of(numbers)
+    state = state_columns(memory, sizes)
     for b in range(rows.shape[0]):
         if rows[b]:
-            write_mask(row_of(state, b), rules.usable_rows, masks[b])
+            mask_row(state, b, rules.usable_rows, masks[b])
 
 
 @njit(cache=True, nogil=True)
 def image_rows(
-    state: SlottedState, shown: NDArray[np.int64], rows: NDArray[np.bool_], images: NDArray[Any], layout: Layout
+    numbers: NDArray[np.int64],
+    memory: NDArray[np.int64],
+    shown: NDArray[np.int64],
+    rows: NDArray[np.bool_],
+    images: NDArray[Any],
 ) -> None:
     """Bring the binary images of the chosen episodes up to date."""
+    sizes, _, layout = settings_of(numbers)
+    state = state_columns(memory, sizes)
     for b in range(rows.shape[0]):
         if rows[b]:
-            draw_image(row_of(state, b), shown[b], images[b], layout)
+            draw_image(row_state(state, b), shown[b], images[b], layout)
 
 
 @njit(cache=True, nogil=True)
 def colour_rows(
-    state: SlottedState, shown: NDArray[np.int64], rows: NDArray[np.bool_], images: NDArray[Any], layout: Layout
+    numbers: NDArray[np.int64],
+    memory: NDArray[np.int64],
+    shown: NDArray[np.int64],
+    rows: NDArray[np.bool_],
+    images: NDArray[Any],
 ) -> None:
     """Bring the coloured images of the chosen episodes up to date."""
+    sizes, _, layout = settings_of(numbers)
+    state = state_columns(memory, sizes)
     for b in range(rows.shape[0]):
         if rows[b]:
-            draw_colours(row_of(state, b), shown[b], images[b], layout)
+            draw_colours(row_state(state, b), shown[b], images[b], layout)
 
 
 @njit(cache=True, nogil=True)
 def compact_rows(
-    state: SlottedState, shown: NDArray[np.int64], rows: NDArray[np.bool_], vectors: NDArray[Any], layout: Layout
+    numbers: NDArray[np.int64],
+    memory: NDArray[np.int64],
+    shown: NDArray[np.int64],
+    rows: NDArray[np.bool_],
+    vectors: NDArray[Any],
 ) -> None:
     """Write the compact observations of the chosen episodes."""
+    sizes, _, layout = settings_of(numbers)
+    state = state_columns(memory, sizes)
     for b in range(rows.shape[0]):
         if rows[b]:
-            write_compact(row_of(state, b), shown[b], vectors[b], layout)
+            write_compact(row_state(state, b), shown[b], vectors[b], layout)
 
 
 @njit(cache=True, nogil=True)
@@ -353,9 +415,15 @@ def shuffle_palette(key: int, episode: int, palette: NDArray[np.int64]) -> None:
 
 @njit(cache=True, nogil=True)
 def begin_rows(
-    state: SlottedState, record: Record, rules: Rules, rows: NDArray[np.int64], elements: NDArray[np.int64]
+    numbers: NDArray[np.int64],
+    memory: NDArray[np.int64],
+    past: NDArray[np.int64],
+    rows: NDArray[np.int64],
+    elements: NDArray[np.int64],
 ) -> None:
     """Begin an episode in the named rows, whose jobsets and palettes have been written."""
+    sizes, rules, _ = settings_of(numbers)
+    state, record = state_columns(memory, sizes), record_columns(past, sizes)
     for index in range(rows.shape[0]):
         b = rows[index]
         state.time[b], state.element[b], state.elements[b] = 0, 0, elements[index]
@@ -390,10 +458,12 @@ def reward_loop(reward: Any) -> Any:
     """Compile a loop over episodes around a compiled reward function (before, action, after)."""
 
     @njit(nogil=True)
-    def reward_rows(before: Any, actions: Any, after: Any, rows: Any, rewards: Any) -> None:
+    def reward_rows(numbers: Any, before: Any, actions: Any, after: Any, rows: Any, rewards: Any) -> None:
+        sizes, _, _ = settings_of(numbers)
+        states_before, states_after = state_columns(before, sizes), state_columns(after, sizes)
         for b in range(rows.shape[0]):
             if rows[b]:
-                rewards[b] = reward(row_of(before, b), actions[b], row_of(after, b))
+                rewards[b] = reward(row_state(states_before, b), actions[b], row_state(states_after, b))
 
     return reward_rows
 
@@ -402,10 +472,12 @@ def encoder_loop(encode: Any) -> Any:
     """Compile a loop over episodes around a compiled encoder (state, out), with the signature of `image_rows`."""
 
     @njit(nogil=True)
-    def encode_rows(state: Any, shown: Any, rows: Any, observations: Any, layout: Any) -> None:  # noqa: ARG001
+    def encode_rows(numbers: Any, memory: Any, shown: Any, rows: Any, observations: Any) -> None:  # noqa: ARG001
+        sizes, _, _ = settings_of(numbers)
+        state = state_columns(memory, sizes)
         for b in range(rows.shape[0]):
             if rows[b]:
-                encode(row_of(state, b), observations[b])
+                encode(row_state(state, b), observations[b])
 
     return encode_rows
 
@@ -440,18 +512,15 @@ class SlottedKernel(Engine):
         self.config, self.source, self.num_episodes = config, source, num_episodes
         self.num_actions = config.num_actions
         self.observation_spec = encoder.spec(config)
-        self._state = allocate_state(config, num_episodes)
-        elements = config.sequence_length
-        self._record = Record(
-            np.zeros((num_episodes, elements), dtype=np.int64),
-            np.zeros((num_episodes, elements, config.resources), dtype=np.int64),
-            np.zeros((num_episodes, EVENTS_PER_JOB * elements, 4), dtype=np.int64),
-            np.zeros(num_episodes, dtype=np.int64),
-        )
-        self._rules = rules_of(config, max(0, reward_code(reward)))
+        sizes = sizes_of(config, num_episodes)
+        self._memory = allocate_memory(sizes)
+        self._past = np.zeros(num_episodes * (sizes.jobs * (1 + sizes.resources + 4 * EVENTS_PER_JOB) + 1), np.int64)
+        self._state, self._record = state_columns(self._memory, sizes), record_columns(self._past, sizes)
+        self._encode_rows, layout, self._shown = _encoder_parts(encoder, config, num_episodes)
+        rules = rules_of(config, max(0, reward_code(reward)))
+        self._numbers = np.array([*sizes, *rules, *layout], dtype=np.int64)
         self._reward_rows = reward_loop(reward) if callable(reward) else None
-        self._before = allocate_state(config, num_episodes) if callable(reward) else None
-        self._encode_rows, self._layout, self._shown = _encoder_parts(encoder, config, num_episodes)
+        self._before = np.zeros_like(self._memory) if callable(reward) else None
         self._drawn: weakref.ref[NDArray[Any]] | None = None
         self._read_only = SlottedState(*(_read_only(column) for column in self._state))
 
@@ -469,17 +538,16 @@ class SlottedKernel(Engine):
             elements[index] = self.source.fill(int(seed), int(episode), options, length, demand)
             if self.config.palette:
                 shuffle_palette(_key(int(seed), "palette"), int(episode), self._state.palette[row])
-        begin_rows(self._state, self._record, self._rules, rows, elements)
+        begin_rows(self._numbers, self._memory, self._past, rows, elements)
 
     def step(self, actions: NDArray[np.int64], active: NDArray[np.bool_], slot: Slot) -> None:
         """See `Engine.step`."""
         if self._before is not None:
-            for before, column in zip(self._before, self._state, strict=True):
-                np.copyto(before, column)
+            self._before[:] = self._memory
         step_rows(
-            self._state,
-            self._record,
-            self._rules,
+            self._numbers,
+            self._memory,
+            self._past,
             actions,
             active,
             slot.action_masks,
@@ -488,12 +556,12 @@ class SlottedKernel(Engine):
             slot.truncated,
         )
         if self._reward_rows is not None:
-            self._reward_rows(self._before, actions, self._state, active, slot.rewards)
+            self._reward_rows(self._numbers, self._before, actions, self._memory, active, slot.rewards)
         self._draw(active, slot)
 
     def observe(self, rows: NDArray[np.bool_], slot: Slot) -> None:
         """See `Engine.observe`."""
-        mask_rows(self._state, self._rules, rows, slot.action_masks)
+        mask_rows(self._numbers, self._memory, rows, slot.action_masks)
         self._draw(rows, slot)
 
     def state(self, row: int) -> SlottedState:
@@ -522,7 +590,7 @@ class SlottedKernel(Engine):
             assert isinstance(observations, np.ndarray)
             self._drawn = weakref.ref(observations)
             self._shown[:, 0] = UNKNOWN
-        self._encode_rows(self._state, self._shown, rows, observations, self._layout)
+        self._encode_rows(self._numbers, self._memory, self._shown, rows, observations)
 
 
 def _encoder_parts(

@@ -52,75 +52,94 @@ def earliest_offset(free: NDArray[Any], usable_rows: int, length: int, demand: N
 
 
 @njit(cache=True, nogil=True)
-def write_mask(state: SlottedState, usable_rows: int, mask: NDArray[np.int8]) -> None:
+def write_mask(
+    free: NDArray[Any],
+    slot_length: NDArray[Any],
+    slot_demand: NDArray[Any],
+    usable_rows: int,
+    mask: NDArray[np.int8],
+) -> None:
     """Write the action mask, shape (M+1,): slots with a job that can be booked, and void."""
-    slots = mask.shape[0] - 1
+    slots = slot_length.shape[0]
     for slot in range(slots):
-        length = state.slot_length[slot]
-        bookable = length > 0 and earliest_offset(state.free, usable_rows, length, state.slot_demand[slot]) >= 0
+        length = slot_length[slot]
+        bookable = length > 0 and earliest_offset(free, usable_rows, length, slot_demand[slot]) >= 0
         mask[slot] = 1 if bookable else 0
     mask[slots] = 1
 
 
 @njit(cache=True, nogil=True)
-def _draw_machine(state: SlottedState, shown: NDArray[Any], image: NDArray[Any], layout: Layout) -> None:
-    horizon, resources = state.free.shape
-    block = layout.capacity + state.slot_length.shape[0] * layout.slot_columns
+def _draw_machine(free: NDArray[Any], block: int, capacity: int, shown: NDArray[Any], image: NDArray[Any]) -> None:
+    horizon, resources = free.shape
     for row in range(horizon):
         for resource in range(resources):
             at = row * resources + resource
-            was, used = shown[at], layout.capacity - state.free[row, resource]
-            for column in range(was, used):
-                image[row, resource * block + column] = 1
-            for column in range(used, was):
-                image[row, resource * block + column] = 0
-            shown[at] = used
+            was, used = shown[at], capacity - free[row, resource]
+            if was != used:
+                for column in range(was, used):
+                    image[row, resource * block + column] = 1
+                for column in range(used, was):
+                    image[row, resource * block + column] = 0
+                shown[at] = used
 
 
 @njit(cache=True, nogil=True)
-def _draw_slots(state: SlottedState, shown: NDArray[Any], image: NDArray[Any], layout: Layout) -> None:
-    slots, resources = state.slot_demand.shape
-    block = layout.capacity + slots * layout.slot_columns
-    lengths = state.free.size
+def _draw_slots(
+    slot_length: NDArray[Any],
+    slot_demand: NDArray[Any],
+    block: int,
+    layout: Layout,
+    shown: NDArray[Any],
+    image: NDArray[Any],
+) -> None:
+    slots, resources = slot_demand.shape
     for slot in range(slots):
-        was_length, length = shown[lengths + slot], state.slot_length[slot]
+        at = slot * (1 + resources)
+        was_length, length = shown[at], slot_length[slot]
         for resource in range(resources):
-            at = lengths + slots + slot * resources + resource
-            was_demand, demand = shown[at], state.slot_demand[slot, resource]
+            was_demand, demand = shown[at + 1 + resource], slot_demand[slot, resource]
             if was_length != length or was_demand != demand:
                 first = resource * block + layout.capacity + slot * layout.slot_columns
                 for row in range(max(was_length, length)):
                     filled = demand if row < length else 0
                     for column in range(max(was_demand, demand)):
                         image[row, first + column] = 1 if column < filled else 0
-                shown[at] = demand
-        shown[lengths + slot] = length
+                shown[at + 1 + resource] = demand
+        shown[at] = length
 
 
 @njit(cache=True, nogil=True)
-def _draw_shared(state: SlottedState, shown: NDArray[Any], image: NDArray[Any], layout: Layout) -> None:
-    backlog, since = shown.shape[0] - 2, shown.shape[0] - 1
-    first = image.shape[1] - 1 - layout.backlog_columns
-    was, count = shown[backlog], state.backlog_count
+def _draw_backlog(count: int, columns: int, shown: NDArray[Any], image: NDArray[Any]) -> None:
+    was, first = shown[0], image.shape[1] - 1 - columns
     for cell in range(min(was, count), max(was, count)):
-        place = first + cell % layout.backlog_columns
-        image[cell // layout.backlog_columns, place] = 1 if cell < count else 0
-    shown[backlog] = count
-    if shown[since] != state.since:
+        image[cell // columns, first + cell % columns] = 1 if cell < count else 0
+    shown[0] = count
+
+
+@njit(cache=True, nogil=True)
+def _draw_since(since: int, unit: int, shown: NDArray[Any], image: NDArray[Any]) -> None:
+    if shown[0] != since:
         for row in range(image.shape[0]):
-            image[row, image.shape[1] - 1] = state.since / layout.since_unit
-        shown[since] = state.since
+            image[row, image.shape[1] - 1] = since / unit
+        shown[0] = since
 
 
 @njit(cache=True, nogil=True)
 def draw_image(state: SlottedState, shown: NDArray[Any], image: NDArray[Any], layout: Layout) -> None:
-    """Bring a binary image (H, W) up to date with the state, given the counts that it shows; updates those."""
+    """Bring a binary image (H, W) up to date with the state, given the counts that it shows; updates those.
+
+    `shown` holds the units in use by row and resource, length and demands by slot, the backlog, and the time since the
+    last arrival.
+    """
     if shown[0] == UNKNOWN:
         image[:] = 0
         shown[:] = 0
-    _draw_machine(state, shown, image, layout)
-    _draw_slots(state, shown, image, layout)
-    _draw_shared(state, shown, image, layout)
+    block = layout.capacity + state.slot_length.shape[0] * layout.slot_columns
+    slots, backlog, since = state.free.size, shown.shape[0] - 2, shown.shape[0] - 1
+    _draw_machine(state.free, block, layout.capacity, shown, image)
+    _draw_slots(state.slot_length, state.slot_demand, block, layout, shown[slots:], image)
+    _draw_backlog(state.backlog_count, layout.backlog_columns, shown[backlog:], image)
+    _draw_since(state.since, layout.since_unit, shown[since:], image)
 
 
 @njit(cache=True, nogil=True)

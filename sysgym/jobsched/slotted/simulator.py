@@ -110,7 +110,7 @@ class SlottedSimulator(Simulator):
         state = self.state()
         assert isinstance(observation, np.ndarray)
         self.encoder.encode(state, self.config, observation)
-        write_mask(state, self.config.usable_rows, action_mask)
+        write_mask(state.free, state.slot_length, state.slot_demand, self.config.usable_rows, action_mask)
 
     def state(self) -> SlottedState:
         """See `Simulator.state`: a snapshot that later steps leave as it is."""
