@@ -52,13 +52,13 @@ def show_jobs(waiting: NDArray[np.int64], jobs: Jobs, visible: NDArray[np.int64]
     place = 1
     shown = {waiting[0]}
     for turn in range(2 * count):
+        if place == window:
+            break
         job = shortest[turn // 2] if turn % 2 == 0 else smallest[turn // 2]
         if job not in shown:
             shown.add(job)
             visible[place] = job
             place += 1
-            if place == window:
-                return
 
 
 def visible_jobs(waiting: NDArray[np.int64], jobs: Jobs, window: int) -> NDArray[np.int64]:

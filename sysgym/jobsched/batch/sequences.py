@@ -55,7 +55,7 @@ class JobSequences:
         self.length = self._end - self._begin if length is None else length
         require_range("sequence_length", self.length, 1)
         if self._end - self._begin < self.length:
-            share = SPLITS[split][1] - SPLITS[split][0]
+            share = round(SPLITS[split][1] - SPLITS[split][0], 6)
             raise WorkloadError(
                 f"{workload.provenance.source}: split {split!r} has {self._end - self._begin} of {len(workload)} jobs, "
                 f"an episode needs {self.length}; bring a log of at least {int(np.ceil(self.length / share))} jobs or "

@@ -1,0 +1,300 @@
+"""The batch machine: worked examples, simulator against kernel, both against an oracle that knows neither."""
+
+import numba
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sysgym.core.errors import SettingError, UnknownNameError, WorkloadError
+from sysgym.core.events import EventKind
+from sysgym.core.protocols import ArraySpec
+from sysgym.jobsched import replay
+from sysgym.jobsched.batch.engine import build_engine
+from sysgym.jobsched.batch.model import Rules
+from sysgym.jobsched.batch.observation import QueueEncoding
+from sysgym.jobsched.batch.policies import HEURISTICS
+from sysgym.jobsched.batch.replay import SCHEDULERS
+from sysgym.jobsched.batch.sequences import JobSequences
+from sysgym.workloads import Machine, Provenance, Workload
+from tests.oracles import batch_oracle
+
+ENGINES = ("simpy", "compiled")
+PASS_RULES = ("batch", "per_event")
+
+
+def workload(rows, processors):
+    """A workload of (submit, run, processors, requested) rows."""
+    submit, run, size, requested = zip(*rows, strict=True)
+    columns = {"submit_time": submit, "run_time": run, "processors": size, "requested_time": requested}
+    return Workload.from_columns(columns, Machine(processors, "caller"), Provenance("test", "generated"))
+
+
+@st.composite
+def workloads(draw, max_jobs=30):
+    """Few processors, coarse times and many ties: where schedulers go wrong."""
+    processors = draw(st.integers(1, 6))
+    count = draw(st.integers(1, max_jobs))
+    gaps = draw(st.lists(st.sampled_from([0, 0, 1, 2, 5, 10]), min_size=count, max_size=count))
+    runs = draw(st.lists(st.integers(1, 12), min_size=count, max_size=count))
+    spare = draw(st.lists(st.sampled_from([0, 0, 1, 3, 10]), min_size=count, max_size=count))
+    sizes = draw(st.lists(st.integers(1, processors), min_size=count, max_size=count))
+    submits = np.cumsum(gaps).tolist()
+    return workload(
+        [(s, r, p, r + e) for s, r, p, e in zip(submits, runs, sizes, spare, strict=True)], processors
+    )
+
+
+A = workload(
+    [(0, 60, 2, 80), (10, 30, 3, 30), (20, 30, 1, 30), (20, 10, 2, 10), (30, 40, 1, 45), (40, 10, 1, 30)], 4
+)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(
+    ("policy", "pass_rule", "starts", "slowdown", "wait", "makespan"),
+    [
+        ("fcfs", "batch", [0, 60, 60, 90, 90, 90], 3.75, 45.0, 130),
+        ("fcfs", "per_event", [0, 60, 60, 90, 90, 90], 3.75, 45.0, 130),
+        ("sjf", "batch", [0, 60, 60, 20, 90, 90], 2.583333, 33.3333, 130),
+        ("sjf_commit", "batch", [0, 60, 90, 90, 100, 90], 3.958333, 51.6667, 140),
+        ("easy", "batch", [0, 60, 20, 90, 30, 50], 2.611111, 21.6667, 100),
+        ("easy", "per_event", [0, 70, 20, 60, 30, 50], 2.166667, 18.3333, 100),
+        ("easy_sjbf", "batch", [0, 60, 30, 20, 30, 70], 1.833333, 15.0, 90),
+        ("easy_sjbf", "per_event", [0, 70, 20, 60, 30, 50], 2.166667, 18.3333, 100),
+    ],
+)
+def test_worked_example_a(engine, policy, pass_rule, starts, slowdown, wait, makespan):
+    schedule = replay(A, policy, pass_rule, engine)
+    assert schedule.start_time.tolist() == starts
+    summary = schedule.summary()
+    assert summary["mean_bounded_slowdown"] == pytest.approx(slowdown, abs=1e-6)
+    assert summary["mean_wait"] == pytest.approx(wait, abs=1e-4)
+    assert summary["makespan"] == makespan
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("policy", ["easy", "easy_sjbf"])
+def test_worked_example_b_submission_and_completion_at_one_instant(engine, policy):
+    jobs = workload([(0, 10, 3, 20), (5, 10, 4, 10), (10, 10, 1, 10)], 4)
+    assert replay(jobs, policy, "batch", engine).start_time.tolist() == [0, 10, 20]
+    assert replay(jobs, policy, "per_event", engine).start_time.tolist() == [0, 20, 10]
+    exact = workload([(0, 10, 3, 10), (5, 10, 4, 10), (10, 10, 1, 10)], 4)
+    assert replay(exact, "easy", "per_event", engine).start_time.tolist() == [0, 10, 20]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("pass_rule", PASS_RULES)
+def test_worked_example_c_extra_processors(engine, pass_rule):
+    jobs = workload([(0, 20, 2, 20), (0, 10, 3, 10), (0, 100, 1, 100), (0, 100, 1, 100)], 4)
+    assert replay(jobs, "easy", pass_rule, engine).start_time.tolist() == [0, 20, 0, 30]
+    assert replay(jobs, "fcfs", pass_rule, engine).start_time.tolist() == [0, 20, 20, 30]
+
+
+def test_worked_example_d_threshold():
+    jobs = workload([(0, 10, 1, 10), (0, 5, 1, 5)], 1)
+    assert replay(jobs, "fcfs").bounded_slowdown().tolist() == [1.0, 1.5]
+
+
+@settings(max_examples=150, deadline=None)
+@given(jobs=workloads(), policy=st.sampled_from(sorted(SCHEDULERS)), pass_rule=st.sampled_from(PASS_RULES))
+def test_both_engines_equal_the_oracle(jobs, policy, pass_rule):
+    compiled, simpy = (replay(jobs, policy, pass_rule, engine) for engine in ("compiled", "simpy"))
+    assert compiled.events.sha256() == simpy.events.sha256()
+    columns = (jobs.submit_time, jobs.run_time, jobs.requested_time, jobs.processors)
+    expected = batch_oracle.replay(*(c.tolist() for c in columns), jobs.machine.processors, policy, pass_rule)
+    assert compiled.start_time.tolist() == expected
+
+
+@settings(max_examples=100, deadline=None)
+@given(jobs=workloads(), backfill=st.sampled_from(["none", "easy"]), seed=st.integers(0, 2**32 - 1))
+def test_decisions_equal_the_oracle(jobs, backfill, seed):
+    """Random choices: the same waiting jobs at every decision, the same starts at the end."""
+    columns = (jobs.submit_time, jobs.run_time, jobs.requested_time, jobs.processors)
+    oracle = batch_oracle.BatchDecisionOracle(*(c.tolist() for c in columns), jobs.machine.processors, backfill)
+    choose = np.random.default_rng(seed)
+
+    class Judge:
+        def reset(self):
+            pass
+
+        def act_on_state(self, state):
+            assert state.visible[state.visible >= 0].tolist() == list(oracle.waiting())
+            place = int(choose.integers(len(oracle.waiting())))
+            oracle.step(int(state.visible[place]))
+            return place
+
+    schedule = replay(jobs, Judge(), backfill=backfill)
+    assert schedule.start_time.tolist() == oracle.start_times()
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    jobs=workloads(),
+    backfill=st.sampled_from(["none", "easy"]),
+    pass_rule=st.sampled_from(PASS_RULES),
+    commit=st.booleans(),
+    reward=st.sampled_from(["bounded_slowdown", "final_wait_time", "slowdown", "turnaround_time"]),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_engines_agree_on_everything_a_policy_meets(jobs, backfill, pass_rule, commit, reward, seed):
+    rules = Rules(commit=commit, backfill=backfill, pass_rule=pass_rule)
+    sequences = JobSequences(jobs, rules, None, "all")
+    engines = [build_engine(sequences, rules, 1, engine, reward=reward) for engine in ENGINES]
+    one, on = np.zeros(1, dtype=np.int64), np.ones(1, dtype=np.bool_)
+    slots = [_slot(engine) for engine in engines]
+    for engine, slot in zip(engines, slots, strict=True):
+        engine.reset(one, one.astype(np.uint64), one)
+        engine.observe(on, slot)
+    choose, total = np.random.default_rng(seed), 0.0
+    while True:
+        _assert_equal(engines, slots)
+        if slots[0].terminated[0]:
+            break
+        action = choose.integers(slots[0].action_masks[0].sum(), size=1)
+        for engine, slot in zip(engines, slots, strict=True):
+            engine.step(action, on, slot)
+        total += slots[0].rewards[0]
+    name = {"final_wait_time": "wait", "turnaround_time": "turnaround"}.get(reward, reward)
+    if f"mean_{name}" in engines[0].metrics(0):
+        assert -total == pytest.approx(engines[0].metrics(0)[f"mean_{name}"])
+
+
+def _slot(engine):
+    from sysgym.core.engines import allocate_slot
+
+    return allocate_slot(engine.observation_spec, 1, engine.num_actions)
+
+
+def _assert_equal(engines, slots):
+    for name in ("observations", "action_masks", "rewards", "terminated", "truncated"):
+        first, second = (getattr(slot, name) for slot in slots)
+        assert first.tobytes() == second.tobytes(), name
+    states = [engine.state(0) for engine in engines]
+    for name in states[0]._fields[:-1]:
+        assert np.array_equal(*(np.asarray(getattr(state, name)) for state in states), equal_nan=True), name
+    assert engines[0].events(0).sha256() == engines[1].events(0).sha256()
+
+
+@settings(max_examples=60, deadline=None)
+@given(jobs=workloads(), policy=st.sampled_from(sorted(SCHEDULERS)))
+def test_the_machine_is_never_over_capacity_and_every_job_runs_once(jobs, policy):
+    events = replay(jobs, policy).events
+    used = np.cumsum(np.select([events.kind == EventKind.START, events.kind == EventKind.FINISH],
+                               [events.amount, -events.amount], 0.0))
+    assert used.max() <= jobs.machine.processors and used[-1] == 0
+    for kind in (EventKind.SUBMIT, EventKind.START, EventKind.FINISH):
+        assert sorted(events.of(kind).subject) == list(range(len(jobs)))
+    assert (np.diff(events.time) >= 0).all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(jobs=workloads())
+def test_fcfs_does_not_depend_on_the_pass_rule(jobs):
+    batch, per_event = (replay(jobs, "fcfs", rule).start_time for rule in PASS_RULES)
+    assert batch.tolist() == per_event.tolist()
+    assert (np.diff(batch) >= 0).all()
+
+
+@pytest.mark.parametrize(("heuristic", "backfill", "policy"), [
+    ("fcfs", "none", "fcfs"), ("fcfs", "easy", "easy"), ("sjf", "none", "sjf_commit"),
+])
+def test_heuristics_in_the_decision_process_are_the_classic_schedulers(heuristic, backfill, policy):
+    rng = np.random.default_rng(5)
+    rows = zip(np.cumsum(rng.integers(0, 30, 400)), rng.integers(1, 200, 400), rng.integers(1, 9, 400), strict=True)
+    jobs = workload([(s, r, p, r + int(rng.integers(0, 100))) for s, r, p in rows], 8)
+    decided = replay(jobs, HEURISTICS[heuristic](), backfill=backfill)
+    assert decided.start_time.tolist() == replay(jobs, policy).start_time.tolist()
+
+
+def test_more_waiting_jobs_than_rows_show_the_oldest_the_shortest_and_the_smallest():
+    count = 300
+    rows = [(0, 1000, 4, 1000)] + [(1, 10 + i, 1 + i % 3, 10 + (i * 7919) % count) for i in range(count)]
+    rows = [(s, min(r, q), p, q) for s, r, p, q in rows]
+    jobs = workload(rows, 4)
+    rules = Rules()
+    engine = build_engine(JobSequences(jobs, rules, None, "all"), rules, 1)
+    one, on = np.zeros(1, dtype=np.int64), np.ones(1, dtype=np.bool_)
+    engine.reset(one, one.astype(np.uint64), one)
+    engine.step(one, on, _slot(engine))
+    visible = engine.state(0).visible
+    requested, size = jobs.requested_time, jobs.processors
+    assert len(set(visible.tolist())) == 128 and visible[0] == 1
+    shortest = min((j for j in range(2, count + 1)), key=lambda j: requested[j])
+    assert shortest in visible[:3]
+    assert (size[visible] == 1).sum() >= 60
+
+
+@pytest.mark.skipif(numba.config.DISABLE_JIT, reason="with the JIT off, Python functions count as compiled")
+def test_a_compiled_reward_and_encoder_give_what_python_ones_give():
+    def waiting(before, action, after):
+        return -float(len(after.waiting)) - 0.5 * action + 0.25 * (after.time - before.time)
+
+    def ages(state, table, out):
+        for place in range(len(out)):
+            job = state.visible[place]
+            out[place] = -1.0 if job < 0 else state.time - state.jobs.submit_time[job] + table[job]
+
+    spec = ArraySpec((128,), np.float64, -1.0, np.inf)
+    jobs = workload([(i, 5 + i % 7, 1 + i % 3, 12) for i in range(40)], 4)
+    rules = Rules(backfill="easy")
+    sequences = JobSequences(jobs, rules, 20, "all")
+    trails = []
+    for compile_ in (numba.njit, lambda function: function):
+        encoding = QueueEncoding(spec, lambda w: w.run_time, compile_(ages))
+        engine = build_engine(sequences, rules, 2, "auto", encoding, compile_(waiting))
+        trails.append(_trail(engine))
+    assert type(engine).__name__ == "SimulatorEngine"
+    assert trails[0] == trails[1]
+    with pytest.raises(SettingError, match="compile it with numba"):
+        build_engine(sequences, rules, 1, "compiled", reward=waiting)
+
+
+def _trail(engine):
+    from sysgym.core.engines import allocate_slot
+
+    slot = allocate_slot(engine.observation_spec, 2, engine.num_actions)
+    rows, on = np.arange(2), np.ones(2, dtype=np.bool_)
+    engine.reset(rows, np.array([3, 4], dtype=np.uint64), np.zeros(2, dtype=np.int64))
+    trail = []
+    while not slot.terminated.any():
+        engine.step(np.array([0, 1]), on, slot)
+        trail.append((slot.observations.tobytes(), slot.rewards.tolist(), slot.action_masks.tobytes()))
+    return trail
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    ({"run_time": [np.nan, 1.0]}, "has no run time"),
+    ({"run_time": [5.0, 1.0]}, "runs longer than it requested"),
+    ({"requested_time": [np.nan, 2.0]}, "has no requested time"),
+    ({"processors": [9, 1]}, "needs more processors"),
+    ({"processors": [0, 1]}, "needs no processors"),
+])
+def test_a_replay_refuses_jobs_that_cannot_be_scheduled(change, message):
+    columns = {"submit_time": [0.0, 1.0], "run_time": [1.0, 1.0], "requested_time": [2.0, 2.0], "processors": [1, 1]}
+    jobs = Workload.from_columns(columns | change, Machine(4, "caller"), Provenance("my.swf", "swf"))
+    with pytest.raises(WorkloadError, match=message):
+        replay(jobs)
+
+
+def test_unknown_names_come_with_the_nearest():
+    with pytest.raises(UnknownNameError, match="did you mean easy"):
+        replay(A, "eassy")
+    with pytest.raises(UnknownNameError, match="per_event"):
+        replay(A, pass_rule="per-event")
+    with pytest.raises(UnknownNameError, match="compiled"):
+        replay(A, engine="compield")
+
+
+def test_windows_keep_to_their_split():
+    jobs = workload([(i, 5, 1, 5) for i in range(100)], 4)
+    rules = Rules()
+    train = JobSequences(jobs, rules, 10, "train")
+    starts = {train.start(seed, episode) for seed in range(40) for episode in range(10)}
+    assert min(starts) == 0 and max(starts) == 50
+    test = JobSequences(jobs, rules, 10, "test", "disjoint")
+    assert [test.start(0, k) for k in range(3)] == [80, 90, 80]
+    with pytest.raises(WorkloadError, match="bring a log of at least 105 jobs"):
+        JobSequences(jobs, rules, 21, "test")
+    with pytest.raises(SettingError, match="starts from 80 to 90"):
+        test.start(0, 0, {"start": 3})
