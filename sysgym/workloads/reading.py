@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sysgym.core.errors import InputFileError, SettingError, UnknownNameError
-from sysgym.workloads import swf
+from sysgym.workloads import generic_csv, swf
 from sysgym.workloads.cleaning import CLEANING_RULES, PROCESSOR_SOURCES, clean_jobs
 from sysgym.workloads.job_table import JobTable
 from sysgym.workloads.trace_file import TraceFile, open_trace
@@ -38,6 +38,7 @@ class Format:
 
 FORMATS: Mapping[str, Format] = {
     "swf": Format("Standard Workload Format", swf.recognises, swf.read_swf),
+    "csv": Format("table with a header row", generic_csv.recognises, generic_csv.read_csv, maps_columns=True),
 }
 """The formats by name, in the order in which they are asked whether they recognise a file."""
 
@@ -58,7 +59,7 @@ def read_trace(
         format: A name in `FORMATS`; "auto" recognises it by content.
         clean: A name in `CLEANING_RULES`: "default", "sc15" or "none".
         processors: Size of the machine, where the file does not tell it or tells it wrong.
-        columns: For "csv": which column is what, as a mapping or the path of a TOML file; see `generic_csv`.
+        columns: For "csv": which column is what, a mapping or a TOML file; see `generic_csv`.
         processors_from: "requested" (as None), "allocated" or "max": which count is a job's size.
 
     Returns:

@@ -1,8 +1,8 @@
 """The Standard Workload Format, version 2, in which the Parallel Workloads Archive keeps its logs.
 
-A header of `; Key: value` lines, then 18 blank-separated numbers a job, -1 where unknown (Feitelson, Tsafrir and Krakov,
-"Experience with using the Parallel Workloads Archive", JPDC 74(10), 2014). Reading takes pandas' C parser at full speed;
-wherever that meets something odd, a second, careful pass in Python decides, and names line and column.
+A header of `; Key: value` lines, then 18 blank-separated numbers a job, -1 where unknown (Feitelson, Tsafrir and
+Krakov, "Experience with using the Parallel Workloads Archive", JPDC 74(10), 2014). Reading takes pandas' C parser at
+full speed; wherever that meets something odd, a second, careful pass in Python decides, and names line and column.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import re
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -47,8 +48,12 @@ FIELDS = (
 )
 """The 18 fields of a row, in order; those that are no column of a workload are checked and left out."""
 
+_BEFORE_PANDAS_3_1 = tuple(int(part) for part in pd.__version__.split(".")[:2]) < (3, 1)
+_EXACT_DECIMALS: dict[str, Any] = {"float_precision": "round_trip"} if _BEFORE_PANDAS_3_1 else {}
+"""Decimals as Python reads them; pandas 3.1 made that the only way and deprecates the option."""
+
 Table = list[NDArray[np.float64] | NDArray[np.int64]]
-_KEY = re.compile(r";[ \t]?([A-Za-z]\w*):(.*)")
+_KEY = re.compile(r";[ \t]?([A-Za-z]\w*):(?!//)(.*)")
 _STANDARD_KEY = re.compile(
     r";\s*(Version|Computer|Installation|Acknowledge|Information|Conversion|MaxJobs|MaxRecords|Preemption|UnixStartTime"
     r"|TimeZone|TimeZoneString|StartTime|EndTime|MaxNodes|MaxProcs|MaxRuntime|MaxMemory|AllowOveruse|MaxQueues|Queues"
@@ -127,7 +132,7 @@ def _read_fast(rows: list[str]) -> Table | None:
                 names=range(len(FIELDS) + 1),
                 index_col=False,
                 quoting=3,
-                float_precision="round_trip",
+                **_EXACT_DECIMALS,
             )
     except (ValueError, OverflowError, Warning):
         return None

@@ -63,6 +63,7 @@ def poisson_pareto(
     >>> len(workload), workload.machine.processors, round(workload.offered_load, 2)
     (2000, 128, 0.8)
     """
+    settings = {name: value for name, value in locals().items() if name != "seed"}
     require_range("jobs", jobs, 2)
     require_range("processors", processors, 1)
     require_range("load", load, 0, open_low=True)
@@ -74,7 +75,6 @@ def poisson_pareto(
     require_range("serial_share", serial_share, 0, 1)
     require_range("power_of_two_share", power_of_two_share, 0, 1)
     require_range("users", users, 1)
-    settings = {name: value for name, value in locals().items() if name != "seed"}
 
     def draw(name: str) -> NDArray[np.float64]:
         return _uniforms(seed, f"workloads/poisson_pareto/{name}", jobs)
@@ -113,22 +113,26 @@ def _parallel_sizes(u: NDArray[np.float64], powers: NDArray[np.bool_], largest: 
     """Log-uniform sizes in 1..largest, rounded to the nearest power of two where `powers` says so."""
     exponent = u * np.log2(largest)
     exponent = np.where(powers, np.rint(exponent), exponent)
-    return np.clip(np.rint(2.0**exponent), 1, largest).astype(np.int64)
+    sizes: NDArray[np.int64] = np.clip(np.rint(2.0**exponent), 1, largest).astype(np.int64)
+    return sizes
 
 
 def _poisson_arrivals(u: NDArray[np.float64], span: float) -> NDArray[np.float64]:
     """Submissions in whole seconds from 0 to `span`: exponential gaps, scaled so that the offered load is met."""
     elapsed = np.cumsum(-np.log1p(-u))
-    return np.floor((elapsed - elapsed[0]) * (span / (elapsed[-1] - elapsed[0])))
+    submit_time: NDArray[np.float64] = np.floor((elapsed - elapsed[0]) * (span / (elapsed[-1] - elapsed[0])))
+    return submit_time
 
 
 def _estimates(u: NDArray[np.float64], run_time: NDArray[np.float64]) -> NDArray[np.float64]:
     """The next round value above run time / accuracy, with the accuracy uniform in (0, 1]; never below the run time."""
     wanted = np.minimum(run_time / (1.0 - u), ROUND_ESTIMATES[-1])
-    return ROUND_ESTIMATES[np.searchsorted(ROUND_ESTIMATES, wanted)]
+    estimate: NDArray[np.float64] = ROUND_ESTIMATES[np.searchsorted(ROUND_ESTIMATES, wanted)]
+    return estimate
 
 
 def _users(u: NDArray[np.float64], users: int) -> NDArray[np.int64]:
     """Users 1..users by Zipf's law."""
     weight = np.cumsum(1.0 / np.arange(1, users + 1))
-    return np.searchsorted(weight, u * weight[-1], side="right") + 1
+    user: NDArray[np.int64] = np.searchsorted(weight, u * weight[-1], side="right") + 1
+    return user

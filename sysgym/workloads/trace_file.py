@@ -34,7 +34,13 @@ class TraceFile:
 
     @cached_property
     def text(self) -> str:
-        r"""The bytes as text: UTF-8, else Latin-1 (old headers), with every line end as \n."""
+        r"""The bytes as text: UTF-8, else Latin-1 (old headers), with every line end as \n.
+
+        Raises:
+            InputFileError: The bytes are no text.
+        """
+        if self.is_binary:
+            raise InputFileError(self.path, "is a binary file; expected a log as text, plain or gzip")
         try:
             text = self.data.decode("utf-8-sig")
         except UnicodeDecodeError:

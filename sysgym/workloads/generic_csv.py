@@ -1,0 +1,210 @@
+"""Tables with a header row, one job a row, and a mapping that says which column is what.
+
+For logs in a house's own format. A mapping goes from our column names to the file's, with a unit where the file does
+not count in seconds (times) or KB (memory):
+
+    {"submit_time": "queued_at", "run_time": {"column": "elapsed", "unit": "ms"}, "processors": "cores", "status": ""}
+
+or the same in a TOML file. Columns that the mapping leaves out are taken by our own names where the file has them; an
+empty name leaves a column out. `processors` is the requested count, `allocated_processors` the granted one.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sysgym.core.errors import InputFileError, SettingError, UnknownNameError
+from sysgym.workloads.job_table import COLUMNS, JobTable, make_columns
+from sysgym.workloads.trace_file import TraceFile
+
+_DELIMITERS = ",;\t"
+_REQUIRED = ("submit_time", "run_time", "processors")
+_TEXT_COLUMNS = ("user", "group", "executable", "queue", "partition")
+_OWN_NAMES = {"processors": "requested_processors"}
+_NAMES = {name for name in COLUMNS if name != "requested_processors"} | {"processors"}
+
+TIME_UNITS: Mapping[str, tuple[float, float]] = {
+    "s": (1, 1),
+    "ms": (1, 1e3),
+    "us": (1, 1e6),
+    "ns": (1, 1e9),
+    "min": (60, 1),
+    "h": (3600, 1),
+    "d": (86400, 1),
+}
+"""Units of times: what a value is multiplied with, then divided by, to give seconds."""
+
+MEMORY_UNITS: Mapping[str, tuple[float, float]] = {"KB": (1, 1), "B": (1, 1024), "MB": (1024, 1), "GB": (1024**2, 1)}
+"""Units of memory, likewise to give KB."""
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Where one of our columns comes from: a column of the file, and its unit's factors."""
+
+    column: str
+    multiply: float = 1
+    divide: float = 1
+
+
+def recognises(file: TraceFile) -> bool:
+    """Whether the first line holds a delimiter and a cell that is no number, as a header row does."""
+    names = file.first_line.split(_delimiter(file))
+    return not file.first_line.startswith(";") and len(names) > 1 and any(_number(name) is None for name in names)
+
+
+def read_csv(file: TraceFile, columns: Mapping[str, Any] | str | Path | None = None) -> JobTable:
+    """Read a table by a column mapping; O(cells).
+
+    Args:
+        file: The table; comma, semicolon or tab separates, as its first line shows.
+        columns: The mapping, the path of a TOML file with it, or None for our own names.
+
+    Returns:
+        The jobs. An empty cell is unknown (-1), users and other names that are text become numbers from 1 in order of
+        appearance, listed in the header under "user codes" and so on.
+
+    Raises:
+        InputFileError: A missing column, a row of another length, or a cell that is no finite number.
+        UnknownNameError: The mapping names a column that the file, or a workload, does not have; or an unknown unit.
+        SettingError: The mapping is not one.
+    """
+    rows, lines = _read_rows(file)
+    names = [name.strip() for name in rows[0]]
+    cells = dict(zip(names, zip(*rows[1:], strict=True), strict=True))
+    header: dict[str, str] = {}
+    given: dict[str, NDArray[Any]] = {}
+    for name, source in _sources(file, names, columns).items():
+        column = cells[source.column]
+        if name in _TEXT_COLUMNS and any(cell.strip() and _number(cell) is None for cell in column):
+            given[name], header[f"{name} codes"] = _codes(column)
+        else:
+            given[_OWN_NAMES.get(name, name)] = _numbers(file.path, name, source, column, lines)
+    if "run_time" not in given:
+        given["run_time"] = np.full(len(lines), np.nan)
+    return JobTable(make_columns(file.path, given, lines), header)
+
+
+def _read_rows(file: TraceFile) -> tuple[list[list[str]], NDArray[np.int64]]:
+    """All rows with the header first, and the line on which each job's row ends."""
+    reader = csv.reader(io.StringIO(file.text), delimiter=_delimiter(file), strict=True)
+    rows: list[list[str]] = []
+    lines: list[int] = []
+    try:
+        for row in reader:
+            if len(row) < 2 and not "".join(row).strip():
+                continue
+            if rows and len(row) != len(rows[0]):
+                raise InputFileError(
+                    file.path,
+                    f"{len(row)} fields, the header has {len(rows[0])}; complete or remove the row",
+                    line=reader.line_num,
+                )
+            rows.append(row)
+            lines.append(reader.line_num)
+    except csv.Error as error:
+        raise InputFileError(
+            file.path, f"not a CSV row ({error}); mend the quotes of the row", line=reader.line_num
+        ) from None
+    if len(rows) < 2:
+        raise InputFileError(file.path, "the table has a header and no jobs; expected one row a job", line=1)
+    return rows, np.array(lines[1:], dtype=np.int64)
+
+
+def _sources(file: TraceFile, names: list[str], columns: Mapping[str, Any] | str | Path | None) -> dict[str, _Source]:
+    """The mapping with our own names filled in, checked against the file."""
+    mapping = _load_mapping(columns)
+    for name in mapping:
+        if name not in _NAMES:
+            raise UnknownNameError("column", name, _NAMES)
+    entries = {name: name for name in sorted(_NAMES) if name in names} | mapping
+    sources = {name: _source(name, entry) for name, entry in entries.items() if entry != ""}
+    for name in _REQUIRED:
+        if name not in entries or (name == "submit_time" and name not in sources):
+            raise InputFileError(
+                file.path, f"no column {name}; name it with columns={{{name!r}: ...}}, the file has {', '.join(names)}"
+            )
+    for source in sources.values():
+        if source.column not in names:
+            raise UnknownNameError(f"column of {file.path}", source.column, names)
+        if names.count(source.column) > 1:
+            raise InputFileError(file.path, "the header has this name twice; rename one", line=1, column=source.column)
+    return sources
+
+
+def _load_mapping(columns: Mapping[str, Any] | str | Path | None) -> dict[str, Any]:
+    if columns is None or isinstance(columns, Mapping):
+        return dict(columns or {})
+    try:
+        return tomllib.loads(Path(columns).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputFileError(columns, f"cannot read the column mapping: {error.strerror or error}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputFileError(columns, f'the column mapping is not TOML ({error}); write submit_time = "..."') from None
+
+
+def _source(name: str, entry: Any) -> _Source:
+    if isinstance(entry, str):
+        return _Source(entry)
+    if (
+        not isinstance(entry, Mapping)
+        or not isinstance(entry.get("column"), str)
+        or not set(entry) <= {"column", "unit"}
+    ):
+        raise SettingError(f'column {name} is {entry!r}; expected a name, or {{"column": name, "unit": unit}}')
+    if "unit" not in entry:
+        return _Source(entry["column"])
+    units = TIME_UNITS if name.endswith("_time") else MEMORY_UNITS if name == "requested_memory" else {}
+    if not units:
+        raise SettingError(f"column {name} has no unit; give its column's name alone")
+    if entry["unit"] not in list(units):
+        raise UnknownNameError(f"unit of {name}", entry["unit"], units)
+    return _Source(entry["column"], *units[entry["unit"]])
+
+
+def _numbers(
+    path: Path, name: str, source: _Source, column: tuple[str, ...], lines: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Cells as numbers in our unit; an empty cell is -1 but for `submit_time`, which every job has."""
+    empty = None if name == "submit_time" else -1.0
+    values = [_number(cell) if cell.strip() else empty for cell in column]
+    if None in values:
+        row = values.index(None)
+        raise InputFileError(
+            path,
+            f"{column[row]!r} is not a finite number for {name}; mend the row, or map another column",
+            line=int(lines[row]),
+            column=source.column,
+        )
+    numbers = np.array(values, dtype=np.float64)
+    return np.where(numbers == -1, -1.0, numbers * source.multiply / source.divide)
+
+
+def _codes(column: tuple[str, ...]) -> tuple[NDArray[np.int64], str]:
+    """Text as numbers from 1 in order of appearance, -1 where empty, and the list of them."""
+    texts = [cell.strip() for cell in column]
+    code = {text: number for number, text in enumerate(dict.fromkeys(filter(None, texts)), 1)}
+    return np.array([code.get(text, -1) for text in texts]), ", ".join(f"{code[text]} = {text}" for text in code)
+
+
+def _delimiter(file: TraceFile) -> str:
+    return max(_DELIMITERS, key=file.first_line.count)
+
+
+def _number(cell: str) -> float | None:
+    """The finite number in a cell, or None."""
+    try:
+        value = float(cell)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
