@@ -1,0 +1,211 @@
+"""What every registered environment promises; a new id is tested here without a new line."""
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+from gymnasium.vector import AutoresetMode
+
+import sysgym  # noqa: F401  registers the ids
+from sysgym.core.errors import InvalidActionError, SettingError
+from sysgym.envs.registration import ENVIRONMENTS
+
+IDS = [row.env_id for row in ENVIRONMENTS]
+ENGINES = ("simpy", "compiled")
+HEADINGS = (
+    "Description",
+    "Action Space",
+    "Observation Space",
+    "Rewards",
+    "Starting State",
+    "Episode End",
+    "Information",
+    "Arguments",
+    "Vectorized Environment",
+    "Baselines and Bound",
+    "Validation",
+    "References",
+    "Version History",
+)
+
+pytestmark = pytest.mark.parametrize("env_id", IDS)
+
+
+def play(env, steps, seed=0):
+    """Random allowed actions; everything that a policy meets, as bytes."""
+    choose = np.random.default_rng(seed)
+    observation, info = env.reset(seed=seed)
+    trail = [(observation.tobytes(), info["action_mask"].tobytes())]
+    for _ in range(steps):
+        action = choose.choice(np.flatnonzero(info["action_mask"]))
+        observation, reward, terminated, truncated, info = env.step(action)
+        trail.append((observation.tobytes(), reward, terminated, truncated, info["action_mask"].tobytes()))
+        if terminated or truncated:
+            observation, info = env.reset()
+            trail.append(observation.tobytes())
+    return trail
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.filterwarnings("error")
+def test_gymnasium_checks_it_without_a_warning(env_id, engine):
+    check_env(gym.make(env_id, engine=engine).unwrapped, skip_render_check=True)
+
+
+def test_stable_baselines_checks_it_with_advice_on_shapes_at_most(env_id, recwarn):
+    check = pytest.importorskip("stable_baselines3.common.env_checker")
+    check.check_env(gym.make(env_id).unwrapped)
+    advice = ("unconventional shape", "image", "Your observation")
+    assert [w for w in map(str, (w.message for w in recwarn)) if not any(a in w for a in advice)] == []
+
+
+def test_the_engines_are_equal_and_a_seed_repeats(env_id):
+    trails = [play(gym.make(env_id, engine=engine), 400) for engine in (*ENGINES, "compiled")]
+    assert trails[0] == trails[1] == trails[2]
+    assert play(gym.make(env_id), 400, seed=1) != trails[0]
+
+
+def test_what_is_returned_is_the_callers_own(env_id):
+    env = gym.make(env_id)
+    observation, info = env.reset(seed=0)
+    observation[:], info["action_mask"][:] = 9, 9
+    again, fresh = env.reset(seed=0)
+    assert (again != 9).any() and env.unwrapped.action_masks().max() == 1 and fresh["action_mask"].max() == 1
+
+
+@pytest.mark.parametrize("mode", ["sync", "async", "vector_entry_point"])
+def test_every_vectorization_mode_makes_a_working_env(env_id, mode):
+    envs = gym.make_vec(env_id, num_envs=2, vectorization_mode=mode)
+    observation, _ = envs.reset(seed=0)
+    assert observation in envs.observation_space
+    observation, reward, terminated, truncated, _ = envs.step(np.zeros(2, dtype=np.int64))
+    assert observation in envs.observation_space
+    assert reward.shape == terminated.shape == truncated.shape == (2,)
+    envs.close()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_vector_env_plays_what_single_envs_play(env_id, engine):
+    envs = gym.make_vec(env_id, num_envs=3, engine=engine)
+    singles = [gym.make(env_id) for _ in range(3)]
+    observations, info = envs.reset(seed=5)
+    masks = info["action_mask"].copy()
+    for k, env in enumerate(singles):
+        assert env.reset(seed=5 + k)[0].tobytes() == observations[k].tobytes()
+    choose = np.random.default_rng(1)
+    endings = 0
+    for _ in range(400):
+        actions = np.array([choose.choice(np.flatnonzero(mask)) for mask in masks])
+        observations, rewards, terminated, truncated, info = envs.step(actions)
+        masks = info["action_mask"].copy()
+        for k, env in enumerate(singles):
+            observation, reward, ended, cut, _ = env.step(actions[k])
+            assert (reward, ended, cut) == (rewards[k], terminated[k], truncated[k])
+            if ended or cut:
+                endings += 1
+                assert info["_final_obs"][k] and info["final_obs"][k].tobytes() == observation.tobytes()
+                observation, _ = env.reset()
+            assert observation.tobytes() == observations[k].tobytes()
+    assert endings > 0
+
+
+def test_next_step_autoreset_ignores_the_action_after_an_end(env_id):
+    envs = gym.make_vec(env_id, num_envs=2, autoreset_mode=AutoresetMode.NEXT_STEP)
+    _, info = envs.reset(seed=0)
+    done = np.zeros(2, dtype=bool)
+    for _ in range(3000):
+        _, reward, terminated, truncated, info = envs.step(info["action_mask"].argmax(axis=1))
+        assert not terminated[done].any() and not truncated[done].any() and (reward[done] == 0).all()
+        if done.any():
+            return
+        done = (terminated | truncated).copy()
+    raise AssertionError("no episode ended")
+
+
+def test_disabled_autoreset_waits_for_the_caller(env_id):
+    envs = gym.make_vec(env_id, num_envs=2, autoreset_mode=AutoresetMode.DISABLED)
+    _, info = envs.reset(seed=0)
+    done = np.zeros(2, dtype=bool)
+    while not done.any():
+        _, _, terminated, truncated, info = envs.step(info["action_mask"].argmax(axis=1))
+        done = (terminated | truncated).copy()
+    row = int(done.argmax())
+    assert np.isfinite(list(envs.unwrapped.metrics(row).values())).any()
+    with pytest.raises(gym.error.ResetNeeded, match="reset_mask"):
+        envs.step(np.zeros(2, dtype=np.int64))
+    envs.reset(options={"reset_mask": done})
+    envs.step(np.zeros(2, dtype=np.int64))
+
+
+def test_step_into_writes_to_the_callers_slot(env_id):
+    from sysgym.core.engines import allocate_slot
+
+    envs, twin = (gym.make_vec(env_id, num_envs=3).unwrapped for _ in range(2))
+    slots = [allocate_slot(envs.engine.observation_spec, 3, envs.engine.num_actions) for _ in range(2)]
+    for environment in (envs, twin):
+        environment.reset(seed=0)
+    masks = envs.action_masks().copy()
+    for k in range(60):
+        actions = masks.argmax(axis=1)
+        slot = slots[k % 2]
+        envs.step_into(actions, slot)
+        observations, rewards, _, _, info = twin.step(actions)
+        masks = info["action_mask"].copy()
+        assert slot.observations.tobytes() == observations.tobytes()
+        assert slot.rewards.tolist() == rewards.tolist() and slot.action_masks.tobytes() == masks.tobytes()
+
+
+@pytest.mark.parametrize("action", [-1, 10**6, 0.5, "a", None])
+def test_an_action_outside_the_space_is_refused(env_id, action):
+    env = gym.make(env_id, disable_env_checker=True)
+    env.reset(seed=0)
+    with pytest.raises(InvalidActionError, match="give an integer from 0"):
+        env.step(action)
+
+
+def test_actions_of_the_wrong_kind_are_refused_by_the_vector_env(env_id):
+    envs = gym.make_vec(env_id, num_envs=2)
+    envs.reset(seed=0)
+    for actions in ([0], [0.5, 0.5], [0, 10**6], [[0, 0]]):
+        with pytest.raises(InvalidActionError):
+            envs.step(np.array(actions))
+
+
+def test_step_before_reset_and_unknown_modes_are_refused(env_id):
+    with pytest.raises(gym.error.ResetNeeded):
+        gym.make(env_id).unwrapped.step(0)
+    with pytest.raises(gym.error.ResetNeeded):
+        gym.make_vec(env_id, num_envs=2).step(np.zeros(2, dtype=np.int64))
+    with pytest.raises(SettingError, match="render_mode"):
+        gym.make(env_id, disable_env_checker=True, render_mode="hologram")
+    with pytest.raises(SettingError, match="autoreset_mode"):
+        gym.make_vec(env_id, num_envs=2, autoreset_mode="never")
+
+
+def test_every_heuristic_plays_an_episode_to_its_end(env_id):
+    env = gym.make(env_id).unwrapped
+    assert env.do_nothing in env.heuristics and "random" in env.heuristics and len(env.heuristics) >= 5
+    for name, build in env.heuristics.items():
+        policy = build()
+        policy.reset()
+        _, info = env.reset(seed=3)
+        ended = False
+        while not ended:
+            _, _, terminated, truncated, info = env.step(policy.act_on_state(env.state))
+            ended = terminated or truncated
+        assert env.objective in info["metrics"], name
+
+
+def test_a_policy_cannot_write_to_the_state(env_id):
+    for engine in ENGINES:
+        env = gym.make(env_id, engine=engine).unwrapped
+        env.reset(seed=0)
+        for value in env.state:
+            if isinstance(value, np.ndarray):
+                assert not value.flags.writeable
+
+
+def test_the_docstring_has_every_heading_in_order(env_id):
+    text = type(gym.make(env_id).unwrapped).__doc__
+    places = [text.find(f"## {heading}\n") for heading in HEADINGS]
+    assert min(places) > 0 and places == sorted(places)
