@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sysgym.agents.policy import TrainedPolicy, load
-    from sysgym.agents.training import Progress, Training, train
+    from sysgym.agents.progress import Progress
+    from sysgym.agents.training import Training, train
 
 ALGORITHMS = ("ppo",)
 """Names that `train` takes as `algorithm`."""
@@ -26,7 +27,7 @@ ALGORITHMS = ("ppo",)
 _HOMES = {
     "TrainedPolicy": "sysgym.agents.policy",
     "load": "sysgym.agents.policy",
-    "Progress": "sysgym.agents.training",
+    "Progress": "sysgym.agents.progress",
     "Training": "sysgym.agents.training",
     "train": "sysgym.agents.training",
 }

@@ -35,7 +35,7 @@ def next_values(values: Floats, terminated: Flags, truncated: Flags, final_value
 
 
 def generalized_advantages(
-    rewards: Floats, values: Floats, following: Floats, done: Flags, discount: float, trace_decay: float
+    rewards: Floats, values: Floats, following: Floats, done: Flags, *, discount: float, trace_decay: float
 ) -> Floats:
     """Advantages of every step of a slot, accumulated backwards in float64; O(T N).
 

@@ -15,7 +15,8 @@ checkpoint is checked against `weight_shapes`.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import itertools
+from dataclasses import dataclass
 from typing import Any
 
 from sysgym.agents.spaces import Spaces
@@ -44,12 +45,8 @@ class Architecture:
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> Architecture:
-        """The inverse of `to_dict`."""
+        """The inverse of `dataclasses.asdict`; lists serve as tuples, as JSON has them."""
         return cls(**{**fields, "hidden": tuple(fields["hidden"])})
-
-    def to_dict(self) -> dict[str, Any]:
-        """The fields as JSON takes them."""
-        return asdict(self)
 
     def num_features(self, spaces: Spaces) -> int:
         """Numbers that enter the first layer at once: a row's, or all."""
@@ -111,7 +108,7 @@ def _kind_for(spaces: Spaces) -> str:
 
 def _perceptron(name: str, widths: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
     shapes: dict[str, tuple[int, ...]] = {}
-    for layer, (inputs, outputs) in enumerate(zip(widths, widths[1:], strict=False)):
+    for layer, (inputs, outputs) in enumerate(itertools.pairwise(widths)):
         shapes[f"{name}.layers.{layer}.weight"] = (outputs, inputs)
         shapes[f"{name}.layers.{layer}.bias"] = (outputs,)
     return shapes

@@ -92,19 +92,22 @@ def read(path: str | Path) -> Checkpoint:
 
 def plain(value: Any) -> Any:
     """A value as JSON takes it; an object that JSON cannot hold is described by its type's name."""
-    if isinstance(value, np.generic):
-        return value.item()
     if isinstance(value, Mapping):
         return {str(name): plain(part) for name, part in value.items()}
     if isinstance(value, list | tuple):
         return [plain(part) for part in value]
-    if isinstance(value, np.ndarray):
-        return {"array": hashlib.sha256(value.tobytes()).hexdigest()}
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    if isinstance(value, Path):
-        return str(value)
-    return {"object": f"{type(value).__module__}.{type(value).__qualname__}"}
+    return str(value) if isinstance(value, Path) else {"object": f"{type(value).__module__}.{type(value).__qualname__}"}
+
+
+def holds_object(described: Any) -> bool:
+    """Whether a value from `plain` describes an object instead of holding it."""
+    if isinstance(described, Mapping):
+        return "object" in described or any(map(holds_object, described.values()))
+    return isinstance(described, list) and any(map(holds_object, described))
 
 
 def weights_sha256(weights: Mapping[str, NDArray[Any]]) -> str:

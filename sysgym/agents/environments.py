@@ -43,8 +43,8 @@ class Environments(abc.ABC):
     def __init__(self, vector: AnyVectorEnv) -> None:
         self.vector = vector
         self.num_envs = vector.num_envs
-        self.observation_space = vector.single_observation_space
-        self.spaces = Spaces.of(vector.single_observation_space, vector.single_action_space)
+        self.observation_space, self.action_space = vector.single_observation_space, vector.single_action_space
+        self.spaces = Spaces.of(self.observation_space, self.action_space)
 
     @abc.abstractmethod
     def reset(self, seed: int, observations: NDArray[Any], masks: NDArray[np.int8]) -> None:

@@ -36,18 +36,19 @@ class PolicyFunction:
         self._activation = np.tanh if architecture.activation == "tanh" else _relu
         self._policy = _layers("policy", weights)
         self._void_rows, self._void_pooled = _layers("void.rows", weights), _layers("void.pooled", weights)
-        self._mean = self._deviation = None
+        self._scale: tuple[Array, Array] | None = None
         if architecture.normalize:
-            self._mean = weights["scale.mean"].astype(np.float32)
-            self._deviation = np.sqrt(weights["scale.variance"] + 1e-8).astype(np.float32)
+            deviation = np.sqrt(weights["scale.variance"] + 1e-8)
+            self._scale = weights["scale.mean"].astype(np.float32), deviation.astype(np.float32)
 
     def __call__(self, observations: NDArray[Any]) -> Array:
         """Logits (B, A) of observations (B, *shape)."""
         inputs = self.spaces.encode(observations)
         if self.kind == "flat":
             inputs = inputs.reshape(len(inputs), -1)
-        if self._mean is not None:
-            inputs = np.clip((inputs - self._mean) / self._deviation, -LARGEST_STANDARD, LARGEST_STANDARD)
+        if self._scale is not None:
+            mean, deviation = self._scale
+            inputs = np.clip((inputs - mean) / deviation, -LARGEST_STANDARD, LARGEST_STANDARD)
         logits = _perceptron(inputs, self._policy, self._activation)
         if self.kind == "flat":
             return logits
@@ -88,7 +89,8 @@ def sample(probabilities: NDArray[np.float64], uniforms: NDArray[np.float64]) ->
     """
     reached = probabilities.cumsum(axis=-1) > uniforms[:, None]
     last = probabilities.shape[-1] - 1 - (probabilities[:, ::-1] > 0.0).argmax(axis=-1)
-    return np.where(reached.any(axis=-1), reached.argmax(axis=-1), last)
+    actions: NDArray[np.int64] = np.where(reached.any(axis=-1), reached.argmax(axis=-1), last)
+    return actions
 
 
 def most_likely(logits: NDArray[Any], masks: NDArray[Any]) -> NDArray[np.int64]:
@@ -102,7 +104,7 @@ def most_likely(logits: NDArray[Any], masks: NDArray[Any]) -> NDArray[np.int64]:
 
 
 def _allowed(masks: NDArray[Any]) -> NDArray[np.bool_]:
-    allowed = masks != 0
+    allowed: NDArray[np.bool_] = masks != 0
     possible = allowed.any(axis=-1)
     if not possible.all():
         row = int(np.flatnonzero(~possible)[0])

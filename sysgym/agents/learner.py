@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 
@@ -54,7 +53,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer, network: Network) -> Ten
     tensors: Tensors = {}
     for name, parameter in network.named_parameters():
         for moment, value in optimizer.state[parameter].items():
-            tensors[f"optimizer/{name}/{moment}"] = np.array(value.detach().cpu())
+            tensors[f"optimizer/{name}/{moment}"] = value.numpy(force=True).copy()
     return tensors
 
 
@@ -65,5 +64,5 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, network: Network, tensor
         prefix = f"optimizer/{name}/"
         moments = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
         if moments:
-            memory[index] = {moment: torch.from_numpy(np.array(value)) for moment, value in moments.items()}
+            memory[index] = {moment: torch.from_numpy(value.copy()) for moment, value in moments.items()}
     optimizer.load_state_dict({"state": memory, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -7,6 +7,7 @@ inside, 0.01 for the policy's and 1 for the value's last layer, zero biases.
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import torch
@@ -28,9 +29,7 @@ class Perceptron(nn.Module):
 
     def __init__(self, widths: tuple[int, ...], activation: str, gain: float) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(
-            nn.Linear(inputs, outputs) for inputs, outputs in zip(widths, widths[1:], strict=False)
-        )
+        self.layers = nn.ModuleList(nn.Linear(inputs, outputs) for inputs, outputs in itertools.pairwise(widths))
         self.activation = torch.tanh if activation == "tanh" else torch.relu
         for layer in self.layers:
             assert isinstance(layer, nn.Linear)

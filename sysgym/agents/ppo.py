@@ -1,5 +1,6 @@
-"""Proximal policy optimisation with the clipped objective, after Schulman et al., "Proximal Policy Optimization
-Algorithms", arXiv:1707.06347 (2017); equation numbers below are ours.
+"""Proximal policy optimisation with the clipped objective.
+
+After Schulman et al., "Proximal Policy Optimization Algorithms", arXiv:1707.06347 (2017). Equation numbers are ours:
 
     (1)  delta_t = r_t + gamma next_t - V_t,  A_t = delta_t + gamma lambda (1 - done_t) A_{t+1}      [their eq. 11, 12]
     (2)  R_t = A_t + V_t
@@ -187,8 +188,8 @@ class PPO:
             values,
             self._next_values(rollout, values),
             rollout.done,
-            self.discount,
-            self.settings.trace_decay,
+            discount=self.discount,
+            trace_decay=self.settings.trace_decay,
         )
         values = values[:-1]
         return Batch(
@@ -216,7 +217,7 @@ class PPO:
 
     @torch.no_grad()
     def _values(self, observations: Tensor) -> NDArray[np.float64]:
-        chunks = [self.network.values(chunk) for chunk in observations.split(VALUE_CHUNK)]
+        chunks = [self.network.values(chunk) for chunk in torch.split(observations, VALUE_CHUNK)]
         return torch.cat(chunks).double().cpu().numpy()
 
     def _floats(self, array: NDArray[np.float64]) -> Tensor:

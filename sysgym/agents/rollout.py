@@ -8,7 +8,6 @@ taken their place.
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,10 +19,8 @@ from sysgym.agents.environments import Environments
 from sysgym.agents.inference import masked_probabilities, sample
 from sysgym.agents.networks import Network
 from sysgym.agents.spaces import Spaces
+from sysgym.core.errors import TrainingError
 from sysgym.core.protocols import Slot
-
-RECENT_EPISODES = 100
-"""Episodes that the reported mean return looks back on."""
 
 
 @dataclass
@@ -40,6 +37,7 @@ class Rollout:
         truncated: bool, (T, N).
         final_observations: Last observations of the episodes that were truncated and not terminated, one array a
             step that had any, in the order of (t, n).
+        episode_returns: Returns (unscaled, undiscounted) of the episodes that ended in the slot.
     """
 
     observations: NDArray[Any]
@@ -50,6 +48,7 @@ class Rollout:
     terminated: NDArray[np.bool_]
     truncated: NDArray[np.bool_]
     final_observations: list[NDArray[Any]] = field(default_factory=list)
+    episode_returns: list[float] = field(default_factory=list)
 
     @classmethod
     def allocate(cls, spaces: Spaces, steps: int, num_envs: int) -> Rollout:
@@ -72,6 +71,7 @@ class Rollout:
         """Let the slot begin where it ended last."""
         self.observations[0], self.masks[0] = self.observations[-1], self.masks[-1]
         self.final_observations.clear()
+        self.episode_returns.clear()
 
     @property
     def done(self) -> NDArray[np.bool_]:
@@ -79,25 +79,22 @@ class Rollout:
         return self.terminated | self.truncated
 
     @property
-    def cut(self) -> NDArray[np.bool_]:
-        """Whether the step cut an episode that would have gone on, (T, N): the steps of `final_observations`."""
-        return self.truncated & ~self.terminated
-
-    @property
     def num_frames(self) -> int:
         """T x N."""
         return int(self.actions.size)
 
-    def first_not_finite(self) -> str | None:
-        """Where the environments gave a number that is NaN or infinite, in words; None if nowhere."""
-        parts = {"reward": self.rewards, "observation": self.observations[1:]}
-        for name, array in parts.items():
-            if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
+    def check_finite(self) -> None:
+        """Refuse numbers that no learner can use.
+
+        Raises:
+            TrainingError: A reward or observation is NaN or infinite; the message says where.
+        """
+        for name, array in {"reward": self.rewards, "observation": self.observations[1:]}.items():
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
                 step, row, *_ = np.argwhere(~np.isfinite(array))[0]
-                return f"the {name} of environment {row} at step {step} of the rollout is not finite"
+                raise TrainingError(f"the {name} of environment {row} at step {step} of the rollout is not finite")
         if any(not np.isfinite(final).all() for final in self.final_observations):
-            return "the last observation of a truncated episode is not finite"
-        return None
+            raise TrainingError("the last observation of a truncated episode is not finite")
 
 
 class Actor:
@@ -117,8 +114,6 @@ class Actor:
         self.environments, self.network, self.generator = environments, network, generator
         self.rollout = Rollout.allocate(environments.spaces, steps, environments.num_envs)
         self.slots = [self.rollout.step_slot(t) for t in range(steps)]
-        self.recent_returns: deque[float] = deque(maxlen=RECENT_EPISODES)
-        self.num_episodes = 0
         self._returns = np.zeros(environments.num_envs)
         self._device = next(network.parameters()).device
         # the first slot is carried over from the row in which episodes begin
@@ -150,6 +145,5 @@ class Actor:
         self._returns += slot.rewards
         ended = np.flatnonzero(slot.terminated | slot.truncated)
         if len(ended):
-            self.recent_returns.extend(self._returns[ended].tolist())
-            self.num_episodes += len(ended)
+            self.rollout.episode_returns.extend(self._returns[ended].tolist())
             self._returns[ended] = 0.0

@@ -5,7 +5,6 @@ The settings themselves are frozen dataclasses beside their algorithm, each docu
 
 from __future__ import annotations
 
-import dataclasses
 import types
 import typing
 from collections.abc import Mapping
@@ -33,13 +32,6 @@ def make_settings(kind: type[T], values: Mapping[str, Any]) -> T:
         if name not in hints:
             raise UnknownNameError("setting", name, hints)
     return kind(**{name: _converted(name, value, hints[name]) for name, value in values.items()})
-
-
-def to_dict(settings: Any) -> dict[str, Any]:
-    """The settings as JSON takes them."""
-    return {
-        name: list(value) if isinstance(value, tuple) else value for name, value in dataclasses.asdict(settings).items()
-    }
 
 
 def _converted(name: str, value: Any, hint: Any) -> Any:

@@ -6,7 +6,7 @@ checks it too.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -58,12 +58,8 @@ class Spaces:
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> Spaces:
-        """The inverse of `to_dict`."""
+        """The inverse of `dataclasses.asdict`; lists serve as tuples, as JSON has them."""
         return cls(**{**fields, "shape": tuple(fields["shape"])})
-
-    def to_dict(self) -> dict[str, Any]:
-        """The fields as JSON takes them."""
-        return asdict(self)
 
     @property
     def size(self) -> int:
@@ -80,7 +76,8 @@ class Spaces:
             Shape (..., *shape), or (..., categories).
         """
         if self.categories:
-            return np.eye(self.categories, dtype=np.float32)[observations]
+            one_hot: NDArray[np.float32] = np.eye(self.categories, dtype=np.float32)[observations]
+            return one_hot
         return np.asarray(observations, dtype=np.float32)
 
     def __str__(self) -> str:

@@ -12,23 +12,22 @@ import platform
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import torch
 
 from sysgym.agents import checkpoint as checkpoints
 from sysgym.agents.architecture import Architecture, choose_architecture
-from sysgym.agents.checkpoint import Checkpoint, plain
+from sysgym.agents.checkpoint import Checkpoint, holds_object, plain
 from sysgym.agents.environments import Environments, make_environments
 from sysgym.agents.learner import Learner
 from sysgym.agents.networks import build_network
 from sysgym.agents.policy import TrainedPolicy
 from sysgym.agents.ppo import PPO, PPOSettings
-from sysgym.agents.rollout import RECENT_EPISODES, Actor
-from sysgym.agents.settings import make_settings, to_dict
+from sysgym.agents.progress import Budget, History, Progress
+from sysgym.agents.rollout import Actor
+from sysgym.agents.settings import make_settings
 from sysgym.agents.spaces import largest_bound
 from sysgym.core.errors import CheckpointError, SettingError, TrainingError, UnknownNameError, require_range
 from sysgym.core.seeding import stream, stream_key
@@ -39,32 +38,6 @@ DEFAULT_FRAMES = 500_000
 DEFAULT_DISCOUNT = 0.99
 SAVE_SECONDS = 30.0
 """Time between two checkpoints of a run that writes one."""
-CURVE_POINTS = 100
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a run stands after an update.
-
-    Attributes:
-        share: Share of the budget that is spent, 0 to 1.
-        update: Updates so far.
-        frames: Environment steps so far.
-        seconds: Time spent so far, earlier runs included.
-        frames_per_second: Of this run.
-        episodes: Episodes that have ended.
-        mean_return: Mean return of the last 100 of them (unscaled, undiscounted), or None before the first.
-        metrics: The learner's, by name.
-    """
-
-    share: float
-    update: int
-    frames: int
-    seconds: float
-    frames_per_second: float
-    episodes: int
-    mean_return: float | None
-    metrics: Mapping[str, float]
 
 
 def train(
@@ -80,7 +53,7 @@ def train(
     resume: bool = False,
     threads: int = 1,
     device: str = "cpu",
-    on_progress: Callable[[Progress], None] | None = None,
+    on_progress: Callable[[Progress], object] | None = None,
     **settings: Any,
 ) -> TrainedPolicy:
     """Learn a policy for an environment with discrete actions.
@@ -96,8 +69,8 @@ def train(
         output: File of the checkpoint, written every 30 seconds and at the end.
         resume: Whether to go on from `output`. Weights, optimiser, random streams, counters and scales go on as they
             were; episodes that were under way begin anew, so a resumed run differs from one never interrupted.
-            Settings that are not given are those of the checkpoint.
-        threads: Threads of torch while it learns.
+            What is not given is as the checkpoint has it.
+        threads: Threads of torch while it plays and learns.
         device: "cpu" or "cuda".
         on_progress: Called after every update.
         settings: Settings of the algorithm, see `ppo.PPOSettings`.
@@ -159,12 +132,11 @@ class Training:
         if algorithm not in LEARNERS:
             raise UnknownNameError("algorithm", algorithm, LEARNERS)
         _check(seed=seed, num_envs=num_envs, frames=frames, seconds=seconds, threads=threads, device=device)
-        if resume and output is None:
-            raise SettingError("resume=True needs output, the checkpoint to go on from")
         self.env_id, self.algorithm, self.seed = env_id, algorithm, seed
-        self.max_frames = DEFAULT_FRAMES if frames is None and seconds is None else frames
-        self.max_seconds, self.threads, self.output = seconds, threads, output
-        earlier = checkpoints.read(output) if resume and output is not None else None
+        self.budget = Budget(DEFAULT_FRAMES if frames is None and seconds is None else frames, seconds)
+        self.threads, self.output = threads, output
+        self.history = History()
+        earlier = self._earlier() if resume else None
         if earlier is not None:
             num_envs, environment, settings = self._defaults_from(earlier, num_envs, environment, settings)
         self.environment = dict(environment or {})
@@ -173,25 +145,22 @@ class Training:
         self.environments = make_environments(env_id, num_envs, self.environment)
         self.settings, self.architecture = _settled(chosen, self.environments)
         network = build_network(self.environments.spaces, self.architecture, stream_key(seed, "network"))
-        self._streams = {name: stream(seed, name) for name in ("policy", "minibatches")}
         self.network = network.to(device)
+        self._streams = {name: stream(seed, name) for name in ("policy", "minibatches")}
         self.learner: Learner = learner_kind(self.network, self.settings, self._streams["minibatches"])
-        self.update, self.frames, self.seconds, self.curve = 0, 0, 0.0, list[dict[str, Any]]()
-        self._actor_state: dict[str, Any] = {"episodes": 0, "recent_returns": []}
         if earlier is not None:
             self._restore(earlier)
 
     def run(self) -> Iterator[Progress]:
-        """Play and learn until the budget is spent; yields after every update.
+        """Play and learn until the budget is spent; yields after every update. A run is run once.
 
         Raises:
             TrainingError: A reward, observation or gradient is not finite.
+            OutputError: The checkpoint cannot be written.
         """
         try:
-            if self._share() < 1.0:
-                yield from self._updates()
-            if self.output is not None:
-                checkpoints.write(self.output, self.checkpoint())
+            yield from self._updates()
+            self._save()
         finally:
             self.environments.close()
 
@@ -204,140 +173,108 @@ class Training:
         facts = {
             "env_id": self.env_id,
             "environment": plain(self.environment),
-            "spaces": self.environments.spaces.to_dict(),
-            "architecture": self.architecture.to_dict(),
+            "spaces": plain(dataclasses.asdict(self.environments.spaces)),
+            "architecture": plain(dataclasses.asdict(self.architecture)),
             "algorithm": self.algorithm,
-            "settings": to_dict(self.settings),
+            "settings": plain(dataclasses.asdict(self.settings)),
             "seed": self.seed,
-            "frames": self.frames,
-            "curve": list(self.curve),
+            "frames": self.history.frames,
+            "curve": list(self.history.curve),
             "versions": _versions(),
         }
-        tensors = {
-            f"weights/{name}": value.detach().cpu().numpy().copy() for name, value in self.network.state_dict().items()
-        }
+        weights = self.network.state_dict()
+        tensors = {f"weights/{name}": value.numpy(force=True).copy() for name, value in weights.items()}
         if resumable:
             learned, values = self.learner.state()
             tensors |= {f"learner/{name}": array for name, array in learned.items()}
             facts["training"] = {
                 "num_envs": self.environments.num_envs,
-                "update": self.update,
-                "seconds": self.seconds,
-                "streams": {name: stream_state(generator) for name, generator in self._streams.items()},
+                "streams": {name: plain(generator.bit_generator.state) for name, generator in self._streams.items()},
                 "learner": values,
-                **self._actor_state,
+                "history": dataclasses.asdict(self.history),
             }
         return Checkpoint(facts, tensors)
 
     def _updates(self) -> Iterator[Progress]:
-        steps = self.settings.rollout_steps
+        history, share = self.history, self.budget.share(self.history)
         # episodes of a resumed run are others than those that the first run began with
-        seed = stream_key(self.seed, f"environments/{self.update}") % 2**31
-        actor = Actor(self.environments, self.network, steps, self._streams["policy"], seed)
-        actor.num_episodes = self._actor_state["episodes"]
-        actor.recent_returns.extend(self._actor_state["recent_returns"])
-        started, frames_before, seconds_before = time.perf_counter(), self.frames, self.seconds
-        saved = started
-        share = self._share()
+        seed = stream_key(self.seed, f"environments/{history.update}") % 2**31
+        actor = Actor(self.environments, self.network, self.settings.rollout_steps, self._streams["policy"], seed)
+        frames_before, seconds_before = history.frames, history.seconds
+        started = saved = time.perf_counter()
         while share < 1.0:
             with _thread_budget(self.threads):
                 metrics = self._learn(actor, share)
             now = time.perf_counter()
-            self.seconds = seconds_before + now - started
-            share = self._share()
-            self._actor_state = {"episodes": actor.num_episodes, "recent_returns": list(actor.recent_returns)}
-            mean_return = float(np.mean(actor.recent_returns)) if actor.recent_returns else None
-            self._extend_curve(share, mean_return)
-            if self.output is not None and now - saved > SAVE_SECONDS:
-                checkpoints.write(self.output, self.checkpoint())
+            history.seconds = seconds_before + now - started
+            share, share_before = self.budget.share(history), share
+            history.extend_curve(share, share_before)
+            if now - saved > SAVE_SECONDS:
+                self._save()
                 saved = now
-            rate = (self.frames - frames_before) / (now - started)
             yield Progress(
-                share, self.update, self.frames, self.seconds, rate, actor.num_episodes, mean_return, metrics
+                share,
+                history.update,
+                history.frames,
+                history.seconds,
+                (history.frames - frames_before) / (now - started),
+                history.episodes,
+                history.mean_return,
+                metrics,
             )
 
     def _learn(self, actor: Actor, share: float) -> dict[str, float]:
-        place = f"{self.env_id}, update {self.update + 1}"
-        kept = f"; {self.output} keeps the last good checkpoint" if self.output is not None else ""
-        rollout = actor.collect()
-        fault = rollout.first_not_finite()
-        if fault is not None:
-            raise TrainingError(f"{place}: {fault}{kept}")
         try:
+            rollout = actor.collect()
+            rollout.check_finite()
             metrics = self.learner.update(rollout, share)
         except TrainingError as error:
-            raise TrainingError(f"{place}: {error}{kept}") from error
-        self.update += 1
-        self.frames += rollout.num_frames
+            kept = f"; {self.output} keeps the last good checkpoint" if self.output is not None else ""
+            raise TrainingError(f"{self.env_id}, update {self.history.update + 1}: {error}{kept}") from error
+        self.history.add(rollout.num_frames, rollout.episode_returns)
         return metrics
 
-    def _share(self) -> float:
-        """Share of the budget that is spent, by frames or by time, whichever is further."""
-        by_frames = self.frames / self.max_frames if self.max_frames is not None else 0.0
-        by_seconds = self.seconds / self.max_seconds if self.max_seconds is not None else 0.0
-        return min(1.0, max(by_frames, by_seconds))
+    def _save(self) -> None:
+        if self.output is not None:
+            checkpoints.write(self.output, self.checkpoint())
 
-    def _extend_curve(self, share: float, mean_return: float | None) -> None:
-        if share < 1.0 and share * CURVE_POINTS < self._next_mark:
-            return
-        self._next_mark = int(share * CURVE_POINTS) + 1
-        self.curve.append({"frames": self.frames, "seconds": round(self.seconds, 3), "mean_return": mean_return})
-
-    _next_mark = 0
+    def _earlier(self) -> Checkpoint:
+        if self.output is None:
+            raise SettingError("resume=True needs output, the checkpoint to go on from")
+        earlier = checkpoints.read(self.output)
+        if "training" not in earlier.facts:
+            raise CheckpointError(f"{self.output}: holds a policy only; resume from the output of a training run")
+        return earlier
 
     def _defaults_from(
         self, earlier: Checkpoint, num_envs: int | None, environment: Mapping[str, Any] | None, settings: dict[str, Any]
     ) -> tuple[int, Mapping[str, Any], dict[str, Any]]:
         """What the caller left open, from the checkpoint to resume; refuses what contradicts it."""
-        facts = earlier.facts
-        training = facts.get("training")
-        if training is None:
-            raise CheckpointError(f"{self.output}: holds a policy only; resume from the output of a training run")
-        given = {
-            "env_id": self.env_id,
-            "algorithm": self.algorithm,
-            "seed": self.seed,
-            "num_envs": training["num_envs"] if num_envs is None else num_envs,
-            "environment": facts["environment"] if environment is None else plain(environment),
-            **plain(settings),
-        }
-        stored = {**facts["settings"], **facts, "num_envs": training["num_envs"]}
+        stored = {**earlier.facts["settings"], **earlier.facts, "num_envs": earlier.facts["training"]["num_envs"]}
+        if environment is None:
+            environment = stored["environment"]
+            if holds_object(environment):
+                raise CheckpointError(f"{self.output}: its environment was made with objects; give environment again")
+        given = {"env_id": self.env_id, "algorithm": self.algorithm, "seed": self.seed, "environment": environment}
+        given |= settings if num_envs is None else {**settings, "num_envs": num_envs}
         for name, value in given.items():
-            if name in stored and stored[name] != value:
+            if name in stored and stored[name] != plain(value):
                 raise CheckpointError(
                     f"{self.output}: was trained with {name}={stored[name]!r}, not {value!r}; give the same, or "
                     "train anew without resume"
                 )
-        if environment is None:
-            environment = facts["environment"]
-        return training["num_envs"], environment, {**facts["settings"], **settings}
+        return stored["num_envs"], environment, {**earlier.facts["settings"], **settings}
 
     def _restore(self, earlier: Checkpoint) -> None:
         """Weights, learner, streams and counters of a checkpoint."""
-        policy = TrainedPolicy(earlier)
-        policy.check(self.environments.observation_space, self.environments.vector.single_action_space)
-        weights = {name: torch.from_numpy(np.array(array)) for name, array in earlier.part("weights/").items()}
+        TrainedPolicy(earlier).check(self.environments.observation_space, self.environments.action_space)
+        weights = {name: torch.from_numpy(array.copy()) for name, array in earlier.part("weights/").items()}
         self.network.load_state_dict(weights)
         training = earlier.facts["training"]
         self.learner.restore(earlier.part("learner/"), training["learner"])
+        self.history = History(**training["history"])
         for name, generator in self._streams.items():
             generator.bit_generator.state = training["streams"][name]
-        self.update, self.seconds = training["update"], training["seconds"]
-        self.frames, self.curve = policy.frames, list(policy.curve)
-        self._actor_state = {name: training[name] for name in self._actor_state}
-        self._next_mark = int(self._share() * CURVE_POINTS) + 1
-
-
-def stream_state(generator: np.random.Generator) -> dict[str, Any]:
-    """The state of a Philox generator as JSON takes it; `bit_generator.state` accepts it back."""
-
-    def listed(value: Any) -> Any:
-        if isinstance(value, Mapping):
-            return {name: listed(part) for name, part in value.items()}
-        return value.tolist() if isinstance(value, np.ndarray) else value
-
-    state: dict[str, Any] = listed(generator.bit_generator.state)
-    return state
 
 
 def _check(

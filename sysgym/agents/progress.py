@@ -1,0 +1,95 @@
+"""What a training run has done so far, how much it may do, and what it tells its caller."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+RECENT_EPISODES = 100
+"""Episodes that the reported mean return looks back on."""
+CURVE_POINTS = 100
+"""Most points of a training curve, spread evenly over the budget."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands after an update.
+
+    Attributes:
+        share: Share of the budget that is spent, 0 to 1.
+        update: Updates so far.
+        frames: Environment steps so far.
+        seconds: Time spent so far, earlier runs included.
+        frames_per_second: Of this run.
+        episodes: Episodes that have ended.
+        mean_return: Mean return of the last 100 of them (unscaled, undiscounted), or None before the first.
+        metrics: The learner's, by name.
+    """
+
+    share: float
+    update: int
+    frames: int
+    seconds: float
+    frames_per_second: float
+    episodes: int
+    mean_return: float | None
+    metrics: Mapping[str, float]
+
+
+@dataclass
+class History:
+    """Counters of a run; they go on where a resumed run goes on.
+
+    Attributes:
+        update: Updates.
+        frames: Environment steps.
+        seconds: Time spent.
+        episodes: Episodes that have ended.
+        recent_returns: Returns of the last ones.
+        curve: Points of `frames`, `seconds`, `mean_return`.
+    """
+
+    update: int = 0
+    frames: int = 0
+    seconds: float = 0.0
+    episodes: int = 0
+    recent_returns: list[float] = field(default_factory=list)
+    curve: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(self, frames: int, episode_returns: Sequence[float]) -> None:
+        """Count one update, the frames it learned from, and the episodes that ended in them."""
+        self.update += 1
+        self.frames += frames
+        self.episodes += len(episode_returns)
+        self.recent_returns = [*self.recent_returns, *episode_returns][-RECENT_EPISODES:]
+
+    def extend_curve(self, share: float, share_before: float) -> None:
+        """Add a point when the budget's share passes the next of `CURVE_POINTS` marks."""
+        if int(share * CURVE_POINTS) > int(share_before * CURVE_POINTS):
+            point = {"frames": self.frames, "seconds": round(self.seconds, 3), "mean_return": self.mean_return}
+            self.curve.append(point)
+
+    @property
+    def mean_return(self) -> float | None:
+        """Mean of the recent returns, or None before the first episode has ended."""
+        return sum(self.recent_returns) / len(self.recent_returns) if self.recent_returns else None
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long a run may go on; None does not bound it.
+
+    Attributes:
+        frames: Environment steps, earlier runs included.
+        seconds: Time, earlier runs included.
+    """
+
+    frames: int | None
+    seconds: float | None
+
+    def share(self, history: History) -> float:
+        """Share of the budget that is spent, by frames or by time, whichever is further; at most 1."""
+        by_frames = history.frames / self.frames if self.frames is not None else 0.0
+        by_seconds = history.seconds / self.seconds if self.seconds is not None else 0.0
+        return min(1.0, max(by_frames, by_seconds))
