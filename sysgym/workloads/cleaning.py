@@ -37,7 +37,7 @@ class Step:
     Attributes:
         rule: Its name in reports.
         column: The column at fault.
-        fault: What is wrong, for the refusal under `none`.
+        fault: What is wrong, for people; `none` refuses with it.
         finds: (jobs, machine size) -> mask of the jobs it concerns, shape (n,).
         mends: (jobs, mask) -> the jobs with those changed; None drops them.
     """

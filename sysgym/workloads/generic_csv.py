@@ -56,6 +56,10 @@ class _Source:
     multiply: float = 1
     divide: float = 1
 
+    def in_our_unit(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Values in seconds or KB; -1, the mark of an unknown one, stays."""
+        return np.where(values == -1, -1.0, values * self.multiply / self.divide)
+
 
 def recognises(file: TraceFile) -> bool:
     """Whether the first line holds a delimiter and a cell that is no number, as a header row does."""
@@ -85,11 +89,17 @@ def read_csv(file: TraceFile, columns: Mapping[str, Any] | str | Path | None = N
     header: dict[str, str] = {}
     given: dict[str, NDArray[Any]] = {}
     for name, source in _sources(file, names, columns).items():
-        column = cells[source.column]
-        if name in _TEXT_COLUMNS and any(cell.strip() and _number(cell) is None for cell in column):
-            given[name], header[f"{name} codes"] = _codes(column)
-        else:
-            given[_OWN_NAMES.get(name, name)] = _numbers(file.path, name, source, column, lines)
+        values = _parse(cells[source.column], empty=None if name == "submit_time" else -1.0)
+        if name in _TEXT_COLUMNS and None in values:
+            given[name], header[f"{name} codes"] = _codes(cells[source.column])
+            continue
+        if None in values:
+            row = values.index(None)
+            wrong = (
+                f"{cells[source.column][row]!r} is not a finite number for {name}; mend the row, or map another column"
+            )
+            raise InputFileError(file.path, wrong, line=int(lines[row]), column=source.column)
+        given[_OWN_NAMES.get(name, name)] = source.in_our_unit(np.array(values, dtype=np.float64))
     if "run_time" not in given:
         given["run_time"] = np.full(len(lines), np.nan)
     return JobTable(make_columns(file.path, given, lines), header)
@@ -172,22 +182,13 @@ def _source(name: str, entry: Any) -> _Source:
     return _Source(entry["column"], *units[entry["unit"]])
 
 
-def _numbers(
-    path: Path, name: str, source: _Source, column: tuple[str, ...], lines: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    """Cells as numbers in our unit; an empty cell is -1 but for `submit_time`, which every job has."""
-    empty = None if name == "submit_time" else -1.0
-    values = [_number(cell) if cell.strip() else empty for cell in column]
-    if None in values:
-        row = values.index(None)
-        raise InputFileError(
-            path,
-            f"{column[row]!r} is not a finite number for {name}; mend the row, or map another column",
-            line=int(lines[row]),
-            column=source.column,
-        )
-    numbers = np.array(values, dtype=np.float64)
-    return np.where(numbers == -1, -1.0, numbers * source.multiply / source.divide)
+def _parse(column: tuple[str, ...], empty: float | None) -> list[float | None]:
+    """Cells as numbers, `empty` for an empty one, None for what is no finite number."""
+    try:
+        values = list(map(float, column))
+    except ValueError:
+        return [_number(cell) if cell.strip() else empty for cell in column]
+    return list(values) if all(map(math.isfinite, values)) else list(map(_number, column))
 
 
 def _codes(column: tuple[str, ...]) -> tuple[NDArray[np.int64], str]:

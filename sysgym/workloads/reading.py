@@ -114,6 +114,6 @@ def _machine(path: Path, table: JobTable, processors: int | None) -> Machine:
         if table.machine is None:
             raise InputFileError(path, "the file does not tell the size of the machine; give it with processors=...")
         return table.machine
-    if processors < 1:
-        raise SettingError(f"processors is {processors}; a machine has at least 1")
+    if processors < 1 or processors != int(processors):
+        raise SettingError(f"processors is {processors}; a machine has a whole number of them, at least 1")
     return Machine(int(processors), "caller")

@@ -183,7 +183,7 @@ def write_swf(workload: Workload, path: str | Path) -> None:
     """
     text = "\n".join([*_header_lines(workload), *_rows(workload), ""]).encode()
     with atomic_write(path, "wb") as handle:
-        handle.write(gzip.compress(text, mtime=0) if Path(path).suffix == ".gz" else text)
+        handle.write(gzip.compress(text, 6, mtime=0) if Path(path).suffix == ".gz" else text)
 
 
 def _header_lines(workload: Workload) -> Iterator[str]:
@@ -207,4 +207,6 @@ def _rows(workload: Workload) -> Iterator[str]:
 
 def _as_text(column: NDArray[np.float64] | NDArray[np.int64]) -> list[str]:
     known = np.where(np.isnan(column), -1, column)
-    return [str(int(value)) if value == int(value) else repr(value) for value in known.tolist()]
+    if (known == np.floor(known)).all() and (np.abs(known) < 2.0**53).all():
+        known = known.astype(np.int64)
+    return list(map(str, known.tolist()))

@@ -126,14 +126,14 @@ def test_processors_from(tmp_path, source, processors, filled, clean):
 
 def test_sc15_refuses_a_log_without_estimates(tmp_path):
     path = write_log(tmp_path / "log.swf", [swf_row(job, estimate=-1) for job in (1, 2, 3)])
-    with pytest.raises(InputFileError, match="lacks users' estimates.*clean='default'"):
+    with pytest.raises(InputFileError, match=r"lacks users' estimates.*clean='default'"):
         read_trace(path, clean="sc15")
 
 
 def test_no_job_left_says_which_rule_dropped_how_many(tmp_path):
     path = write_log(tmp_path / "log.swf", [swf_row(1, run=0), swf_row(2, requested=9), swf_row(3, requested=10)])
     with pytest.raises(
-        InputFileError, match="no job of 3 .*drop_nonpositive_run_time dropped 1, drop_oversized dropped 2"
+        InputFileError, match=r"no job of 3 .*drop_nonpositive_run_time dropped 1, drop_oversized dropped 2"
     ):
         read_trace(path)
 

@@ -67,9 +67,9 @@ def test_columns_are_for_formats_with_named_columns(tmp_path):
 
 def test_machine_size_is_needed(tmp_path):
     path = write_log(tmp_path / "log.swf", [swf_row(1)], ["; MaxProcs: 0"])
-    with pytest.raises(InputFileError, match="does not tell the size of the machine.*processors="):
+    with pytest.raises(InputFileError, match=r"does not tell the size of the machine.*processors="):
         read_trace(path)
-    for processors in (0, -4):
+    for processors in (0, -4, 1.5):
         with pytest.raises(SettingError, match=f"processors is {processors}"):
             read_trace(path, processors=processors)
 
