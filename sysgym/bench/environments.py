@@ -6,6 +6,8 @@ Gymnasium environment a split is a range of seeds, so that no scenario of one is
 
 from __future__ import annotations
 
+import difflib
+import importlib
 import inspect
 from collections.abc import Mapping
 from typing import Any
@@ -29,10 +31,15 @@ def spec_of(env_id: str) -> EnvSpec:
     Raises:
         UnknownNameError: No such id, or no such module.
     """
+    module, colon, name = env_id.rpartition(":")
     try:
-        return gym.spec(env_id)
+        if colon:
+            importlib.import_module(module)
+        return gym.spec(name)
     except (gym.error.Error, ModuleNotFoundError) as error:
-        raise UnknownNameError("environment", env_id, gym.registry) from error
+        ours = [known for known in gym.registry if known.startswith("sysgym/")]
+        near = difflib.get_close_matches(name, gym.registry)
+        raise UnknownNameError("environment", env_id, {*ours, *near}) from error
 
 
 def class_of(env_id: str) -> Any:
@@ -46,6 +53,13 @@ def class_of(env_id: str) -> Any:
 def heuristics_of(env_id: str) -> list[str]:
     """Names of the heuristics that come with an environment, in its order; empty for foreign ones."""
     return list(getattr(class_of(env_id), "heuristics", {}))
+
+
+def objective_of(env_id: str) -> tuple[str, str]:
+    """Name and direction of the metric that ranks policies: the return, for environments without an event log."""
+    maker = class_of(env_id)
+    ours = inspect.isclass(maker) and issubclass(maker, EngineEnv)
+    return (maker.objective, maker.direction) if ours else ("return", "max")
 
 
 def evaluation_arguments(env_id: str, arguments: Mapping[str, Any], split: str) -> dict[str, Any]:

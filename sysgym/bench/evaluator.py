@@ -18,7 +18,7 @@ from sysgym.bench import environments
 from sysgym.bench.play import BatchPlay, Meter, Scenario, fallback_of, play_single
 from sysgym.bench.policies import ResolvedPolicy, resolve_policy
 from sysgym.core.errors import PolicyError, SettingError, require_range
-from sysgym.envs.base import EngineEnv, EngineVectorEnv
+from sysgym.envs.base import EngineVectorEnv
 from sysgym.workloads.workload import Workload
 
 BATCH = 16
@@ -105,17 +105,11 @@ def evaluate(
                 progress(len(played))
     finally:
         env.close()
-    objective, direction = objective_of(env)
+    objective, direction = environments.objective_of(env_id)
     ordered = tuple(played[seed] for seed in seeds)
     _require_finite(ordered, objective)
     workload = environments.workload_of(env)
     return Evaluation(resolved, objective, direction, ordered, meter.environment, meter.policy, workload)
-
-
-def objective_of(env: gym.Env[Any, Any]) -> tuple[str, str]:
-    """Name and direction of the metric that ranks policies: the return, for environments without an event log."""
-    base = env.unwrapped
-    return (base.objective, base.direction) if isinstance(base, EngineEnv) else ("return", "max")
 
 
 def _resolved(policy: Any, env: gym.Env[Any, Any], seed: int) -> ResolvedPolicy:

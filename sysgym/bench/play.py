@@ -204,7 +204,7 @@ def _scored(scenario: Scenario, engine: Any, row: int, number: int) -> Scenario:
 
 def _door(policy: Any, base: Any) -> Callable[[Any, NDArray[np.int8]], Any]:
     """How a policy is asked: by the state if it reads one, else by a read-only copy of the observation."""
-    if hasattr(policy, "act_on_state") and hasattr(base, "state"):
+    if hasattr(policy, "act_on_state") and (isinstance(base, EngineEnv) or not hasattr(policy, "act")):
         return lambda observation, mask: policy.act_on_state(base.state)
     return lambda observation, mask: policy.act(_sealed(observation), _sealed(mask))
 

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sysgym.core.errors import OutputError, RecordError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Literal[1] = 1
 
 
 class Group(BaseModel):
@@ -30,14 +30,14 @@ class Group(BaseModel):
 
 
 class EnvironmentFacts(Group):
-    """What was played. `arguments` stand as in the study, so that paths of a machine stay out."""
+    """What was played; `arguments` as in the study, so that paths of a machine stay out; `direction` "min" or "max"."""
 
     name: str
     id: str
     arguments: dict[str, Any]
     split: str
     objective: str
-    direction: Literal["min", "max"]
+    direction: str
 
 
 class RepairFacts(Group):
@@ -72,10 +72,10 @@ class TrainingFacts(Group):
 
 
 class PolicyFacts(Group):
-    """What acted; `source` as in the study, `sha256` of its file or checkpoint."""
+    """What acted: a "heuristic", "learned" or "code"; `source` as in the study, `sha256` of its file or checkpoint."""
 
     name: str
-    kind: Literal["heuristic", "learned", "code"]
+    kind: str
     source: str
     sha256: str
     training: TrainingFacts | None
@@ -182,10 +182,8 @@ def canonical(value: Any) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
-def seal(fields: dict[str, Any]) -> Record:
-    """A record from its fields without `schema_version` and `record_id`, which are filled in."""
-    fields = {"schema_version": SCHEMA_VERSION, **fields}
-    draft = Record.model_validate({**fields, "record_id": ""})
+def seal(draft: Record) -> Record:
+    """The record with its `record_id` filled in."""
     return draft.model_copy(update={"record_id": _identity(draft.model_dump())})
 
 

@@ -51,7 +51,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from sysgym.core.errors import StudyError, UnknownNameError
 from sysgym.core.files import sha256_of
@@ -84,7 +84,7 @@ class EnvironmentPart(Part):
 
     id: Name
     name: Name = ""
-    arguments: dict[str, Any] = {}
+    arguments: dict[str, JsonValue] = {}
     scenarios: Positive | None = None
 
     @property
@@ -100,7 +100,7 @@ class TrainPart(Part):
     seeds: Annotated[list[Seed], Field(min_length=1)] = [0]
     frames: Positive | None = None
     seconds: Seconds | None = None
-    settings: dict[str, Any] = {}
+    settings: dict[str, JsonValue] = {}
 
 
 class PolicyPart(Part):

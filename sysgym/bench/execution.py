@@ -1,0 +1,220 @@
+"""One run from beginning to end: train, evaluate, and say in a record what came of it.
+
+A record tells failures too: whatever goes wrong in a run, in a policy's code above all, ends as one line in its record.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from sysgym.bench import environments
+from sysgym.bench.evaluator import Evaluation, evaluate
+from sysgym.bench.play import Scenario, one_line
+from sysgym.bench.provenance import collect
+from sysgym.bench.records import (
+    SCHEMA_VERSION,
+    CostFacts,
+    EnvironmentFacts,
+    EvidenceFacts,
+    PolicyFacts,
+    QueueFacts,
+    Record,
+    RepairFacts,
+    ResultFacts,
+    SeedFacts,
+    TrainingFacts,
+    WorkloadFacts,
+    seal,
+)
+from sysgym.bench.study import Run
+from sysgym.core.errors import SysgymError
+from sysgym.workloads.workload import Workload
+
+CURVE_POINTS = 100
+"""Most points of a training curve in a record."""
+
+
+def execute(
+    run: Run, command: str = "", resume: bool = True, on_training: Callable[[float], object] | None = None
+) -> Record:
+    """Train if the policy says so, evaluate, and make the record; a failure is recorded, not raised.
+
+    Args:
+        run: The run.
+        command: For the record's provenance.
+        resume: Whether a training goes on from the checkpoint that it left.
+        on_training: Called with the share of the training budget that is spent.
+    """
+    started = perf_counter()
+    training: TrainingFacts | None = None
+    evaluation: Evaluation | None = None
+    failure: str | None = None
+    try:
+        if run.policy.train is not None:
+            training = _train(run, resume, on_training)
+        evaluation = _evaluate(run)
+    except SysgymError as error:
+        failure = " ".join(str(error).split())
+    except Exception as error:  # a run's failure of any kind must not take the other runs with it
+        failure = one_line(error)
+    return _record(run, command, training, evaluation, failure, seconds=perf_counter() - started)
+
+
+def failed(run: Run, command: str, cause: str) -> Record:
+    """The record of a run whose process was lost."""
+    return _record(run, command, None, None, cause, seconds=0.0)
+
+
+def _train(run: Run, resume: bool, on_training: Callable[[float], object] | None) -> TrainingFacts:
+    from sysgym.agents import train  # noqa: PLC0415  loads torch, which only studies that train need
+
+    plan, (frames, seconds) = run.policy.train, run.training_budget
+    assert plan is not None and run.training_seed is not None
+    started = perf_counter()
+    policy = train(
+        run.environment.id,
+        plan.algorithm,
+        seed=run.training_seed,
+        frames=frames,
+        seconds=seconds,
+        environment=environments.training_arguments(run.environment.id, run.arguments),
+        output=run.checkpoint,
+        resume=resume and run.checkpoint.is_file(),
+        on_progress=None if on_training is None else lambda change: on_training(change.share),
+        **dict[str, Any](plan.settings),
+    )
+    return TrainingFacts(
+        algorithm=policy.algorithm,
+        seed=policy.seed,
+        frames=policy.frames,
+        seconds=policy.curve[-1]["seconds"] if policy.curve else perf_counter() - started,
+        settings=plan.settings,
+        curve=_thinned(policy.curve),
+    )
+
+
+def _evaluate(run: Run) -> Evaluation:
+    content, source = run.study.content, run.policy.source
+    if run.policy.train is not None:
+        source = str(run.checkpoint)
+    elif source not in environments.heuristics_of(run.environment.id):
+        source = run.study.located(source)
+    return evaluate(
+        source,
+        run.environment.id,
+        run.arguments,
+        content.split,
+        run.scenarios,
+        seed0=content.seed,
+        policy_seed=content.seed,
+        scenario_steps=content.budgets.scenario_steps,
+        seconds=content.budgets.evaluation_seconds,
+    )
+
+
+def _record(
+    run: Run,
+    command: str,
+    training: TrainingFacts | None,
+    evaluation: Evaluation | None,
+    failure: str | None,
+    *,
+    seconds: float,
+) -> Record:
+    """The record of a run, from what came of its training and evaluation as far as they went."""
+    played = evaluation.scenarios if evaluation else ()
+    content = run.study.content
+    return seal(
+        Record(
+            schema_version=SCHEMA_VERSION,
+            record_id="",
+            kind="evaluation",
+            study=content.name,
+            run=run.id,
+            environment=_environment(run),
+            workload=_workload(evaluation.workload) if evaluation and evaluation.workload else None,
+            policy=_policy(run, training, evaluation),
+            seeds=SeedFacts(policy=content.seed, scenarios=[scenario.seed for scenario in played]),
+            result=_result(played, failure),
+            evidence=_evidence(run, played),
+            cost=CostFacts(
+                training=training.seconds if training else 0.0,
+                environment=evaluation.environment_seconds if evaluation else 0.0,
+                policy=evaluation.policy_seconds if evaluation else 0.0,
+                total=seconds,
+            ),
+            provenance=collect(run.study.path.parent, command),
+        )
+    )
+
+
+def _environment(run: Run) -> EnvironmentFacts:
+    objective, direction = environments.objective_of(run.environment.id)
+    return EnvironmentFacts(
+        name=run.environment.title,
+        id=run.environment.id,
+        arguments=run.environment.arguments,
+        split=run.study.content.split,
+        objective=objective,
+        direction=direction,
+    )
+
+
+def _policy(run: Run, training: TrainingFacts | None, evaluation: Evaluation | None) -> PolicyFacts:
+    if evaluation is not None:
+        kind, sha256 = evaluation.policy.kind, evaluation.policy.sha256
+    else:
+        heuristic = run.policy.source in environments.heuristics_of(run.environment.id)
+        kind, sha256 = "learned" if run.policy.train else "heuristic" if heuristic else "code", ""
+    source = "" if run.policy.train else run.policy.source
+    return PolicyFacts(name=run.policy.title, kind=kind, source=source, sha256=sha256, training=training)
+
+
+def _workload(workload: Workload) -> WorkloadFacts:
+    provenance = workload.provenance
+    return WorkloadFacts(
+        name=Path(provenance.source).name,
+        file_sha256=provenance.sha256,
+        sha256=workload.sha256(),
+        jobs=len(workload),
+        processors=workload.machine.processors,
+        clean=provenance.clean,
+        repairs=[RepairFacts(rule=r.rule, count=r.count, dropped=r.dropped) for r in workload.repairs],
+    )
+
+
+def _result(played: Sequence[Scenario], failure: str | None) -> ResultFacts:
+    names = sorted({name for scenario in played for name in scenario.metrics})
+    return ResultFacts(
+        metrics={name: [_finite(scenario.metrics.get(name)) for scenario in played] for name in names},
+        steps=sum(scenario.steps for scenario in played),
+        invalid_actions=sum(scenario.invalid_actions for scenario in played),
+        failure=failure,
+    )
+
+
+def _evidence(run: Run, played: Sequence[Scenario]) -> EvidenceFacts:
+    trained = run.policy.train is not None and played
+    queue = played[0].queue if played else None
+    return EvidenceFacts(
+        event_logs=[scenario.event_log_sha256 for scenario in played if scenario.event_log_sha256],
+        checkpoint=run.checkpoint.relative_to(run.study.results).as_posix() if trained else "",
+        queue=None
+        if queue is None
+        else QueueFacts(scenario=played[0].seed, start=queue.start, step=queue.step, length=list(queue.length)),
+    )
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _thinned(curve: Sequence[Mapping[str, float | None]]) -> list[dict[str, float | None]]:
+    """At most `CURVE_POINTS` points, the last among them."""
+    stride = max(1, -(-len(curve) // CURVE_POINTS))
+    kept = list(curve[::-1][::stride])[::-1]
+    return [{name: _finite(point.get(name)) for name in ("frames", "seconds", "mean_return")} for point in kept]

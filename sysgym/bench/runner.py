@@ -1,0 +1,180 @@
+"""Running a study: what is missing is trained, evaluated and recorded, one run after another or several at once.
+
+A run that fails is recorded with its cause and does not stop the others; the next call tries it again. Only the
+calling process writes records, so an interrupted study keeps every run that ended and goes on where it stopped; a
+training that was cut short goes on from its last checkpoint.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from sysgym.bench import environments, records
+from sysgym.bench.execution import execute, failed
+from sysgym.bench.provenance import command_line
+from sysgym.bench.records import Record
+from sysgym.bench.study import Run, Study, expand, read_study
+from sysgym.core.errors import StudyError, UnknownNameError, require_range
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a progress bar is told.
+
+    Attributes:
+        state: "planned" (a dry run), "kept" (its record is there), "done" or "failed"; with one job at a time also
+            "started" and "training"; and "notice" for what else a user should know.
+        run: Which run; None for a notice.
+        ended: Runs that have ended or were kept.
+        total: Runs of the study.
+        share: Share of a training's budget that is spent, 0 to 1.
+        text: Cause of a failure, or the notice.
+    """
+
+    state: str
+    run: Run | None
+    ended: int
+    total: int
+    share: float = 0.0
+    text: str = ""
+
+
+Report = Callable[[Progress], object]
+
+
+def run_study(
+    path: str | Path, jobs: int = 1, resume: bool = True, dry_run: bool = False, progress: Report | None = None
+) -> list[Record]:
+    """Run what is missing of a study.
+
+    Args:
+        path: The study file; records and checkpoints go to `<its name>.results/` beside it.
+        jobs: Processes that run at the same time.
+        resume: Whether runs that have a good record are kept; else all are run anew, and the new records count.
+        dry_run: Whether to run nothing, only to check the study and report what would run.
+        progress: Called with every change.
+
+    Returns:
+        The last record of each run of the study, in the order of the study, failed ones included.
+
+    Raises:
+        StudyError: The study cannot be read, or names an environment, heuristic or algorithm that does not exist.
+        RecordError: Its records are damaged.
+    """
+    require_range("jobs", jobs, 1)
+    study = read_study(path)
+    runs = expand(study)
+    _check_names(study, runs)
+    session = _Session(study, runs, progress or (lambda change: None))
+    missing = session.missing(resume)
+    if dry_run:
+        for run in missing:
+            session.tell("planned", run)
+    elif missing:
+        session.execute(missing, jobs, resume)
+    return session.latest()
+
+
+class _Session:
+    """One call of `run_study`: counts, tells and appends."""
+
+    def __init__(self, study: Study, runs: list[Run], report: Report) -> None:
+        self.study, self.runs, self.report = study, runs, report
+        self.ended = 0
+
+    def latest(self) -> list[Record]:
+        """The last record of each run that has one."""
+        if not self.study.records.is_file():
+            return []
+        known = {record.run: record for record in records.latest(records.read_records(self.study.records))}
+        return [known[run.id] for run in self.runs if run.id in known]
+
+    def missing(self, resume: bool) -> list[Run]:
+        """Runs that have no good record, or all."""
+        good = {record.run for record in self.latest() if not record.failed} if resume else set()
+        for run in self.runs:
+            if run.id in good:
+                self.ended += 1
+                self.tell("kept", run)
+        return [run for run in self.runs if run.id not in good]
+
+    def tell(self, state: str, run: Run | None, share: float = 0.0, text: str = "") -> None:
+        """Report a change."""
+        self.report(Progress(state, run, self.ended, len(self.runs), share, text))
+
+    def execute(self, missing: list[Run], jobs: int, resume: bool) -> None:
+        """Run and record, here or in a pool."""
+        command = command_line()
+        if jobs == 1:
+            for run in missing:
+                self.tell("started", run)
+                self.append(run, execute(run, command, resume, partial(self.tell, "training", run)))
+            return
+        for run, record in _in_pool(missing, min(jobs, len(missing)), command, resume):
+            self.append(run, record)
+
+    def append(self, run: Run, record: Record) -> None:
+        """Write down a run that has ended."""
+        cut = records.append_record(self.study.records, record)
+        self.ended += 1
+        if cut:
+            self.tell("notice", None, text=f"{self.study.records}: cut an unfinished last line of {cut} bytes")
+        self.tell("failed" if record.failed else "done", run, 1.0, record.result.failure or "")
+
+
+def _check_names(study: Study, runs: Sequence[Run]) -> None:
+    """Find a misspelt name before anything runs, not after an hour."""
+    from sysgym.agents import ALGORITHMS  # noqa: PLC0415
+
+    for run in runs:
+        try:
+            known = environments.heuristics_of(run.environment.id)
+            if run.policy.train is not None:
+                if run.policy.train.algorithm not in ALGORITHMS:
+                    raise UnknownNameError("algorithm", run.policy.train.algorithm, ALGORITHMS)
+            elif run.policy.source not in known and not _is_file(study.located(run.policy.source)):
+                raise UnknownNameError("policy", run.policy.source, known)
+        except UnknownNameError as error:
+            raise StudyError(f"{study.path}: {error}") from error
+
+
+def _is_file(located: str) -> bool:
+    file, code, _ = located.partition(".py:")
+    return Path(f"{file}.py" if code else located).is_file()
+
+
+def _in_pool(runs: Sequence[Run], jobs: int, command: str, resume: bool) -> Iterator[tuple[Run, Record]]:
+    """Run in fresh processes; yields in the order in which runs end. Leaving early ends the processes."""
+    pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _begin_process, (jobs,))
+    before = set(multiprocessing.active_children())
+    try:
+        waiting: dict[Future[Record], Run] = {pool.submit(execute, run, command, resume): run for run in runs}
+        for future in as_completed(waiting):
+            run = waiting[future]
+            try:
+                yield run, future.result()
+            except BrokenProcessPool:
+                cause = "the process ended unexpectedly (out of memory, or killed); run again with fewer jobs"
+                yield run, failed(run, command, cause)
+    except BaseException:
+        for process in set(multiprocessing.active_children()) - before:
+            process.terminate()
+        raise
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _begin_process(jobs: int) -> None:
+    """Share the cores between the processes, and leave Ctrl-C to the one that the user sees."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threads = str(max(1, (os.cpu_count() or 1) // jobs))
+    for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
+        os.environ.setdefault(name, threads)

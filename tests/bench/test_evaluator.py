@@ -1,0 +1,179 @@
+"""The evaluator and the ways to name a policy."""
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+from sysgym.bench import environments
+from sysgym.bench.evaluator import evaluate
+from sysgym.bench.evidence import queue_series
+from sysgym.bench.policies import resolve_policy
+from sysgym.core.errors import CheckpointError, InputFileError, PolicyError, SettingError, UnknownNameError
+from sysgym.core.events import EventKind, EventLog
+from tests.bench.toy import ToyEnv
+
+TOY = "tests.bench.toy:Toy-v0"
+SHORTEST = """
+import numpy as np
+class Policy:
+    def __init__(self, observation_space, action_space):
+        self.actions = action_space.n
+    def reset(self):
+        pass
+    def act(self, observation, action_mask):
+        return int(np.argmin(np.where(action_mask[: self.actions] == 1, observation, np.inf)))
+"""
+
+
+@pytest.fixture
+def code(tmp_path):
+    def write(text, name="mine.py"):
+        (tmp_path / name).write_text(text)
+        return str(tmp_path / name)
+
+    return write
+
+
+class Batch:
+    """The shortest job, for many observations at once; keeps how many it was asked for."""
+
+    def __init__(self):
+        self.rows = []
+
+    def act_batch(self, observations, action_masks):
+        self.rows.append(len(observations))
+        return np.argmin(np.where(action_masks == 1, observations, np.inf), axis=1)
+
+
+def test_heuristic_code_and_batch_policy_that_decide_alike_get_the_same_records(code):
+    by_name = evaluate("shortest", TOY, scenarios=20)
+    by_file = evaluate(code(SHORTEST), TOY, scenarios=20)
+    batch = Batch()
+    by_batch = evaluate(batch, TOY, scenarios=20)
+    assert by_name.values == by_file.values == by_batch.values
+    assert [s.event_log_sha256 for s in by_name.scenarios] == [s.event_log_sha256 for s in by_batch.scenarios]
+    assert [s.steps for s in by_batch.scenarios] == [40] * 20
+    assert batch.rows and set(batch.rows) == {16}
+    assert (by_name.objective, by_name.direction) == ("mean_wait", "min")
+    assert [p.policy.kind for p in (by_name, by_file, by_batch)] == ["heuristic", "code", "code"]
+
+
+def test_scenarios_are_paired_and_splits_disjoint():
+    first, longest = (evaluate(name, TOY, scenarios=5) for name in ("first", "longest"))
+    train = evaluate("first", TOY, split="train", scenarios=5)
+    later = evaluate("first", TOY, scenarios=3, seed0=2)
+    submitted = [[s.submissions_sha256 for s in e.scenarios] for e in (first, longest, train, later)]
+    assert len({*submitted[0], *submitted[2]}) == 10
+    assert submitted[3] == submitted[0][2:]
+    assert np.mean(first.values) < np.mean(longest.values)
+
+
+def test_a_window_is_never_played_twice():
+    with pytest.raises(SettingError, match="no more disjoint windows than 4"):
+        evaluate("first", TOY, {"windows": 4}, scenarios=6)
+
+
+def test_seeded_heuristics_follow_the_policy_seed():
+    values = [evaluate("dice", TOY, scenarios=2, policy_seed=seed).values for seed in (1, 1, 2)]
+    assert values[0] == values[1] != values[2]
+
+
+def test_what_is_no_action_is_played_as_doing_nothing_and_counted(code):
+    for reply in ("float('nan')", "-1", "3", "None", "'0'", "[0]"):
+        policy = code(SHORTEST.replace("int(np.argmin", f"{reply} if True else int(np.argmin"))
+        played = evaluate(policy, TOY, scenarios=2)
+        assert played.values == evaluate("first", TOY, scenarios=2).values
+        assert [s.invalid_actions for s in played.scenarios] == [40, 40]
+
+
+def test_a_policy_cannot_write_to_what_it_sees(code):
+    policy = code(SHORTEST.replace("return int", "observation[:] = 0\n        return int"))
+    with pytest.raises(PolicyError, match=r"ValueError: .*read-only \(mine.py, line 9\)"):
+        evaluate(policy, TOY, scenarios=1)
+
+
+def test_budgets_end_an_evaluation():
+    with pytest.raises(PolicyError, match="not ended after 39 steps"):
+        evaluate("first", TOY, scenarios=1, scenario_steps=39)
+    with pytest.raises(PolicyError, match="longer than 1e-09 s"):
+        evaluate(Batch(), TOY, scenarios=1, seconds=1e-9)
+
+
+def test_any_gymnasium_environment_is_evaluated_by_its_return():
+    class Push:
+        def act(self, observation, action_mask):
+            return int(observation[2] > 0)
+
+    found = evaluate(Push(), "CartPole-v1", split="valid", scenarios=3)
+    assert (found.objective, found.direction) == ("return", "max")
+    assert found.values == [m["length"] for m in found.metrics] and min(found.values) >= 8
+    assert [s.seed for s in found.scenarios] == environments.scenario_seeds("CartPole-v1", "valid", 3)
+    with pytest.raises(SettingError, match="only Discrete"):
+        evaluate(Push(), "Pendulum-v1", scenarios=1)
+
+
+def test_wrong_names_and_arguments_say_so():
+    with pytest.raises(UnknownNameError, match="did you mean shortest"):
+        evaluate("shortes", TOY, scenarios=1)
+    with pytest.raises(UnknownNameError, match="sysgym/BatchSched-v0"):
+        evaluate("first", "sysgym/BatchShed-v0", scenarios=1)
+    with pytest.raises(SettingError, match="unexpected keyword argument 'slots'"):
+        evaluate("first", TOY, {"slots": 3}, scenarios=1)
+    with pytest.raises(SettingError, match="'split', which the evaluation decides"):
+        evaluate("first", TOY, {"split": "train"}, scenarios=1)
+
+
+def test_policy_files_that_cannot_be_used_say_why(code, tmp_path):
+    env = ToyEnv()
+    faults = {
+        "class Policy(:\n": "line 1: SyntaxError",
+        "import no_such_module_here\n": "no_such_module_here",
+        "x = 1\n": "no class Policy with a method act",
+    }
+    for number, (text, message) in enumerate(faults.items()):
+        with pytest.raises(InputFileError, match=message):
+            resolve_policy(code(text, f"p{number}.py"), env)
+    with pytest.raises(InputFileError, match="found: Policy"):
+        resolve_policy(code(SHORTEST) + ":Other", env)
+    with pytest.raises(InputFileError, match="no such policy file"):
+        resolve_policy(str(tmp_path / "absent.py"), env)
+    with pytest.raises(CheckpointError):
+        resolve_policy(code("not a checkpoint", "agent.safetensors"), env)
+    with pytest.raises(CheckpointError, match="stable-baselines3"):
+        resolve_policy(code("not a zip", "agent.zip"), env)
+
+
+def test_a_class_is_found_by_its_name_or_as_the_only_one(code):
+    env = ToyEnv()
+    other = SHORTEST.replace("class Policy", "class Mine")
+    assert type(resolve_policy(code(other, "a.py"), env).policy).__name__ == "Mine"
+    both = code(SHORTEST + other, "b.py")
+    assert type(resolve_policy(both, env).policy).__name__ == "Policy"
+    assert type(resolve_policy(both + ":Mine", env).policy).__name__ == "Mine"
+
+
+def test_a_stable_baselines_model_is_a_policy(tmp_path):
+    stable_baselines3 = pytest.importorskip("stable_baselines3")
+    for name in ("PPO", "A2C", "DQN"):
+        model = getattr(stable_baselines3, name)("MlpPolicy", gym.make("CartPole-v1"), seed=0, device="cpu")
+        model.save(tmp_path / name)
+        found = evaluate(str(tmp_path / f"{name}.zip"), "CartPole-v1", scenarios=2)
+        assert found.policy.kind == "learned" and type(found.policy.policy.model).__name__ == name
+        observation = np.array([0.0, 0.1, 0.02, -0.1], dtype=np.float32)
+        action, _ = model.predict(observation, deterministic=True)
+        assert found.policy.policy.act(observation, np.ones(2, dtype=np.int8)) == action
+
+
+def test_queue_series_is_the_exact_mean_of_each_slice():
+    submit, start, drop = EventKind.SUBMIT, EventKind.START, EventKind.DROP
+    rows = [(0, submit), (1, submit), (2, start), (4, start), (6, submit), (7, drop), (8, submit)]
+    log = EventLog(
+        np.array([t for t, _ in rows], dtype=float),
+        np.array([k for _, k in rows], dtype=np.int8),
+        np.arange(len(rows)),
+        np.ones(len(rows)),
+    )
+    series = queue_series(log, bins=4)
+    assert (series.start, series.step) == (0.0, 2.0)
+    assert series.length == (1.5, 1.0, 0.0, 0.5)
+    assert queue_series(EventLog(*(column[:0] for column in (log.time, log.kind, log.subject, log.amount)))) is None
