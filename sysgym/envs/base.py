@@ -6,6 +6,7 @@ and documents the problem. Seeds, autoreset, `final_obs`, masks and copies are s
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -25,9 +26,17 @@ from sysgym.core.engines import (  # resolve_engine and is_compiled are passed o
     resolve_engine,
     row_of,
 )
-from sysgym.core.errors import InvalidActionError, SettingError
+from sysgym.core.errors import InvalidActionError, SettingError, UnknownNameError
 from sysgym.core.events import EventLog
 from sysgym.core.protocols import ArraySpec, Engine, ObservationSpec, Slot
+
+
+def require_known(arguments: Mapping[str, Any], build: Callable[..., Any]) -> None:
+    """Raise `UnknownNameError`, with the nearest names, for an argument that `build` does not take."""
+    known = inspect.signature(build).parameters
+    for name in arguments:
+        if name not in known:
+            raise UnknownNameError("argument", name, known)
 
 
 def observation_space(spec: ObservationSpec) -> spaces.Space[Any]:

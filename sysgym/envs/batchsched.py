@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from gymnasium.vector import AutoresetMode
 
 from sysgym.core.protocols import Engine
-from sysgym.envs.base import EngineEnv, EngineVectorEnv
+from sysgym.envs.base import EngineEnv, EngineVectorEnv, require_known
 from sysgym.jobsched.batch.engine import build_engine
 from sysgym.jobsched.batch.model import Rules
 from sysgym.jobsched.batch.observation import QueueEncoding
@@ -46,7 +46,7 @@ def build_batch_engine(
 
 def _workload(workload: Workload | str | Path | None, form: str, clean: str, processors: int | None) -> Workload:
     if workload is None:
-        return poisson_pareto(jobs=10_000, processors=processors or 128, load=0.9, seed=0)
+        return poisson_pareto(jobs=40_000, processors=processors or 128, load=0.9, seed=0)
     if isinstance(workload, Workload):
         return workload if processors is None else workload.with_processors(processors)
     return read_trace(workload, format=form, clean=clean, processors=processors)
@@ -146,6 +146,7 @@ class BatchSchedEnv(EngineEnv):
     def __init__(
         self, workload: Workload | str | Path | None = None, render_mode: str | None = None, **arguments: Any
     ) -> None:
+        require_known(arguments, build_batch_engine)
         super().__init__(build_batch_engine(1, workload, **arguments), render_mode)
 
 
@@ -160,4 +161,5 @@ class BatchSchedVectorEnv(EngineVectorEnv):
         episode_metrics: bool = False,
         **arguments: Any,
     ) -> None:
+        require_known(arguments, build_batch_engine)
         super().__init__(build_batch_engine(num_envs, workload, **arguments), autoreset_mode, episode_metrics)

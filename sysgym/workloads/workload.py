@@ -164,7 +164,8 @@ class Workload:
 
     def take(self, rows: slice | NDArray[Any]) -> Workload:
         """The jobs in the given rows, in that order, on the same machine; O(n)."""
-        return replace(self, **{name: column[rows] for name, column in self.columns().items()})
+        chosen: dict[str, Any] = {name: column[rows] for name, column in self.columns().items()}
+        return replace(self, **chosen)
 
     def columns(self) -> dict[str, NDArray[Any]]:
         """The columns by name."""

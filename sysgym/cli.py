@@ -1,0 +1,289 @@
+"""The command line: parses what a user wrote, calls one function of a room below, and shows what came back.
+
+The only room that prints. Every command shows a table to people and plain JSON to machines (`--json`). A user's
+mistake is one line on standard error and exit code 2; whatever was already written stays whole.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from sysgym.core.errors import SettingError, SysgymError
+
+app = typer.Typer(
+    name="sysgym",
+    help="A research gym for reinforcement learning in computer systems.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
+)
+out, log = Console(), Console(stderr=True)
+
+_UsageError: Any = typer.BadParameter.__base__  # the words were wrong; typer doesn't export this class itself
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines instead of a table.")]
+Clean = Annotated[str, typer.Option(help="Cleaning rule: default, sc15 or none.")]
+Processors = Annotated[int | None, typer.Option(help="Size of the machine; the log's header when left out.")]
+Format = Annotated[str, typer.Option("--format", help="Format of the log: auto, swf, csv.")]
+Environment = Annotated[str, typer.Option("--env", help="Id of the environment, also as module:Id.")]
+Settings = Annotated[list[str] | None, typer.Option("--set", help="Setting of the algorithm, name=value; repeatable.")]
+Arguments = Annotated[list[str] | None, typer.Option("--arg", help="Argument of the environment, name=value; repeatable.")]
+
+
+def main() -> None:
+    """Run the command line; the entry point of `sysgym`."""
+    try:
+        code = app(standalone_mode=False)
+    except SysgymError as error:
+        _fail(str(error))
+    except _UsageError as error:
+        _fail(error.format_message())
+    except (typer.Abort, KeyboardInterrupt):
+        log.print("interrupted; what was finished is kept")
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(0)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(message: str) -> None:
+    log.print(f"[bold red]error:[/] {escape(' '.join(message.split()))}", soft_wrap=True, highlight=False)
+    sys.exit(2)
+
+
+@app.command()
+def envs(as_json: Json = False) -> None:
+    """List the environments, their heuristics and objectives.
+
+    Example: sysgym envs
+    """
+    from sysgym.bench.environments import class_of
+    from sysgym.envs.registration import ENVIRONMENTS
+
+    rows = []
+    for row in ENVIRONMENTS:
+        made = class_of(row.env_id)
+        summary = (made.__doc__ or "").strip().splitlines()[0]
+        rows.append(
+            {"id": row.env_id, "problem": summary, "objective": f"{made.objective} ({made.direction})",
+             "heuristics": list(made.heuristics)}
+        )  # fmt: skip
+    if as_json:
+        _print_json(rows)
+        return
+    _print_table("Environments", [{**row, "heuristics": " ".join(row["heuristics"])} for row in rows])
+
+
+@app.command()
+def replay(
+    trace: Annotated[Path, typer.Argument(help="The log: .swf, .swf.gz, .csv, .csv.gz.")],
+    policy: Annotated[
+        list[str] | None,
+        typer.Option(help="fcfs, sjf, sjf_commit, easy, easy_sjbf, a heuristic, a checkpoint or file.py; repeatable."),
+    ] = None,
+    clean: Clean = "default",
+    processors: Processors = None,
+    pass_rule: Annotated[str, typer.Option(help="batch: one pass an instant; per_event: as pyss.")] = "batch",
+    backfill: Annotated[str | None, typer.Option(help="none or easy, behind a policy that decides.")] = None,
+    engine: Annotated[str, typer.Option(help="auto, compiled or simpy.")] = "auto",
+    form: Format = "auto",
+    columns: Annotated[
+        list[str] | None,
+        typer.Option(help="Column of a CSV log, name=header, or one TOML file with the mapping; repeatable."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Replay a whole log under one or more policies (all classic ones when none is named).
+
+    Example: sysgym replay KTH-SP2.swf.gz --clean sc15 --policy easy --policy sjf
+    """
+    from sysgym.bench.replays import replay_policies
+    from sysgym.jobsched.batch.replay import SCHEDULERS
+    from sysgym.workloads import read_trace
+
+    workload = read_trace(trace, format=form, clean=clean, processors=processors, columns=_columns(columns))
+    results = replay_policies(workload, policy or list(SCHEDULERS), pass_rule, engine, backfill)
+    if as_json:
+        for result in results:
+            _print_json(result.row)
+        return
+    with _working("replaying"):
+        rows = [{"policy": result.row["policy"]} | _bounded_slowdowns(result.row) for result in results]
+    machine = workload.machine
+    out.print(f"{escape(trace.name)}: {len(workload)} jobs on {machine.processors} processors ({machine.source}), "
+              f"clean={clean}, pass_rule={pass_rule}", highlight=False)  # fmt: skip
+    for repair in workload.repairs:
+        verb, lines = "dropped" if repair.dropped else "changed", ", ".join(map(str, repair.lines))
+        out.print(f"  {repair.rule}: {verb} {repair.count} jobs, first at lines {lines}", highlight=False)
+    _print_table("Bounded slowdown, wait in seconds", rows)
+
+
+@app.command()
+def train(
+    env: Environment,
+    algorithm: Annotated[str, typer.Option(help="Algorithm; ppo.")] = "ppo",
+    output: Annotated[Path, typer.Option(help="File of the checkpoint.")] = Path("policy.safetensors"),
+    frames: Annotated[int | None, typer.Option(help="Budget in environment steps.")] = None,
+    seconds: Annotated[float | None, typer.Option(help="Budget in seconds.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of weights, actions and environments.")] = 0,
+    num_envs: Annotated[int | None, typer.Option(help="Environments that are stepped together.")] = None,
+    arg: Arguments = None,
+    settings: Settings = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Train a policy and save it.
+
+    Example: sysgym train --env sysgym/JobSched-v0 --arg observation=compact --seconds 60
+    """
+    from sysgym import agents
+
+    with _bar(f"training {algorithm}") as advance:
+        policy = agents.train(
+            env,
+            algorithm,
+            seed=seed,
+            num_envs=num_envs,
+            frames=frames,
+            seconds=seconds,
+            environment=_pairs(arg, "--arg"),
+            output=output,
+            resume=resume,
+            on_progress=lambda progress: advance(
+                progress.share,
+                f"{progress.frames:,} frames, {progress.frames_per_second:,.0f}/s, "
+                f"return {_figure(progress.mean_return)}",
+            ),
+            **_pairs(settings, "--set"),
+        )
+    row = {"output": str(output), "algorithm": algorithm, "seed": policy.seed, "frames": policy.frames,
+           "parameters": policy.parameters, "mean_return": policy.curve[-1]["mean_return"] if policy.curve else None}  # fmt: skip
+    if as_json:
+        _print_json(row)
+    else:
+        _print_table("Trained", [row])
+
+
+@app.command()
+def evaluate(
+    policy: Annotated[str, typer.Argument(help="A heuristic, a checkpoint, file.py[:Class] or a stable-baselines3 zip.")],
+    env: Environment,
+    split: Annotated[str, typer.Option(help="train, valid or test.")] = "test",
+    scenarios: Annotated[int, typer.Option(help="Scenarios to play; on a log, its disjoint windows.")] = 20,
+    seed: Annotated[int, typer.Option(help="First scenario.")] = 0,
+    arg: Arguments = None,
+    as_json: Json = False,
+) -> None:
+    """Play a policy on scenarios that it was not trained on.
+
+    Example: sysgym evaluate sjf --env sysgym/JobSched-v0 --scenarios 100
+    """
+    from sysgym.bench.evaluator import evaluate as evaluate_policy
+    from sysgym.bench.statistics import bootstrap, mean
+
+    with _bar("evaluating") as advance:
+        result = evaluate_policy(
+            policy,
+            env,
+            _pairs(arg, "--arg"),
+            split,
+            scenarios,
+            seed0=seed,
+            progress=lambda done: advance(done / scenarios, f"{done} of {scenarios}"),
+        )
+    interval = bootstrap(result.values, mean)
+    invalid = sum(scenario.invalid_actions for scenario in result.scenarios)
+    row = {"policy": result.policy.name, result.objective: interval.estimate, "low": interval.low,
+           "high": interval.high, "scenarios": scenarios, "invalid_actions": invalid}  # fmt: skip
+    if as_json:
+        facts = {"env": env, "split": split, "objective": result.objective, "direction": result.direction}
+        _print_json({**row, **facts, "values": result.values})
+    else:
+        better = "lower" if result.direction == "min" else "higher"
+        _print_table(f"{env}, split {split}; 95 % bootstrap interval over scenarios, {better} is better", [row])
+
+
+def _bounded_slowdowns(row: Mapping[str, Any]) -> dict[str, float]:
+    """The scores of a replay that a terminal has room for."""
+    slowdown = {name: row[f"{name}_bounded_slowdown"] for name in ("mean", "median", "p95", "p99")}
+    return slowdown | {"mean wait": row["mean_wait"], "utilisation": row["utilisation"]}
+
+
+def _columns(given: Sequence[str] | None) -> Any:
+    """What `read_trace` takes: a mapping, a TOML file's path, or None."""
+    if given and len(given) == 1 and "=" not in given[0]:
+        return Path(given[0])
+    return {name: str(header) for name, header in _pairs(given, "--columns").items()} or None
+
+
+def _pairs(given: Sequence[str] | None, option: str) -> dict[str, Any]:
+    """`name=value` words as a mapping; a value is JSON where it reads as JSON, else text."""
+    pairs = {}
+    for word in given or ():
+        name, equals, value = word.partition("=")
+        if not equals or not name:
+            raise SettingError(f"{option} {word}: write it as name=value")
+        try:
+            pairs[name] = json.loads(value)
+        except json.JSONDecodeError:
+            pairs[name] = {"True": True, "False": False, "None": None}.get(value, value)
+    return pairs
+
+
+@contextmanager
+def _bar(what: str) -> Iterator[Callable[[float, str], None]]:
+    """A progress bar on standard error, which is silent where nobody watches."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TextColumn("{task.fields[note]}"))
+    with Progress(*columns, console=log, transient=True, disable=not log.is_terminal) as progress:
+        task = progress.add_task(what, total=1.0, note="")
+
+        def advance(share: float, note: str) -> None:
+            progress.update(task, completed=share, note=note)
+
+        yield advance
+
+
+@contextmanager
+def _working(what: str) -> Iterator[None]:
+    """A spinner on standard error while something without a measure of progress runs."""
+    with log.status(what):
+        yield
+
+
+def _print_json(value: Any) -> None:
+    sys.stdout.write(json.dumps(value) + "\n")
+
+
+def _print_table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Rows as a table; numbers to the right."""
+    out.print(escape(title), highlight=False)
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1), header_style="bold")
+    for name, value in rows[0].items():
+        right = isinstance(value, int | float)
+        table.add_column(name.replace("_", " "), justify="right" if right else "left", no_wrap=right or len(str(value)) < 30)
+    for row in rows:
+        table.add_row(*(escape(_figure(value)) for value in row.values()))
+    out.print(table)
+
+
+def _figure(value: Any) -> str:
+    """A cell: floats with as many digits as say something."""
+    if value is None:
+        return "-"
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:,.3f}"
