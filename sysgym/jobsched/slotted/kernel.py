@@ -31,7 +31,7 @@ from sysgym.jobsched.slotted.observation import (
     write_compact,
     write_mask,
 )
-from sysgym.jobsched.slotted.reward import Reward, reward_code, step_cost
+from sysgym.jobsched.slotted.rewards import Reward, reward_code, step_cost
 from sysgym.workloads.draws import integer
 from sysgym.workloads.jobsets import Jobset, JobsetSource
 
@@ -101,7 +101,7 @@ def record_columns(memory: NDArray[np.int64], sizes: Sizes) -> Record:
     )
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def row_state(state: SlottedState, b: int) -> SlottedState:
     """The state of one episode as views, as `Engine.state` gives it."""
     return SlottedState(
@@ -128,7 +128,7 @@ def row_state(state: SlottedState, b: int) -> SlottedState:
     )
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def write_event(record: Record, b: int, time: int, kind: int, subject: int, amount: int) -> None:
     """Append one event to the log of an episode."""
     event = record.events[b, record.count[b]]
@@ -136,7 +136,7 @@ def write_event(record: Record, b: int, time: int, kind: int, subject: int, amou
     record.count[b] += 1
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def units(state: SlottedState, b: int, job: int) -> int:
     """Units of all resources that a job takes together."""
     total = 0
@@ -145,7 +145,7 @@ def units(state: SlottedState, b: int, job: int) -> int:
     return total
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def fill_slot(state: SlottedState, b: int, slot: int, job: int) -> None:
     """Put a job, or none (-1), into a slot."""
     state.slot_job[b, slot] = job
@@ -154,7 +154,7 @@ def fill_slot(state: SlottedState, b: int, slot: int, job: int) -> None:
         state.slot_demand[b, slot, resource] = state.job_demand[b, job, resource] if job >= 0 else 0
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def arrive(state: SlottedState, record: Record, b: int, rules: Rules) -> None:
     """Let the present element's job, if it is one, enter a slot, else the backlog, else be dropped."""
     job = state.element[b]
@@ -184,7 +184,7 @@ def arrive(state: SlottedState, record: Record, b: int, rules: Rules) -> None:
         state.backlog_count[b] += 1
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def unused_colour(state: SlottedState, b: int) -> int:
     """The first entry of the palette that no visible job has; -1 if there is none, 0 without a palette."""
     colours = state.palette.shape[1]
@@ -200,7 +200,7 @@ def unused_colour(state: SlottedState, b: int) -> int:
     return -1 if colours else 0
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def book(state: SlottedState, record: Record, b: int, slot: int, offset: int) -> None:
     """Book the job of a slot `offset` rows from now and let the head of the backlog take its place."""
     job, time = state.slot_job[b, slot], state.time[b]
@@ -224,7 +224,7 @@ def book(state: SlottedState, record: Record, b: int, slot: int, offset: int) ->
     fill_slot(state, b, slot, head)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def shift(state: SlottedState, b: int, capacity: int) -> None:
     """Move the rows of free units up by one time step."""
     last = state.free.shape[1] - 1
@@ -234,7 +234,7 @@ def shift(state: SlottedState, b: int, capacity: int) -> None:
         state.free[b, last, resource] = capacity
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def start_and_finish(state: SlottedState, record: Record, b: int) -> None:
     """Write down which booked jobs finish and which start at this instant, each in order of booking."""
     time = state.time[b]
@@ -248,7 +248,7 @@ def start_and_finish(state: SlottedState, record: Record, b: int) -> None:
             write_event(record, b, time, START, job, units(state, b, job))
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def leave(state: SlottedState, b: int, linger: int) -> None:
     """Remove finished jobs from the running list; with `linger`, the job after a removed one is not looked at."""
     kept, place, count = 0, 0, state.running_count[b]
@@ -269,7 +269,7 @@ def leave(state: SlottedState, b: int, linger: int) -> None:
     state.running_count[b] = kept
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def is_over(state: SlottedState, b: int, rules: Rules) -> bool:
     """Whether the episode has come to its end."""
     if state.element[b] < state.elements[b]:
@@ -282,13 +282,13 @@ def is_over(state: SlottedState, b: int, rules: Rules) -> bool:
     return not waiting and state.running_count[b] == 0
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def is_late(state: SlottedState, b: int, rules: Rules) -> bool:
     """Whether the episode has outlived its time limit."""
     return rules.max_time > 0 and state.time[b] > rules.max_time
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def pass_time(state: SlottedState, record: Record, b: int, rules: Rules) -> bool:
     """Let one time step pass; returns whether the episode is over. The order is that of the paper's code."""
     state.time[b] += 1
@@ -439,7 +439,7 @@ def begin_rows(
 
 
 def rules_of(config: SlottedConfig, reward: int) -> Rules:
-    """The switches of the kernel; `reward` is a code of `reward.REWARDS`."""
+    """The switches of the kernel; `reward` is a code of `rewards.REWARDS`."""
     return Rules(
         config.capacity,
         config.usable_rows,

@@ -208,9 +208,7 @@ class Sizes(NamedTuple):
 def sizes_of(config: SlottedConfig, num_episodes: int) -> Sizes:
     """The axes of the state of B episodes."""
     jobs = config.sequence_length
-    return Sizes(
-        num_episodes, config.horizon, config.resources, config.slots, config.backlog, jobs, config.palette
-    )
+    return Sizes(num_episodes, config.horizon, config.resources, config.slots, config.backlog, jobs, config.palette)
 
 
 def allocate_memory(sizes: Sizes) -> NDArray[np.int64]:

@@ -23,7 +23,7 @@ from sysgym.jobsched.slotted.kernel import shuffle_palette
 from sysgym.jobsched.slotted.metrics import slotted_metrics
 from sysgym.jobsched.slotted.model import SlottedConfig, SlottedState
 from sysgym.jobsched.slotted.observation import BuiltinEncoder, Encoder, write_mask
-from sysgym.jobsched.slotted.reward import Reward, reward_code, step_cost
+from sysgym.jobsched.slotted.rewards import Reward, reward_code, step_cost
 from sysgym.workloads.jobsets import Jobset, JobsetSource, jobset_of
 
 
@@ -245,9 +245,7 @@ class SlottedSimulator(Simulator):
 
     def _unused_colour(self) -> int:
         """The first entry of the palette that no visible job has; -1 if there is none, 0 without a palette."""
-        visible = {
-            int(self._colour[job]) for job in self._running if self._start[job] + self._length[job] > self.time
-        }
+        visible = {int(self._colour[job]) for job in self._running if self._start[job] + self._length[job] > self.time}
         unused = (int(colour) for colour in self._palette if int(colour) not in visible)
         return next(unused, -1 if self.config.palette else 0)
 

@@ -1,0 +1,196 @@
+"""`sysgym/JobSched-v0`: DeepRM, the packing of jobs with several resources into the near future."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from gymnasium.vector import AutoresetMode
+
+from sysgym.core.errors import SettingError
+from sysgym.core.protocols import Engine
+from sysgym.envs.base import EngineEnv, EngineVectorEnv
+from sysgym.jobsched.slotted.engine import build_engine
+from sysgym.jobsched.slotted.model import SlottedConfig
+from sysgym.jobsched.slotted.observation import Encoder, encoder_of, palette_size
+from sysgym.jobsched.slotted.picture import picture
+from sysgym.jobsched.slotted.policies import HEURISTICS
+from sysgym.jobsched.slotted.rewards import Reward
+from sysgym.workloads import Workload, read_trace
+from sysgym.workloads.jobsets import FixedJobsets, Jobset, JobsetGenerator, JobsetSource
+from sysgym.workloads.log_jobsets import LogJobsets
+
+JobSource = JobsetSource | Jobset | Sequence[Jobset] | Workload | str | Path | None
+
+
+def build_jobsched_engine(
+    num_episodes: int,
+    mode: str = "corrected",
+    observation: str | Encoder = "image",
+    arrival_rate: float = 0.7,
+    slots: int = 10,
+    sequence_length: int = 50,
+    max_steps: int = 2000,
+    split: str = "train",
+    engine: str = "auto",
+    workload: JobSource = None,
+    reward: Reward = "slowdown",
+    episode_end: str = "all_done",
+    slot_seconds: float = 600.0,
+    too_long: str = "drop",
+    **settings: Any,
+) -> tuple[Engine, SlottedConfig, JobsetSource]:
+    """The engine behind `JobSchedEnv`, with the same arguments; its parameters; and where its jobs come from."""
+    settings = {"slots": slots, "max_steps": max_steps, "episode_end": episode_end, **settings}
+    cluster = SlottedConfig.preset(mode, sequence_length=sequence_length, **settings)
+    if isinstance(workload, Workload | str | Path):
+        log = workload if isinstance(workload, Workload) else read_trace(workload)
+        limits = cluster.capacity, cluster.usable_rows
+        source: JobsetSource = LogJobsets(log.split(split), slot_seconds, sequence_length, *limits, too_long)
+    else:
+        source = _source(workload, cluster, arrival_rate, split)
+    sizes = {"sequence_length": source.sequence_length, "resources": source.resources}
+    if "resources" in settings and settings["resources"] != source.resources:
+        raise SettingError(f"resources is {settings['resources']}, the workload has {source.resources}")
+    colours = palette_size(encoder_of(observation), cluster, published=mode == "published")
+    config = SlottedConfig.preset(mode, **{"palette": colours, **settings, **sizes})
+    return build_engine(config, source, num_episodes, engine, observation, reward), config, source
+
+
+def _source(workload: Any, cluster: SlottedConfig, arrival_rate: float, split: str) -> JobsetSource:
+    if workload is None:
+        sizes = cluster.sequence_length, cluster.resources
+        return JobsetGenerator(arrival_rate, *sizes, largest_demand=cluster.largest_demand, split=split)
+    if isinstance(workload, Jobset):
+        return FixedJobsets([workload])
+    if isinstance(workload, Sequence) and all(isinstance(jobset, Jobset) for jobset in workload):
+        return FixedJobsets(workload)
+    if hasattr(workload, "fill"):
+        source: JobsetSource = workload
+        return source
+    raise SettingError(f"workload is {workload!r}; give a generator, jobsets, a Workload or the path of a log")
+
+
+class JobSchedEnv(EngineEnv):
+    """Choose which waiting job a cluster with several resources books next.
+
+    ## Description
+    DeepRM (Mao et al., HotNets 2016). A cluster has R = 2 resources with 10 units each, and plans H = 20 time steps
+    ahead. At most one job arrives in a step; it lasts some steps and needs some units of every resource throughout. M
+    = 10 jobs are visible in slots, 60 more wait in a backlog, further ones are lost. Choosing a slot books its job at
+    the earliest time from which it fits without a break, now or later, and the head of the backlog takes the slot;
+    the clock stands still. Otherwise one time step passes.
+
+    ## Action Space
+    `Discrete(M + 1)`: action i < M books the job in slot i; action M, void, lets a time step pass. An action that is
+    masked (empty slot, or a job that fits nowhere within the horizon) passes time as well, as in the paper's code.
+    Training without the mask is therefore possible, but learns something else.
+
+    ## Observation Space
+    `image`, the default: `Box(0, 1, (H, W), float32)`, W = R (10 + 10 M) + 3 + 1, 224 for M = 10.
+
+    | block | columns for M = 10 | content |
+    |---|---|---|
+    | machine, resource r | 110 r to 110 r + 9 | row h: units in use at time t + h, from the left |
+    | slot j, resource r | 110 r + 10 + 10 j to 110 r + 19 + 10 j | 1 where row < length and column < demand |
+    | backlog | 220 to 222 | one cell a job, row by row |
+    | time since the last arrival | 223 | min(steps, 10)/10 in every row |
+
+    | name | space | content |
+    |---|---|---|
+    | `image` | (20, 224) float32 | above |
+    | `image_uint8` | (20, 224) uint8 | the same, with the raw count 0 to 10 in the last column |
+    | `image_colour` | (20, 224) float32 | machine cells in the colour of their job, one of 39, as published |
+    | `compact` | (91,) float32 | H counts of unfinished booked jobs, R x H free units, length and demands of each slot, backlog |
+
+    An object with `spec` and `encode` (see `sysgym.jobsched.slotted.observation.Encoder`) takes a name's place.
+
+    ## Rewards
+    `slowdown`, the default: when a time step passes, minus the sum of 1/length over the jobs in the system (booked,
+    running, in slots, in the backlog, and lost ones); booking gives 0. An episode returns minus the sum of the jobs'
+    slowdowns, plus 1/length of a job that was there at time 0. `completion`: minus the number of jobs in the system.
+    `makespan`: minus 1 a time step. Or a function of (state before, action, state after).
+
+    ## Starting State
+    Time 0, an empty cluster, and element 0 of the jobset. Jobsets come from (seed, episode): each element holds a job
+    with probability `arrival_rate`; 80 % last 1 to 3 steps, the others 10 to 15; one resource, at random, is needed
+    with 5 to 10 units, the others with 1 or 2. The load is 1.845 times the arrival rate. `split` names disjoint
+    streams. `reset(options={"jobset": k})` plays jobset k.
+
+    ## Episode End
+    Terminates when the sequence is over and every job has left (`all_done`), or when the sequence is over
+    (`no_new_job`). Truncates after `max_steps` decisions, or once `max_time` time steps have passed if that is set.
+
+    ## Information
+    `action_mask` (int8, shape (M + 1,)): 1 where a slot holds a job that can be booked, and for void. At the end
+    `metrics`: `mean_slowdown floored_slowdown max_slowdown mean_completion_time makespan utilisation jobs booked
+    dropped unbooked incomplete`, from the event log. A mean slowdown with `incomplete` = 1 counts jobs that were lost
+    or never booked with the least slowdown that they could still reach.
+
+    ## Arguments
+    | name | default | meaning |
+    |---|---|---|
+    | `mode` | "corrected" | "published" repeats the quirks of the public code, see `sysgym.jobsched.slotted.model` |
+    | `observation` | "image" | see Observation Space |
+    | `arrival_rate` | 0.7 | of the generator; 0.7 is 130 % load, 1.0 is 184 % |
+    | `slots` | 10 | M; the paper's code has 5 or 10 |
+    | `sequence_length` | 50 | elements of a generated jobset, or of a window of a log |
+    | `max_steps` | 2000 | decisions before truncation |
+    | `split` | "train" | `train`, `valid`, `test`; `sealed` for generators, `all` for logs |
+    | `engine` | "auto" | `compiled`, `simpy`; auto takes SimPy for plain Python rewards and encoders |
+    | `workload` | None | None or a `JobsetGenerator`; a `Jobset` or several (episode k plays number k); a `Workload` or the path of a log |
+    | `reward` | "slowdown" | see Rewards |
+    | `episode_end` | "all_done" | or `no_new_job` |
+    | `slot_seconds` | 600 | of a log: seconds of a time step; demands are scaled to 10 units of the whole machine |
+    | `too_long` | "drop" | of a log: jobs that exceed the horizon are left out, or cut with `clip`; `env.unwrapped.workload.distortion` tells how much the log was bent |
+    | others | | any field of `SlottedConfig`: `capacity horizon backlog resources max_time`, or one quirk, such as `linger=True` |
+
+    ## Vectorized Environment
+    `gym.make_vec("sysgym/JobSched-v0", num_envs=64)` steps compiled episodes together; see `EngineVectorEnv`. Its
+    images are kept up to date cell by cell: read them, copy them, but do not write to them.
+
+    ## Baselines and Bound
+    `sjf`, `sjf_hold`, `packer`, `packer_sjf`, `tetris`, `fcfs`, `random`, and `void`, which does nothing. A mean
+    slowdown of 1 (no job waits) bounds every policy from below; under contention it is not reached.
+
+    ## Validation
+    In published mode both engines repeat the worked examples and golden episodes measured on the public code (returns
+    to 1e-6), and the heuristics' mean slowdowns at five loads. SimPy, the kernel and an oracle written from the
+    specification alone agree step by step (`tests/jobsched/`).
+
+    ## References
+    Mao, Alizadeh, Menache, Kandula: Resource Management with Deep Reinforcement Learning, HotNets 2016;
+    `github.com/hongzimao/deeprm`. Departures of the corrected mode: see `sysgym.jobsched.slotted.model`.
+
+    ## Version History
+    - v0: first version.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["ansi"]}
+    heuristics = HEURISTICS
+    do_nothing = "void"
+    objective = "mean_slowdown"
+    direction = "min"
+
+    def __init__(self, *arguments: Any, render_mode: str | None = None, **settings: Any) -> None:
+        engine, self.config, self.workload = build_jobsched_engine(1, *arguments, **settings)
+        super().__init__(engine, render_mode)
+
+    def render(self) -> str | None:
+        """The state as text with `render_mode="ansi"`, else None."""
+        return picture(self.state, self.config) if self.render_mode == "ansi" else None
+
+
+class JobSchedVectorEnv(EngineVectorEnv):
+    """Many episodes of `JobSchedEnv` at once; see there for the arguments."""
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,
+        episode_metrics: bool = False,
+        **settings: Any,
+    ) -> None:
+        engine, self.config, self.workload = build_jobsched_engine(num_envs, **settings)
+        super().__init__(engine, autoreset_mode, episode_metrics)
