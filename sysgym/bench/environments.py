@@ -29,17 +29,19 @@ def spec_of(env_id: str) -> EnvSpec:
     """The registration of an id; a "module:Id" imports its module first.
 
     Raises:
-        UnknownNameError: No such id, or no such module.
+        UnknownNameError: No such id.
+        SettingError: No such module.
     """
     module, colon, name = env_id.rpartition(":")
     try:
         if colon:
             importlib.import_module(module)
         return gym.spec(name)
-    except (gym.error.Error, ModuleNotFoundError) as error:
+    except ModuleNotFoundError as error:
+        raise SettingError(f"environment {env_id}: {error}; it must be importable from here") from error
+    except gym.error.Error as error:
         ours = [known for known in gym.registry if known.startswith("sysgym/")]
-        near = difflib.get_close_matches(name, gym.registry)
-        raise UnknownNameError("environment", env_id, {*ours, *near}) from error
+        raise UnknownNameError("environment", name, {*ours, *difflib.get_close_matches(name, gym.registry)}) from error
 
 
 def class_of(env_id: str) -> Any:

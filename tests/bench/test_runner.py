@@ -1,0 +1,205 @@
+"""Running studies: what is recorded, what is kept, and what happens when a run fails or the user stops."""
+
+import json
+
+import pytest
+
+from sysgym.bench import environments, execution, runner
+from sysgym.bench.records import append_record, find_records, latest, read_records
+from sysgym.bench.runner import run_study
+from sysgym.core.errors import OutputError, RecordError, StudyError
+
+BROKEN = """
+class Policy:
+    def __init__(self, observation_space, action_space):
+        pass
+    def act(self, observation, action_mask):
+        return {}["nothing"]
+"""
+CODE = '[[policies]]\nname = "broken"\npolicy = "broken.py"\n'
+
+
+@pytest.fixture
+def broken(tmp_path):
+    (tmp_path / "broken.py").write_text(BROKEN)
+    return CODE
+
+
+TRAINED = """
+[[policies]]
+name = "PPO"
+train = { algorithm = "ppo", seeds = [0, 1], frames = 512, settings = { epochs = 1 } }
+"""
+
+
+def states(path, **options):
+    seen = []
+    found = run_study(path, progress=seen.append, **options)
+    return found, [change.state for change in seen]
+
+
+def test_records_hold_what_a_reader_needs(study, tmp_path):
+    found, seen = states(study())
+    assert seen == ["started", "done", "started", "done"]
+    first = found[0]
+    assert first.environment.model_dump() == {
+        "name": "Toy queue",
+        "id": "tests.bench.toy:Toy-v0",
+        "arguments": {"jobs": 30},
+        "split": "test",
+        "objective": "mean_wait",
+        "direction": "min",
+    }
+    assert first.workload.name == "toy.swf" and first.workload.repairs[0].model_dump() == {
+        "rule": "raise",
+        "count": 3,
+        "dropped": False,
+    }
+    assert (first.policy.name, first.policy.kind, first.study) == ("first", "heuristic", "toy")
+    assert first.seeds.scenarios == list(range(8)) and first.result.steps == 240
+    assert first.values == first.result.metrics["mean_wait"] and first.result.metrics["never"] == [None] * 8
+    assert len(set(first.evidence.event_logs)) == 8 and len(first.evidence.queue.length) == 160
+    assert first.provenance.packages["numpy"] and first.cost.total > first.cost.environment > 0
+    assert str(tmp_path) not in first.line().decode()
+    assert read_records(tmp_path / "toy.results" / "records.jsonl") == found
+
+
+def test_what_is_there_is_kept_and_only_the_missing_runs(study, tmp_path):
+    found, _ = states(study())
+    again, seen = states(study('[[policies]]\npolicy = "longest"'))
+    assert seen == ["kept", "kept", "started", "done"]
+    assert again[:2] == found and again[2].policy.name == "longest"
+    anew, seen = states(study(), resume=False)
+    assert seen.count("done") == 2 and [r.run for r in anew] == [r.run for r in found]
+    assert [r.values for r in anew] == [r.values for r in found] and anew[0].record_id != found[0].record_id
+    assert len(read_records(tmp_path / "toy.results" / "records.jsonl")) == 5
+
+
+def test_a_dry_run_runs_nothing(study, tmp_path):
+    assert states(study(), dry_run=True) == ([], ["planned", "planned"])
+    assert not (tmp_path / "toy.results").exists()
+
+
+def test_a_failing_run_is_recorded_tried_again_and_stops_no_other(study, broken, tmp_path):
+    order = broken + '[[policies]]\npolicy = "longest"'
+    found, seen = states(study(order))
+    assert seen == ["started", "done", "started", "done", "started", "failed", "started", "done"]
+    assert found[2].result.failure == "KeyError: 'nothing' (broken.py, line 6)"
+    assert found[2].values == [] and found[2].failed and not found[3].failed
+    _, seen = states(study(order))
+    assert seen == ["kept", "kept", "kept", "started", "failed"]
+    (tmp_path / "broken.py").write_text(BROKEN.replace('{}["nothing"]', "0"))
+    found, seen = states(study(order))
+    assert found[2].values == found[0].values and "failed" not in seen
+
+
+def test_processes_give_the_same_results(study, broken):
+    alone, _ = states(study(broken))
+    pooled, seen = states(study(broken), jobs=2, resume=False)
+    assert sorted(seen) == ["done", "done", "failed"]
+    assert [r.result for r in pooled] == [r.result for r in alone]
+    assert [r.evidence for r in pooled] == [r.evidence for r in alone]
+
+
+def test_an_interrupted_study_goes_on_where_it_stopped(study, monkeypatch):
+    path = study('[[policies]]\npolicy = "longest"')
+
+    def interrupted(run, *rest):
+        if run.policy.title == "shortest":
+            raise KeyboardInterrupt
+        return execution.execute(run, *rest)
+
+    monkeypatch.setattr(runner, "execute", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_study(path)
+    monkeypatch.setattr(runner, "execute", execution.execute)
+    found, seen = states(path)
+    assert seen == ["kept", "started", "done", "started", "done"] and len(found) == 3
+
+
+def test_misspelt_names_are_found_before_anything_runs(study, tmp_path):
+    for old, new, message in (
+        ('"shortest"', '"shortst"', "unknown policy 'shortst'; did you mean shortest"),
+        ("Toy-v0", "Tuy-v0", "unknown environment 'Tuy-v0'; did you mean Toy-v0"),
+    ):
+        with pytest.raises(StudyError, match=message):
+            run_study(study(**{old: new}))
+    extra = '[[policies]]\ntrain = { algorithm = "pop", frames = 1 }'
+    with pytest.raises(StudyError, match="unknown algorithm 'pop'; did you mean ppo"):
+        run_study(study(extra))
+    assert not (tmp_path / "toy.results").exists()
+
+
+def test_policies_are_trained_on_their_split_and_resumed_from_their_checkpoint(study, tmp_path):
+    found, seen = states(study(TRAINED))
+    assert seen.count("training") >= 2 and seen.count("done") == 4
+    trained = found[2:]
+    assert [r.policy.training.seed for r in trained] == [0, 1]
+    for record in trained:
+        assert record.policy.kind == "learned" and record.policy.training.frames >= 512
+        assert record.policy.training.curve[-1]["frames"] == record.policy.training.frames
+        assert (tmp_path / "toy.results" / record.evidence.checkpoint).is_file() and len(record.policy.sha256) == 64
+    (tmp_path / "toy.results" / "records.jsonl").unlink()
+    resumed, seen = states(study(TRAINED))
+    assert "training" not in seen and [r.result for r in resumed] == [r.result for r in found]
+    arguments = environments.training_arguments(trained[0].environment.id, {"jobs": 30})
+    assert arguments == {"jobs": 30, "split": "train", "sampling": "uniform"}
+
+
+def test_an_altered_line_is_found(study, tmp_path):
+    run_study(study())
+    path = tmp_path / "toy.results" / "records.jsonl"
+    whole = path.read_text()
+    value = json.loads(whole.splitlines()[1])["result"]["metrics"]["mean_wait"][0]
+    path.write_text(whole.replace(repr(value), repr(value / 2)))
+    with pytest.raises(RecordError, match="line 2: the record was altered"):
+        read_records(path)
+    path.write_text(whole.replace('"schema_version":1', '"schema_version":9', 1))
+    with pytest.raises(RecordError, match="line 1: schema_version is 9; this sysgym reads 1"):
+        read_records(path)
+    path.write_text("[1]\n" + whole)
+    with pytest.raises(RecordError, match="line 1"):
+        read_records(path)
+
+
+def test_unknown_fields_are_refused_even_with_a_fitting_id(study, tmp_path):
+    from sysgym.bench.records import _identity, canonical
+
+    run_study(study())
+    path = tmp_path / "toy.results" / "records.jsonl"
+    fields = json.loads(path.read_text().splitlines()[0])
+    fields["result"]["my_score"] = 1.0
+    fields["record_id"] = _identity(fields)
+    path.write_bytes(canonical(fields) + b"\n")
+    with pytest.raises(RecordError, match="my_score: extra inputs"):
+        read_records(path)
+
+
+def test_an_unfinished_last_line_is_no_record_and_is_cut_by_the_next_append(study, tmp_path):
+    found, _ = states(study())
+    path = tmp_path / "toy.results" / "records.jsonl"
+    whole = path.read_bytes()
+    for kept in (len(whole) - 1, len(whole) - 200, len(found[0].line()) + 1):
+        path.write_bytes(whole[:kept])
+        assert read_records(path) == found[:1]
+        seen = []
+        assert run_study(path.parent.with_name("toy.toml"), progress=seen.append)[0] == found[0]
+        notices = [change.text for change in seen if change.state == "notice"]
+        cut = kept - len(found[0].line())
+        assert notices == [f"{path}: cut an unfinished last line of {cut} bytes"]
+        assert len(read_records(path)) == 2
+    path.write_bytes(b"torn")
+    assert append_record(path, found[0]) == 4 and read_records(path) == found[:1]
+
+
+def test_records_are_canonical_and_found_in_many_ways(study, tmp_path):
+    found, _ = states(study())
+    line = found[0].line()
+    assert line == (json.dumps(json.loads(line), sort_keys=True, separators=(",", ":")) + "\n").encode()
+    for place in ("toy.toml", "toy.results", "toy.results/records.jsonl", "."):
+        assert find_records(tmp_path / place) == found
+    assert latest([*found, *found[::-1]]) == found
+    with pytest.raises(RecordError, match="run the study first"):
+        find_records(tmp_path / "other.toml")
+    with pytest.raises(OutputError, match="cannot write"):
+        append_record(tmp_path, found[0])
