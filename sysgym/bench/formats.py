@@ -1,0 +1,61 @@
+"""Numbers as people read them: the same digits everywhere, whatever the locale."""
+
+from __future__ import annotations
+
+import math
+
+from sysgym.bench.statistics import Interval
+
+_UNITS = ((86400.0, "d"), (3600.0, "h"), (60.0, "min"), (1.0, "s"), (1e-3, "ms"), (1e-6, "µs"))
+_PREFIXES = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """A number with so many significant digits, a thousands separator, and no needless zeros.
+
+    >>> number(77.24656), number(0.000123456), number(1234567.8), number(None)
+    ('77.25', '0.0001235', '1,234,568', '-')
+    """
+    if value is None or not math.isfinite(value):
+        return "-"
+    if value == 0:
+        return "0"
+    exponent = math.floor(math.log10(abs(value)))
+    if exponent < -5:
+        return f"{value:.{digits - 1}e}"
+    text = f"{value:,.{max(0, digits - 1 - exponent)}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def interval(value: Interval | None, digits: int = 4) -> str:
+    """An estimate with its interval, such as `77.25 [52, 110]`."""
+    if value is None:
+        return "-"
+    return f"{number(value.estimate, digits)} [{number(value.low, 3)}, {number(value.high, 3)}]"
+
+
+def percent(share: float | None) -> str:
+    """A share as a percentage, such as `12.5 %`."""
+    return "-" if share is None else f"{number(100 * share, 3)} %"
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds in the unit that suits them.
+
+    >>> duration(0.00042), duration(75), duration(5400)
+    ('420 µs', '1.25 min', '1.5 h')
+    """
+    if not seconds:
+        return "-"
+    size, unit = next((pair for pair in _UNITS if seconds >= pair[0]), _UNITS[-1])
+    return f"{number(seconds / size, 3)} {unit}"
+
+
+def count(value: float) -> str:
+    """A large number in short.
+
+    >>> count(500000), count(256)
+    ('500k', '256')
+    """
+    size, prefix = next((pair for pair in _PREFIXES if abs(value) >= pair[0]), (1.0, ""))
+    return f"{number(value / size, 3)}{prefix}"
