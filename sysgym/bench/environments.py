@@ -64,14 +64,26 @@ def objective_of(env_id: str) -> tuple[str, str]:
     return (maker.objective, maker.direction) if ours else ("return", "max")
 
 
-def evaluation_arguments(env_id: str, arguments: Mapping[str, Any], split: str) -> dict[str, Any]:
-    """Arguments that make an environment play one split, and on a log its disjoint windows in order."""
-    return _with_split(env_id, arguments, split, "disjoint")
-
-
 def training_arguments(env_id: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments that make an environment play the training split, windows drawn uniformly."""
-    return _with_split(env_id, arguments, "train", "uniform")
+    """Arguments that make an environment play the training split."""
+    return _with_split(env_id, arguments, "train")
+
+
+def make_evaluation(env_id: str, arguments: Mapping[str, Any], split: str) -> tuple[gym.Env[Any, Any], dict[str, Any]]:
+    """Make an environment that plays one split, and on a log its disjoint windows in order.
+
+    Returns:
+        The environment, and the arguments that it was made with.
+    """
+    chosen = _with_split(env_id, arguments, split)
+    if _takes(env_id, "sampling"):
+        disjoint = {**chosen, "sampling": "disjoint"}
+        try:
+            return make(env_id, disjoint), disjoint
+        except (SettingError, UnknownNameError) as error:
+            if "'sampling'" not in str(error):  # else it has no windows, and its scenarios are seeds
+                raise
+    return make(env_id, chosen), chosen
 
 
 def scenario_seeds(env_id: str, split: str, count: int, first: int = 0) -> list[int]:
@@ -99,7 +111,8 @@ def make(env_id: str, arguments: Mapping[str, Any]) -> gym.Env[Any, Any]:
 
 def workload_of(env: gym.Env[Any, Any]) -> Workload | None:
     """The log or generated workload that an environment plays, whole; None where it has none."""
-    for holder in (env.unwrapped, getattr(getattr(env.unwrapped, "engine", None), "sequences", None)):
+    base: Any = env.unwrapped
+    for holder in (base, getattr(base, "workload", None), getattr(getattr(base, "engine", None), "sequences", None)):
         workload = getattr(holder, "workload", None)
         if isinstance(workload, Workload):
             return workload
@@ -122,16 +135,15 @@ def is_engine_vector(env_id: str) -> bool:
     return inspect.isclass(maker) and issubclass(maker, EngineVectorEnv)
 
 
-def _with_split(env_id: str, arguments: Mapping[str, Any], split: str, sampling: str) -> dict[str, Any]:
+def _with_split(env_id: str, arguments: Mapping[str, Any], split: str) -> dict[str, Any]:
     for name in ("split", "sampling"):
         if name in arguments:
             raise SettingError(f"the arguments of {env_id} name {name!r}, which the evaluation decides; leave it out")
-    chosen = {"split": split, "sampling": sampling}
-    return {**arguments, **{name: value for name, value in chosen.items() if _takes(env_id, name)}}
+    return {**arguments, "split": split} if _takes(env_id, "split") else dict(arguments)
 
 
 def _takes(env_id: str, name: str) -> bool:
-    """Whether an environment has an argument; one of ours that passes the rest on has those of its domain."""
+    """Whether an environment has an argument; one of ours that passes the rest on to its domain may have it."""
     maker = class_of(env_id)
     parameters = inspect.signature(maker).parameters
     passes_on = any(parameter.kind == parameter.VAR_KEYWORD for parameter in parameters.values())

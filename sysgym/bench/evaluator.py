@@ -91,10 +91,9 @@ def evaluate(
         SettingError: Arguments that the environment does not take, or more scenarios than it has.
     """
     require_range("scenarios", scenarios, 1)
-    chosen = environments.evaluation_arguments(env_id, arguments or {}, split)
     seeds = environments.scenario_seeds(env_id, split, scenarios, seed0)
     meter = Meter(scenario_steps, seconds)
-    env = environments.make(env_id, chosen)
+    env, chosen = environments.make_evaluation(env_id, arguments or {}, split)
     try:
         resolved = _resolved(policy, env, policy_seed)
         played: dict[int, Scenario] = {}

@@ -143,7 +143,7 @@ def test_policies_are_trained_on_their_split_and_resumed_from_their_checkpoint(s
     resumed, seen = states(study(TRAINED))
     assert "training" not in seen and [r.result for r in resumed] == [r.result for r in found]
     arguments = environments.training_arguments(trained[0].environment.id, {"jobs": 30})
-    assert arguments == {"jobs": 30, "split": "train", "sampling": "uniform"}
+    assert arguments == {"jobs": 30, "split": "train"}
 
 
 def test_an_altered_line_is_found(study, tmp_path):

@@ -1,0 +1,85 @@
+"""The main job in a minute and a half: a log, its replay, a short training, a test on unseen weeks.
+
+`prepare` writes a study beside the log; everything else is what anybody would do with a study of their own. Without a
+log of one's own, the demo generates one.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from sysgym.core.errors import WorkloadError
+from sysgym.core.files import atomic_write
+from sysgym.jobsched.batch.policies import HEURISTICS
+from sysgym.workloads import SPLITS, poisson_pareto, read_trace, write_swf
+
+SEQUENCE_LENGTH = 256
+SCENARIOS = 24
+FEWEST_SCENARIOS = 6
+TEMPLATE = """\
+# Written by `sysgym demo`: a trained scheduler beside the heuristics, on the last fifth of the log.
+name = "demo"
+description = "Which policy should this machine run? Trained on the first 60 % of the log, tested on the last 20 %."
+split = "test"
+scenarios = {scenarios}
+
+[[environments]]
+name = {name}
+id = "sysgym/BatchSched-v0"
+arguments = {{ workload = {log}, clean = "{clean}"{processors} }}
+
+{heuristics}
+
+[[policies]]
+name = "PPO"
+train = {{ algorithm = "ppo", seeds = [0], seconds = {seconds} }}
+"""
+
+
+def prepare(
+    folder: str | Path,
+    log: str | Path | None = None,
+    clean: str = "default",
+    processors: int | None = None,
+    seconds: float = 30.0,
+) -> tuple[Path, Path]:
+    """Write the demo's study.
+
+    Args:
+        folder: Where the study, its results and the report go.
+        log: A log; None generates one into the folder.
+        clean: Cleaning rule of the log.
+        processors: Size of the machine, if the log doesn't say.
+        seconds: Time for the training.
+
+    Returns:
+        The study's file and the log's.
+
+    Raises:
+        WorkloadError: The log is too short for its last fifth to have enough disjoint windows.
+    """
+    folder = Path(folder)
+    if log is None:
+        log = folder / "generated.swf.gz"
+        write_swf(poisson_pareto(jobs=40_000, processors=128, load=0.9, seed=0), log)
+    jobs = len(read_trace(log, clean=clean, processors=processors))
+    share = SPLITS["test"][1] - SPLITS["test"][0]
+    windows = int(round(share, 6) * jobs) // SEQUENCE_LENGTH
+    if windows < FEWEST_SCENARIOS:
+        needed = int(FEWEST_SCENARIOS * SEQUENCE_LENGTH / round(share, 6))
+        raise WorkloadError(f"{log}: {jobs} jobs are too few for a test on the last fifth; bring at least {needed}")
+    study = folder / "demo.toml"
+    with atomic_write(study) as handle:
+        handle.write(
+            TEMPLATE.format(
+                scenarios=min(SCENARIOS, windows),
+                name=json.dumps(Path(log).name),
+                log=json.dumps(str(Path(log).resolve())),
+                clean=clean,
+                processors="" if processors is None else f", processors = {processors}",
+                heuristics="\n".join(f'[[policies]]\npolicy = "{name}"' for name in HEURISTICS),
+                seconds=float(seconds),
+            )
+        )
+    return study, Path(log)
