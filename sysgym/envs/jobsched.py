@@ -26,6 +26,7 @@ JobSource = JobsetSource | Jobset | Sequence[Jobset] | Workload | str | Path | N
 
 def build_jobsched_engine(
     num_episodes: int,
+    *,
     mode: str = "corrected",
     observation: str | Encoder = "image",
     arrival_rate: float = 0.7,
@@ -46,8 +47,14 @@ def build_jobsched_engine(
     cluster = SlottedConfig.preset(mode, sequence_length=sequence_length, **settings)
     if isinstance(workload, Workload | str | Path):
         log = workload if isinstance(workload, Workload) else read_trace(workload)
-        limits = cluster.capacity, cluster.usable_rows
-        source: JobsetSource = LogJobsets(log.split(split), slot_seconds, sequence_length, *limits, too_long)
+        source: JobsetSource = LogJobsets(
+            log.split(split),
+            slot_seconds=slot_seconds,
+            sequence_length=sequence_length,
+            capacity=cluster.capacity,
+            longest=cluster.usable_rows,
+            too_long=too_long,
+        )
     else:
         source = _source(workload, cluster, arrival_rate, split)
     sizes = {"sequence_length": source.sequence_length, "resources": source.resources}
@@ -55,7 +62,8 @@ def build_jobsched_engine(
         raise SettingError(f"resources is {settings['resources']}, the workload has {source.resources}")
     colours = palette_size(encoder_of(observation), cluster, published=mode == "published")
     config = SlottedConfig.preset(mode, **{"palette": colours, **settings, **sizes})
-    return build_engine(config, source, num_episodes, engine, observation, reward), config, source
+    built = build_engine(config, source, num_episodes, engine=engine, observation=observation, reward=reward)
+    return built, config, source
 
 
 def _source(workload: Any, cluster: SlottedConfig, arrival_rate: float, split: str) -> JobsetSource:
@@ -101,8 +109,8 @@ class JobSchedEnv(EngineEnv):
     |---|---|---|
     | `image` | (20, 224) float32 | above |
     | `image_uint8` | (20, 224) uint8 | the same, with the raw count 0 to 10 in the last column |
-    | `image_colour` | (20, 224) float32 | machine cells in the colour of their job, one of 39, as published |
-    | `compact` | (91,) float32 | H counts of unfinished booked jobs, R x H free units, length and demands of each slot, backlog |
+    | `image_colour` | (20, 224) float32 | machine cells in the colour of their job, as published |
+    | `compact` | (91,) float32 | H counts of unfinished jobs, R x H free units, M x (length, demands), backlog |
 
     An object with `spec` and `encode` (see `sysgym.jobsched.slotted.observation.Encoder`) takes a name's place.
 
@@ -139,12 +147,16 @@ class JobSchedEnv(EngineEnv):
     | `max_steps` | 2000 | decisions before truncation |
     | `split` | "train" | `train`, `valid`, `test`; `sealed` for generators, `all` for logs |
     | `engine` | "auto" | `compiled`, `simpy`; auto takes SimPy for plain Python rewards and encoders |
-    | `workload` | None | None or a `JobsetGenerator`; a `Jobset` or several (episode k plays number k); a `Workload` or the path of a log |
+    | `workload` | None | the generator; or a `JobsetGenerator`, jobsets, a `Workload`, the path of a log |
     | `reward` | "slowdown" | see Rewards |
     | `episode_end` | "all_done" | or `no_new_job` |
-    | `slot_seconds` | 600 | of a log: seconds of a time step; demands are scaled to 10 units of the whole machine |
-    | `too_long` | "drop" | of a log: jobs that exceed the horizon are left out, or cut with `clip`; `env.unwrapped.workload.distortion` tells how much the log was bent |
-    | others | | any field of `SlottedConfig`: `capacity horizon backlog resources max_time`, or one quirk, such as `linger=True` |
+    | `slot_seconds` | 600 | of a log: seconds of a time step |
+    | `too_long` | "drop" | of a log: jobs that exceed the horizon are left out, or cut with `clip` |
+    | others | | fields of `SlottedConfig`, such as `capacity horizon max_time`, or one quirk, such as `linger=True` |
+
+    Of several jobsets, episode k plays number k modulo their count. A log becomes windows of `sequence_length` steps,
+    drawn by (seed, episode), with demands scaled to `capacity` units of the whole machine; how much that bends it is
+    told by `env.unwrapped.workload.distortion`. Logs are better served by `sysgym/BatchSched-v0`.
 
     ## Vectorized Environment
     `gym.make_vec("sysgym/JobSched-v0", num_envs=64)` steps compiled episodes together; see `EngineVectorEnv`. Its
@@ -167,14 +179,14 @@ class JobSchedEnv(EngineEnv):
     - v0: first version.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["ansi"]}
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["ansi"]}  # type: ignore[misc]  # as in Gymnasium itself
     heuristics = HEURISTICS
     do_nothing = "void"
     objective = "mean_slowdown"
     direction = "min"
 
-    def __init__(self, *arguments: Any, render_mode: str | None = None, **settings: Any) -> None:
-        engine, self.config, self.workload = build_jobsched_engine(1, *arguments, **settings)
+    def __init__(self, render_mode: str | None = None, **settings: Any) -> None:
+        engine, self.config, self.workload = build_jobsched_engine(1, **settings)
         super().__init__(engine, render_mode)
 
     def render(self) -> str | None:

@@ -16,6 +16,7 @@ def build_engine(
     config: SlottedConfig,
     source: JobsetSource,
     num_episodes: int,
+    *,
     engine: str = "auto",
     observation: str | Encoder = "image",
     reward: Reward = "slowdown",

@@ -65,7 +65,7 @@ class Record(NamedTuple):
     """(B, n, R)."""
     events: NDArray[np.int64]
     """(B, 4n, 4): time, kind, subject, amount."""
-    count: NDArray[np.int64]
+    written: NDArray[np.int64]
     """(B,): events so far."""
 
 
@@ -131,9 +131,9 @@ def row_state(state: SlottedState, b: int) -> SlottedState:
 @njit(cache=True, nogil=True, forceinline=True)
 def write_event(record: Record, b: int, time: int, kind: int, subject: int, amount: int) -> None:
     """Append one event to the log of an episode."""
-    event = record.events[b, record.count[b]]
+    event = record.events[b, record.written[b]]
     event[0], event[1], event[2], event[3] = time, kind, subject, amount
-    record.count[b] += 1
+    record.written[b] += 1
 
 
 @njit(cache=True, nogil=True, forceinline=True)
@@ -196,7 +196,8 @@ def unused_colour(state: SlottedState, b: int) -> int:
             if visible and state.job_colour[b, job] == state.palette[b, place]:
                 unused = False
         if unused:
-            return state.palette[b, place]
+            colour: int = state.palette[b, place]
+            return colour
     return -1 if colours else 0
 
 
@@ -428,7 +429,7 @@ def begin_rows(
         b = rows[index]
         state.time[b], state.element[b], state.elements[b] = 0, 0, elements[index]
         state.since[b], state.decisions[b] = 0, 0
-        state.backlog_count[b], state.running_count[b], record.count[b] = 0, 0, 0
+        state.backlog_count[b], state.running_count[b], record.written[b] = 0, 0, 0
         state.free[b] = rules.capacity
         state.slot_job[b], state.slot_length[b], state.slot_demand[b] = -1, 0, 0
         state.backlog_job[b], state.running_job[b], state.present[b] = -1, -1, 0
@@ -472,7 +473,7 @@ def encoder_loop(encode: Any) -> Any:
     """Compile a loop over episodes around a compiled encoder (state, out), with the signature of `image_rows`."""
 
     @njit(nogil=True)
-    def encode_rows(numbers: Any, memory: Any, shown: Any, rows: Any, observations: Any) -> None:  # noqa: ARG001
+    def encode_rows(numbers: Any, memory: Any, shown: Any, rows: Any, observations: Any) -> None:
         sizes, _, _ = settings_of(numbers)
         state = state_columns(memory, sizes)
         for b in range(rows.shape[0]):
@@ -570,7 +571,7 @@ class SlottedKernel(Engine):
 
     def events(self, row: int) -> EventLog:
         """See `Engine.events`."""
-        columns = self._record.events[row, : self._record.count[row]].T
+        columns = self._record.events[row, : self._record.written[row]].T
         return EventLog(
             columns[0].astype(np.float64), columns[1].astype(np.int8), columns[2].copy(), columns[3].astype(np.float64)
         )

@@ -9,17 +9,20 @@ The public code of that paper departs from its text in nine places. Five are swi
 
 | quirk | published code | corrected |
 |---|---|---|
-| `linger` | the running list is edited while it is scanned: after a removed job the next is not examined in this step, so a finished job may stay one step longer and cost 1/length | all finished jobs leave |
+| `linger` | a finished job next to another may stay one step longer, and cost 1/length | it leaves |
 | `last_row` | the last row is never booked, a job as long as the horizon never fits | all rows are booked |
-| `skip_first` | the element index is advanced before it is read: element 0 never arrives | element 0 arrives at time 0 |
-| `silent_loss` | dropped and never-booked jobs vanish from reward and scores | they are logged, keep costing, and mark the scores incomplete |
-| `floor_slowdown` | a job's slowdown is rounded down (integer division of Python 2) | true division |
+| `skip_first` | element 0 never arrives | it arrives at time 0 |
+| `silent_loss` | dropped and never-booked jobs vanish from reward and scores | they are logged and keep costing |
+| `floor_slowdown` | a job's slowdown is rounded down | true division |
 
-Four are never reproduced: `test_on_train` (the flag for unseen jobsets is set under another name than is read, so the
-test command evaluates the training sets; here splits are disjoint streams), `tetris_label` (the curve named Tetris is
-the pure packer; here `packer`, `packer_sjf` and `tetris` are three policies), `shared_rng` (forked workers draw the same
-numbers; here every stream is named) and `global_rng` (building an environment reseeds the global generator, and `step`
-resets by itself and returns the observation from before; here Gymnasium's semantics).
+The reasons: the running list is edited while it is scanned, so the job after a removed one is not looked at; offsets
+end one row early; the element's index is advanced before it is read; and Python 2 divides integers.
+
+Four are never reproduced. `test_on_train`: the flag for unseen jobsets is set under another name than is read, so the
+test command evaluates the training sets; here splits are disjoint streams. `tetris_label`: the curve named Tetris is
+the pure packer; here `packer`, `packer_sjf` and `tetris` are three policies. `shared_rng`: forked workers draw the
+same numbers; here every stream is named. `global_rng`: building an environment reseeds the global generator, and
+`step` resets by itself and returns the observation from before; here Gymnasium's semantics hold.
 """
 
 from __future__ import annotations

@@ -162,7 +162,7 @@ def draw_colours(state: SlottedState, shown: NDArray[Any], image: NDArray[Any], 
 
 
 @njit(cache=True, nogil=True)
-def write_compact(state: SlottedState, shown: NDArray[Any], vector: NDArray[Any], layout: Layout) -> None:  # noqa: ARG001 one signature for all encoders
+def write_compact(state: SlottedState, shown: NDArray[Any], vector: NDArray[Any], layout: Layout) -> None:
     """Write the compact observation, shape ((R+1)(H+M)+1,).
 
     H counts of jobs that are still booked or running h steps from now; for each resource H entries of free units; for

@@ -46,7 +46,8 @@ def best_slot(
 
     Only jobs that fit now, of a length up to `longest` and with a score above 0 are considered.
     """
-    best, best_score = slot_length.shape[0], 0.0
+    best: int = slot_length.shape[0]
+    best_score = 0.0
     for slot in range(slot_length.shape[0]):
         length = slot_length[slot]
         if 0 < length <= longest and fits_now(free, length, slot_demand[slot]):
@@ -91,7 +92,7 @@ def packer() -> SlotScore:
 
 
 def packer_sjf(knob: float = 0.5) -> SlotScore:
-    """knob * packer + (1 - knob) * SJF, as published: not normalised, so the packer rules unless the knob is small."""
+    """Mix knob * packer + (1 - knob) * SJF as published: not normalised, so the packer rules unless knob is small."""
     require_range("knob", knob, 0, 1)
     return SlotScore(knob, 1 - knob)
 

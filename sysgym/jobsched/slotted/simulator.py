@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import simpy
 from numpy.typing import NDArray
+from simpy.events import EventPriority
 
 from sysgym.core.events import EventKind, EventLog, EventRecorder
 from sysgym.core.protocols import Observation, Simulator
@@ -43,7 +44,7 @@ class Moment(simpy.Event):
         self._ok, self._value = True, None
         if happen is not None:
             self.callbacks.append(happen)
-        clock.schedule(self, priority=phase, delay=delay)
+        clock.schedule(self, EventPriority(phase), delay)
 
 
 class SlottedSimulator(Simulator):
@@ -117,23 +118,26 @@ class SlottedSimulator(Simulator):
         slots = np.array(self._slots, dtype=np.int64)
         occupied = slots >= 0
         return SlottedState(
-            self.time,
-            self._element,
-            len(self.jobset),
-            self._since,
-            self._decisions,
-            _frozen(self._free()),
-            _frozen(slots),
-            _frozen(np.where(occupied, self._length[slots], 0)),
-            _frozen(np.where(occupied[:, None], self._demand[slots], 0)),
-            _frozen(_padded(self._backlog, self.config.backlog)),
-            len(self._backlog),
-            _frozen(_padded(self._running, self.config.sequence_length)),
-            len(self._running),
-            _frozen(self._present()),
-            *(_frozen(column.copy()) for column in (self._length, self._demand, self._enter, self._start)),
-            _frozen(self._colour.copy()),
-            _frozen(self._palette.copy()),
+            time=self.time,
+            element=self._element,
+            elements=len(self.jobset),
+            since=self._since,
+            decisions=self._decisions,
+            free=_frozen(self._free()),
+            slot_job=_frozen(slots),
+            slot_length=_frozen(np.where(occupied, self._length[slots], 0)),
+            slot_demand=_frozen(np.where(occupied[:, None], self._demand[slots], 0)),
+            backlog_job=_frozen(_padded(self._backlog, self.config.backlog)),
+            backlog_count=len(self._backlog),
+            running_job=_frozen(_padded(self._running, self.config.sequence_length)),
+            running_count=len(self._running),
+            present=_frozen(self._present()),
+            job_length=_frozen(self._length.copy()),
+            job_demand=_frozen(self._demand.copy()),
+            job_enter=_frozen(self._enter.copy()),
+            job_start=_frozen(self._start.copy()),
+            job_colour=_frozen(self._colour.copy()),
+            palette=_frozen(self._palette.copy()),
         )
 
     def events(self) -> EventLog:
@@ -212,7 +216,7 @@ class SlottedSimulator(Simulator):
             return
         for job in self._running:
             if job in finished:
-                self._running.remove(job)  # noqa: B909 the published mistake: the next job is skipped
+                self._running.remove(job)  # the published mistake: the next job is skipped
 
     def _is_over(self) -> bool:
         if self._element < len(self.jobset):

@@ -1,0 +1,88 @@
+"""The heuristics against the published code's mean slowdowns, and on small states where the answer is plain."""
+
+import numpy as np
+import pytest
+
+from sysgym.core.errors import SettingError
+from sysgym.jobsched.slotted.policies import HEURISTICS, RandomAction, SjfHold, Tetris, packer, packer_sjf, sjf
+from sysgym.workloads.jobsets import FixedJobsets, JobsetGenerator, legacy_jobsets
+from tests.jobsched.slotted_play import NONE, Episode, config_for, episode_of, jobset
+
+TABLE = {
+    # arrival rate: sjf, packer, knob .5, knob .1, knob .02, random (published mode, 500 jobsets of 50 elements)
+    0.1: (1.48, 1.58, 1.56, 1.56, 1.51, 6.47),
+    0.3: (2.63, 4.10, 3.91, 3.86, 2.98, 7.07),
+    0.5: (3.65, 7.66, 7.08, 6.89, 4.42, 8.12),
+    0.7: (5.01, 12.55, 11.53, 11.04, 6.41, 9.09),
+    1.0: (8.42, 20.79, 19.14, 18.34, 11.21, 11.81),
+}
+POLICIES = (sjf, packer, lambda: packer_sjf(0.5), lambda: packer_sjf(0.1), lambda: packer_sjf(0.02), RandomAction)
+JOBSETS = 80
+
+
+def slowdowns(policy, source, jobsets, mode="published"):
+    """Sum and number of slowdowns of each jobset."""
+    episode = Episode("compiled", config_for(source, mode, floor_slowdown=False), source)
+    sums = []
+    for number in range(jobsets):
+        scores = episode.reset(0, number).play(policy)
+        if scores["jobs"]:
+            sums.append((scores["mean_slowdown"] * scores["jobs"], scores["jobs"]))
+    return np.array(sums)
+
+
+@pytest.mark.parametrize("rate", TABLE)
+def test_mean_slowdowns_of_the_published_table(rate):
+    source = FixedJobsets(legacy_jobsets(42, JOBSETS, JobsetGenerator(arrival_rate=rate)))
+    for build, published in zip(POLICIES, TABLE[rate], strict=True):
+        sums = slowdowns(build(), source, JOBSETS)
+        mean = sums[:, 0].sum() / sums[:, 1].sum()
+        residual = sums[:, 0] - mean * sums[:, 1]  # standard error of a ratio of sums
+        error = np.sqrt((residual**2).sum()) / sums[:, 1].sum()
+        assert abs(mean - published) < 3.5 * error * np.sqrt(1 + JOBSETS / 500), (build, mean, published, error)
+
+
+def test_sjf_hold_halves_the_slowdown_of_sjf():
+    source = JobsetGenerator(0.7, split="test")
+    held, plain = (slowdowns(build(), source, 150, "corrected")[:, 0].sum() for build in (SjfHold, sjf))
+    assert 0.46 < held / plain < 0.57  # 0.516 on 500 jobsets
+
+
+def test_choices_on_a_small_state():
+    elements = jobset((10, 5, 9), (2, 1, 2), (1, 10, 10), NONE)
+    episode = episode_of("compiled", elements)
+    for _ in range(2):
+        episode.step(10)
+    policies = {name: build() for name, build in HEURISTICS.items() if name != "random"}
+    expected = {"sjf": 2, "sjf_hold": 2, "packer": 2, "packer_sjf": 2, "tetris": 2, "fcfs": 0, "void": 10}
+    assert {name: policy.act_on_state(episode.state) for name, policy in policies.items()} == expected
+    episode.step(1)  # leaves 9 and 8 units, where neither (5, 9) nor (10, 10) fits, and nobody books ahead
+    assert episode.mask[:3].tolist() == [1, 0, 1]
+    assert {policy.act_on_state(episode.state) for policy in policies.values()} == {10}
+
+
+def test_sjf_hold_waits_for_calm():
+    episode = episode_of("compiled", jobset((10, 5, 1), *[NONE] * 9))
+    actions = []
+    for _ in range(7):
+        actions.append(SjfHold().act_on_state(episode.state))
+        episode.step(actions[-1])
+    assert actions == [10, 10, 10, 10, 10, 0, 10]
+
+
+def test_tetris_weighs_both_parts_equally():
+    # alignment 200/200 and length 15, against alignment 20/200 and length 1
+    episode = episode_of("compiled", jobset((15, 10, 10), (1, 1, 1), NONE))
+    episode.step(10)
+    assert [Tetris(knob).act_on_state(episode.state) for knob in (0.0, 0.5, 0.52, 1.0)] == [1, 1, 0, 0]
+    assert packer_sjf(0.5).act_on_state(episode.state) == 0
+    with pytest.raises(SettingError, match="knob"):
+        Tetris(1.5)
+
+
+def test_random_repeats_by_seed_and_is_uniform():
+    state = episode_of("compiled", jobset(NONE, NONE), slots=3).state
+    first, second, other = RandomAction(1), RandomAction(1), RandomAction(2)
+    draws = [policy.act_on_state(state) for policy in (first, second, other) for _ in range(400)]
+    assert draws[:400] == draws[400:800] != draws[800:]
+    assert np.bincount(draws, minlength=4).min() > 240
