@@ -171,7 +171,7 @@ def train(
             **_pairs(settings, "--set"),
         )
     row = {"output": str(output), "algorithm": algorithm, "seed": policy.seed, "frames": policy.frames,
-           "parameters": policy.parameters, "mean_return": policy.curve[-1]["mean_return"] if policy.curve else None}  # fmt: skip
+           "parameters": policy.parameter_count, "mean_return": policy.curve[-1]["mean_return"] if policy.curve else None}  # fmt: skip
     if as_json:
         _print_json(row)
     else:
@@ -215,6 +215,160 @@ def evaluate(
     else:
         better = "lower" if result.direction == "min" else "higher"
         _print_table(f"{env}, split {split}; 95 % bootstrap interval over scenarios, {better} is better", [row])
+
+
+@app.command()
+def run(
+    study: Annotated[Path, typer.Argument(help="The study, a TOML file.")],
+    jobs: Annotated[int, typer.Option(help="Runs at the same time, each in a process.")] = 1,
+    resume: Annotated[bool, typer.Option(help="Keep what has been run; --no-resume runs everything anew.")] = True,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only check the study and say what would run.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Run what is missing of a study, and show its leaderboard.
+
+    Example: sysgym run experiments/kth.toml --jobs 2
+    """
+    records = _run_study(study, jobs, resume, dry_run, quiet=as_json)
+    if dry_run:
+        return
+    if as_json:
+        for record in records:
+            _print_json(json.loads(record.line))
+    else:
+        _show_leaderboard(records)
+    if any(record.failed for record in records):
+        raise typer.Exit(1)
+
+
+@app.command()
+def leaderboard(
+    places: Annotated[list[Path], typer.Argument(help="Studies, folders of results, or files of records.")],
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show who is best, by how much, and how sure that is.
+
+    Example: sysgym leaderboard experiments/kth.toml --markdown
+    """
+    from sysgym.bench.leaderboard import leaderboard as tables_of
+    from sysgym.bench.leaderboard import to_data, to_markdown
+    from sysgym.bench.records import find_records
+
+    records = find_records(*places)
+    if as_json:
+        _print_json(to_data(tables_of(records)))
+    elif markdown:
+        sys.stdout.write(to_markdown(tables_of(records)))
+    else:
+        _show_leaderboard(records)
+
+
+@app.command()
+def report(
+    places: Annotated[list[Path], typer.Argument(help="Studies, folders of results, or files of records.")],
+    output: Annotated[Path, typer.Option(help="File of the page.")] = Path("report.html"),
+    as_json: Json = False,
+) -> None:
+    """Write one self-contained HTML page from records.
+
+    Example: sysgym report experiments/kth.toml --output report.html
+    """
+    from sysgym.bench.records import find_records
+    from sysgym.bench.report import write_report
+
+    write_report(find_records(*places), output)
+    _show_written(output, as_json)
+
+
+@app.command()
+def demo(
+    trace: Annotated[Path | None, typer.Argument(help="A log of yours; one is generated when left out.")] = None,
+    output: Annotated[Path, typer.Option(help="Folder for study, results and report.")] = Path("demo"),
+    clean: Clean = "default",
+    processors: Processors = None,
+    seconds: Annotated[float, typer.Option(help="Time for the training.")] = 30.0,
+    as_json: Json = False,
+) -> None:
+    """Replay a log, train a scheduler on its first weeks, test it on the last, and write a report.
+
+    Example: sysgym demo KTH-SP2.swf.gz --clean sc15
+    """
+    from sysgym.bench.demo import prepare, trained_policy
+    from sysgym.bench.leaderboard import leaderboard as tables_of
+    from sysgym.bench.leaderboard import to_data
+    from sysgym.bench.report import write_report
+
+    began = time.perf_counter()
+    study, trace = prepare(output, trace, clean, processors, seconds)
+    records = _run_study(study, 1, resume=False, dry_run=False, quiet=as_json)
+    page = output / "report.html"
+    write_report(records, page)
+    if as_json:
+        _print_json({"study": str(study), "report": str(page), "tables": to_data(tables_of(records))})
+        return
+    _show_leaderboard(records)
+    out.print("The whole log, the trained policy beside the classic ones:")
+    replay(trace, [*_classic(), str(trained_policy(study))], clean, processors)
+    _show_written(page, as_json)
+    out.print(f"{time.perf_counter() - began:.0f} s", highlight=False)
+
+
+def _classic() -> list[str]:
+    from sysgym.jobsched.batch.replay import SCHEDULERS
+
+    return list(SCHEDULERS)
+
+
+def _run_study(study: Path, jobs: int, resume: bool, dry_run: bool, quiet: bool) -> list[Any]:
+    """Run a study under a progress bar; failures and notices are told as they happen."""
+    from sysgym.bench.runner import Progress as Change
+    from sysgym.bench.runner import run_study
+
+    with _bar(f"running {study.stem}") as advance:
+
+        def tell(change: Change) -> None:
+            title = change.run.label if change.run else ""
+            advance((change.ended + change.share * (change.state == "training")) / max(1, change.total), title)
+            if change.state == "planned" and not quiet:
+                out.print(f"would run: {escape(title)}", highlight=False)
+            elif change.state in ("failed", "notice"):
+                log.print(escape(f"{title}: {change.text}" if title else change.text), highlight=False)
+
+        return run_study(study, jobs, resume, dry_run, tell)
+
+
+def _show_leaderboard(records: Sequence[Any]) -> None:
+    """The tables of `leaderboard` for a terminal."""
+    from sysgym.bench import formats
+    from sysgym.bench.leaderboard import leaderboard as tables_of
+
+    for table in tables_of(records):
+        rows = [
+            {
+                "#": row.rank,
+                "policy": row.policy + (" *" if row.best_heuristic else ""),
+                "mean [95 % CI]": formats.interval(row.mean),
+                "median": formats.number(row.median),
+                "ratio to *": formats.interval(row.ratio, 3) if row.ratio else "-",
+                "verdict": row.verdict,
+            }
+            for row in table.rows
+        ]
+        better = "lower" if table.direction == "min" else "higher"
+        scenarios = table.rows[0].scenarios if table.rows else 0
+        title = f"{table.environment}: {table.objective}, {better} is better; {scenarios} scenarios of {table.split}"
+        if rows:
+            _print_table(f"{title}; * best heuristic", rows)
+        for policy, cause in table.failures:
+            out.print(f"  failed: {escape(policy)}: {escape(cause)}", highlight=False)
+
+
+def _show_written(path: Path, as_json: bool) -> None:
+    if as_json:
+        _print_json({"output": str(path), "bytes": path.stat().st_size})
+    else:
+        out.print(f"wrote {escape(str(path))} ({path.stat().st_size:,} bytes)", highlight=False)
 
 
 def _bounded_slowdowns(row: Mapping[str, Any]) -> dict[str, float]:
@@ -281,9 +435,7 @@ def _print_table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _figure(value: Any) -> str:
-    """A cell: floats with as many digits as say something."""
-    if value is None:
-        return "-"
-    if not isinstance(value, float):
-        return str(value)
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:,.3f}"
+    """A cell: numbers as `bench.formats` writes them."""
+    from sysgym.bench.formats import number
+
+    return "-" if value is None else number(value) if isinstance(value, float) else str(value)

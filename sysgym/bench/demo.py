@@ -7,8 +7,10 @@ log of one's own, the demo generates one.
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
+from sysgym.bench.study import expand, read_study
 from sysgym.core.errors import WorkloadError
 from sysgym.core.files import atomic_write
 from sysgym.jobsched.batch.policies import HEURISTICS
@@ -83,3 +85,9 @@ def prepare(
             )
         )
     return study, Path(log)
+
+
+def trained_policy(study: Path) -> Path:
+    """The checkpoint that the demo's study trained, under a name that people can type: `trained.safetensors`."""
+    checkpoint = next(run.checkpoint for run in expand(read_study(study)) if run.training_seed is not None)
+    return Path(shutil.copy(checkpoint, study.with_name("trained.safetensors")))

@@ -12,7 +12,7 @@ from typing import Any
 
 import gymnasium as gym
 
-from sysgym.bench.policies import resolve_policy
+from sysgym.bench.policies import ResolvedPolicy, resolve_policy
 from sysgym.core.errors import UnknownNameError
 from sysgym.jobsched.batch.policies import HEURISTICS
 from sysgym.jobsched.batch.replay import SCHEDULERS, Schedule, replay
@@ -56,20 +56,20 @@ def replay_policies(
     """
     chosen = [(name, _policy(name, workload)) for name in policies]
     for name, policy in chosen:
-        behind = backfill or getattr(policy, "environment", {}).get("backfill", "none")
-        schedule = replay(workload, policy, pass_rule, engine, backfill=behind)
-        row = _row(schedule, name)
+        behind = backfill or getattr(getattr(policy, "policy", None), "environment", {}).get("backfill", "none")
+        schedule = replay(workload, getattr(policy, "policy", policy), pass_rule, engine, backfill=behind)
+        row = _row(schedule, getattr(policy, "name", name))
         if not isinstance(policy, str):
             row["backfill"] = behind
         yield Replay(schedule, row)
 
 
-def _policy(name: str, workload: Workload) -> Any:
+def _policy(name: str, workload: Workload) -> str | ResolvedPolicy:
     if name in SCHEDULERS:
         return name
     env = gym.make(ENVIRONMENT, workload=workload, split="all", sequence_length=1, disable_env_checker=True)
     try:
-        return resolve_policy(name, env).policy
+        return resolve_policy(name, env)
     except UnknownNameError as error:
         raise UnknownNameError("policy", name, [*SCHEDULERS, *HEURISTICS]) from error
     finally:

@@ -137,7 +137,7 @@ class BatchSchedEnv(EngineEnv):
     - v0: first version.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": []}
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": [], "discount": 1.0}
     heuristics = HEURISTICS
     do_nothing = "fcfs"
     objective = "mean_bounded_slowdown"
@@ -152,6 +152,8 @@ class BatchSchedEnv(EngineEnv):
 
 class BatchSchedVectorEnv(EngineVectorEnv):
     """Many episodes of `BatchSchedEnv` at once; see there for the arguments."""
+
+    metadata = BatchSchedEnv.metadata
 
     def __init__(
         self,

@@ -1,0 +1,170 @@
+"""The command line as a user meets it: what it prints, and one clear line for every mistake."""
+
+import gzip
+import json
+import sys
+
+import pytest
+
+from sysgym.cli import main
+from sysgym.workloads import poisson_pareto, write_swf
+
+
+@pytest.fixture
+def command(monkeypatch, capsys):
+    """Runs `sysgym ...` and gives (exit code, standard output, standard error)."""
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["sysgym", *map(str, words)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        captured = capsys.readouterr()
+        return stop.value.code, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture
+def log(tmp_path):
+    path = tmp_path / "small.swf.gz"
+    write_swf(poisson_pareto(jobs=300, processors=32, seed=1), path)
+    return path
+
+
+def refused(result, *words):
+    """One line on standard error, exit code 2, nothing on standard output."""
+    code, out, err = result
+    assert code == 2 and out == ""
+    assert err.startswith("error: ") and err.count("\n") == 1 and "Traceback" not in err
+    for word in words:
+        assert word in err, err
+    return True
+
+
+def test_the_reference_row(command, shared_data):
+    path = shared_data("traces/swf/KTH-SP2-1996-raw.swf.gz")
+    words = "--clean sc15 --processors 100 --policy easy --pass-rule per_event --json"
+    code, out, _ = command("replay", path, *words.split())
+    assert code == 0 and '"jobs": 28481' in out
+    row = json.loads(out)
+    assert f"{row['mean_bounded_slowdown']:.6f}" == "92.576540"
+    assert (row["policy"], row["pass_rule"], row["clean"], row["processors"]) == ("easy", "per_event", "sc15", 100)
+    assert row["repairs"] == {"drop_nonpositive_run_time": 8, "cut_run_time": 475}
+
+
+def test_every_command_has_a_help_with_an_example(command):
+    for name in "envs run train evaluate replay leaderboard report demo".split():
+        code, out, _ = command(name, "--help")
+        assert code == 0 and f"Example: sysgym {name}" in " ".join(out.split())
+
+
+def test_envs_lists_ids_and_heuristics(command):
+    code, out, _ = command("envs", "--json")
+    rows = {row["id"]: row for row in json.loads(out)}
+    assert code == 0 and {"sysgym/JobSched-v0", "sysgym/BatchSched-v0"} <= rows.keys()
+    assert "sjf" in rows["sysgym/JobSched-v0"]["heuristics"]
+
+
+def test_replay_shows_every_policy_as_a_table_and_as_lines(command, log):
+    code, out, _ = command("replay", log)
+    assert code == 0 and all(name in out for name in ("fcfs", "sjf_commit", "easy_sjbf", "300 jobs on 32 processors"))
+    code, out, _ = command("replay", log, "--json", "--policy", "fcfs", "--policy", "smallest", "--backfill", "easy")
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert code == 0 and [row["policy"] for row in rows] == ["fcfs", "smallest"] and rows[1]["backfill"] == "easy"
+
+
+def test_a_policy_of_ones_own_replays_a_log(command, log, tmp_path):
+    own = tmp_path / "mine.py"
+    own.write_text(
+        "class Policy:\n"
+        "    def __init__(self, observation_space, action_space): pass\n"
+        "    def reset(self): pass\n"
+        "    def act(self, observation, action_mask): return 0\n"
+    )
+    _, out, _ = command("replay", log, "--json", "--policy", own, "--policy", "fcfs")
+    mine, fcfs = (json.loads(line) for line in out.splitlines())
+    assert mine["mean_wait"] == fcfs["mean_wait"] and mine["policy"] == "mine"
+
+
+def test_train_evaluate_and_replay_with_the_trained_policy(command, log, tmp_path):
+    checkpoint = tmp_path / "policy.safetensors"
+    arguments = ("--arg", f"workload={log}", "--arg", "sequence_length=20")
+    budget = ("--frames", "600", "--num-envs", "4", "--set", "rollout_steps=32")
+    code, out, err = command("train", "--env", "sysgym/BatchSched-v0", *arguments, *budget, "--output", checkpoint, "--json")
+    assert code == 0, err
+    assert json.loads(out)["frames"] >= 600 and checkpoint.exists()
+    code, out, _ = command("evaluate", checkpoint, "--env", "sysgym/BatchSched-v0", *arguments, "--scenarios", 3, "--json")
+    row = json.loads(out)
+    assert code == 0 and len(row["values"]) == 3 and row["objective"] == "mean_bounded_slowdown"
+    code, out, _ = command("replay", log, "--policy", checkpoint, "--json")
+    assert code == 0 and json.loads(out)["jobs"] == 300
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, ["no such file"]),
+        (b"", ["empty"]),
+        (b"1 2 3\n", ["line 1"]),
+        (b"; MaxProcs: 4\n1 0 -1 x 1 -1 -1 1 10 -1 1 1 1 -1 -1 -1 -1 -1\n", ["line 2", "number"]),
+        (b"; MaxProcs: 4\n1 0 -1 nan 1 -1 -1 1 10 -1 1 1 1 -1 -1 -1 -1 -1\n", ["line 2"]),
+        (b"; MaxProcs: 4\n1 0 -1 0 1 -1 -1 1 10 -1 1 1 1 -1 -1 -1 -1 -1\n", ["no job"]),
+        (b"1 0 -1 5 1 -1 -1 1 10 -1 1 1 1 -1 -1 -1 -1 -1\n", ["processors"]),
+        (bytes(range(256)) * 4, ["bad.swf"]),
+    ],
+)
+def test_a_bad_log_is_one_line(command, tmp_path, content, words):
+    path = tmp_path / "bad.swf"
+    if content is not None:
+        path.write_bytes(content)
+    assert refused(command("replay", path, "--format", "swf"), *words)
+
+
+def test_a_truncated_archive_and_a_directory_are_one_line(command, log, tmp_path):
+    cut = tmp_path / "cut.swf.gz"
+    cut.write_bytes(log.read_bytes()[:-300])
+    assert refused(command("replay", cut), "cut.swf.gz")
+    assert gzip.decompress(log.read_bytes())
+    assert refused(command("replay", tmp_path), "folder")
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--processors", "0"], "processors"),
+        (["--processors", "-3"], "processors"),
+        (["--processors", "many"], "processors"),
+        (["--policy", "eassy"], "did you mean easy"),
+        (["--format", "swff"], "did you mean swf"),
+        (["--clean", "sc51"], "did you mean sc15"),
+        (["--pass-rule", "per-event"], "per_event"),
+        (["--engine", "simpi"], "simpy"),
+        (["--polcy", "easy"], "--policy"),
+        (["--backfill", "eazy", "--policy", "smallest"], "easy"),
+        (["--columns", "a=b", "--columns", "run_time"], "name=value"),
+    ],
+)
+def test_a_wrong_word_is_one_line_with_the_nearest(command, log, words, expected):
+    assert refused(command("replay", log, *words), expected)
+
+
+def test_other_commands_refuse_alike(command, tmp_path):
+    study = tmp_path / "study.toml"
+    study.write_text('name = "s"\nscenaros = 3\n')
+    assert refused(command("run", study), "study.toml", "scenarios")
+    assert refused(command("run", tmp_path / "none.toml"), "none.toml")
+    assert refused(command("evaluate", "sjf", "--env", "sysgym/JobShed-v0"), "did you mean sysgym/JobSched-v0")
+    assert refused(command("evaluate", "sfj", "--env", "sysgym/JobSched-v0"), "did you mean sjf")
+    assert refused(command("train", "--env", "sysgym/JobSched-v0", "--algorithm", "pppo"), "ppo")
+    assert refused(command("train", "--env", "sysgym/JobSched-v0", "--set", "learning_rat=1"), "learning_rate")
+    assert refused(command("leaderboard", tmp_path / "nothing"), "no records")
+    corrupt = tmp_path / "corrupt.safetensors"
+    corrupt.write_bytes(b"not weights")
+    assert refused(command("evaluate", corrupt, "--env", "sysgym/JobSched-v0"), "corrupt.safetensors")
+
+
+def test_an_unwritable_output_is_refused_before_training(command, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    target = tmp_path / "file" / "policy.safetensors"
+    result = command("train", "--env", "sysgym/JobSched-v0", "--frames", 100, "--output", target)
+    assert refused(result, "cannot write")
