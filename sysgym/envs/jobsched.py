@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
+from inspect import signature
 from pathlib import Path
 from typing import Any, ClassVar
 
 from gymnasium.vector import AutoresetMode
 
-from sysgym.core.errors import SettingError
+from sysgym.core.errors import SettingError, UnknownNameError
 from sysgym.core.protocols import Engine
 from sysgym.envs.base import EngineEnv, EngineVectorEnv
 from sysgym.jobsched.slotted.engine import build_engine
@@ -43,6 +45,9 @@ def build_jobsched_engine(
     **settings: Any,
 ) -> tuple[Engine, SlottedConfig, JobsetSource]:
     """The engine behind `JobSchedEnv`, with the same arguments; its parameters; and where its jobs come from."""
+    known = {field.name for field in fields(SlottedConfig)}
+    for name in settings.keys() - known:
+        raise UnknownNameError("argument", name, known | set(signature(build_jobsched_engine).parameters))
     settings = {"slots": slots, "max_steps": max_steps, "episode_end": episode_end, **settings}
     cluster = SlottedConfig.preset(mode, sequence_length=sequence_length, **settings)
     if isinstance(workload, Workload | str | Path):

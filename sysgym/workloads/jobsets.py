@@ -236,7 +236,7 @@ class FixedJobsets:
 
     def fill(
         self,
-        seed: int,  # noqa: ARG002 the list is the same for every seed
+        seed: int,
         episode: int,
         options: Mapping[str, Any] | None,
         length: NDArray[np.int64],

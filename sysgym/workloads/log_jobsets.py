@@ -78,6 +78,7 @@ class LogJobsets:
     def __init__(
         self,
         workload: Workload,
+        *,
         slot_seconds: float = 600.0,
         sequence_length: int = 50,
         capacity: int = 10,

@@ -195,7 +195,7 @@ class FreeNow:
     def spec(self, config):
         return ENCODERS["compact"].spec(config).__class__((config.resources,), np.float32, 0, config.capacity)
 
-    def encode(self, state, config, out):  # noqa: ARG002 the protocol
+    def encode(self, state, config, out):
         out[:] = state.free[0]
 
 
