@@ -180,7 +180,7 @@ class Contest:
 
 def leaderboard(records: Iterable[Record]) -> list[Table]:
     """One table for each study, environment and split among the records, in the order of their first record."""
-    return [_table(contest) for contest in contests(records)]
+    return [table_of(contest) for contest in contests(records)]
 
 
 def contests(records: Iterable[Record]) -> list[Contest]:
@@ -190,6 +190,29 @@ def contests(records: Iterable[Record]) -> list[Contest]:
         facts = record.environment
         groups.setdefault((record.study, facts.name, facts.id, facts.split), []).append(record)
     return [_contest(group) for group in groups.values()]
+
+
+def table_of(contest: Contest) -> Table:
+    """The leaderboard of one contest."""
+    facts = contest.newest.environment
+    workload = contest.newest.workload
+    rows: list[Row] = []
+    if contest.entries:
+        scenarios = contest.entries[0].values.shape[1]
+        drawn = statistics.resample(scenarios, seed=contest.seed)[:, :, 0]
+        rows = [_row(rank, entry, contest, drawn) for rank, entry in enumerate(contest.entries, start=1)]
+    return Table(
+        contest.newest.study,
+        facts.name,
+        facts.id,
+        facts.split,
+        facts.objective,
+        facts.direction,
+        workload.name if workload else "",
+        rows,
+        contest.failures,
+        contest.left_out,
+    )
 
 
 def to_data(tables: Sequence[Table]) -> list[dict[str, Any]]:
@@ -242,28 +265,6 @@ def _recipe_of(record: Record) -> bytes:
     """What two runs of a learned policy must share to be runs of the same."""
     training = record.policy.training
     return canonical([record.policy.kind, training and [training.algorithm, training.settings]])
-
-
-def _table(contest: Contest) -> Table:
-    facts = contest.newest.environment
-    workload = contest.newest.workload
-    rows: list[Row] = []
-    if contest.entries:
-        scenarios = contest.entries[0].values.shape[1]
-        drawn = statistics.resample(scenarios, seed=contest.seed)[:, :, 0]
-        rows = [_row(rank, entry, contest, drawn) for rank, entry in enumerate(contest.entries, start=1)]
-    return Table(
-        contest.newest.study,
-        facts.name,
-        facts.id,
-        facts.split,
-        facts.objective,
-        facts.direction,
-        workload.name if workload else "",
-        rows,
-        contest.failures,
-        contest.left_out,
-    )
 
 
 def _row(rank: int, entry: Entry, contest: Contest, drawn: NDArray[np.int64]) -> Row:
