@@ -71,10 +71,11 @@ def test_example_d_threshold():
 
 
 def test_compression_follows_the_completion_of_a_job_that_used_all_its_time():
-    # t=1: job 0 ends early: job 1 (reserved at 9) moves to 1, then job 3 from 19 to 2.
-    jobs = [(0, 1, 4, 9), (0, 1, 4, 1), (0, 9, 4, 9), (0, 1, 4, 1)]
+    # Reserved at 0, 3, 5, 3. At 1 the first job ends early: the second and the fourth move to 1, in that order, and
+    # the third, examined between them, stays at 5. Only the completions at 3, which leave no tail, move it to 3.
+    jobs = [(0, 1, 3, 3), (0, 2, 2, 2), (0, 1, 4, 1), (0, 2, 2, 2)]
     for pass_rule in PASS_RULES:
-        assert replay(*columns(jobs), 4, "conservative", pass_rule) == [0, 1, 2, 11]
+        assert replay(*columns(jobs), 4, "conservative", pass_rule) == [0, 1, 3, 1]
 
 
 MACHINE = 5
