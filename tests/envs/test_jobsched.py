@@ -3,7 +3,7 @@
 import gymnasium as gym
 import numpy as np
 import pytest
-from numba import njit
+from numba import config, njit
 
 import sysgym  # noqa: F401  registers the ids
 from sysgym.core.engines import SimulatorEngine
@@ -100,6 +100,7 @@ def test_fixed_jobsets_and_a_log_as_workload():
         make(workload=3)
 
 
+@pytest.mark.skipif(config.DISABLE_JIT, reason="without the compiler every function counts as compiled")
 def test_injected_functions_choose_the_engine():
     def zero(before, action, after):
         return 0.0

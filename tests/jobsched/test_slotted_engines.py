@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numba import config as numba_config
 from numba import njit
 
 from sysgym.core.engines import allocate_slot
@@ -206,6 +207,7 @@ class CompiledFreeNow(FreeNow):
         out[:] = state.free[0]
 
 
+@pytest.mark.skipif(numba_config.DISABLE_JIT, reason="without the compiler every function counts as compiled")
 def test_injected_rewards_and_encoders_run_in_the_right_engine_and_agree():
     source = JobsetGenerator()
     config = config_for(source)

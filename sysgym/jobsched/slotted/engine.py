@@ -36,7 +36,8 @@ def build_engine(
         WorkloadError: The jobs do not fit the cluster.
     """
     encoder = encoder_of(observation)
-    python_encoder = not isinstance(encoder, BuiltinEncoder) and not is_compiled(getattr(encoder, "compiled", None))
+    compiled = getattr(encoder, "compiled", None)
+    python_encoder = not isinstance(encoder, BuiltinEncoder) and (compiled is None or not is_compiled(compiled))
     python_reward = callable(reward) and not is_compiled(reward)
     if resolve_engine(engine, needs_simulator=python_encoder or python_reward) == "compiled":
         return SlottedKernel(config, source, num_episodes, encoder, reward)

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from sysgym.core.errors import SettingError, UnknownNameError
 from sysgym.core.protocols import ArraySpec
 from sysgym.jobsched.slotted.model import PUBLISHED_PALETTE, SlottedConfig, SlottedState
+from sysgym.workloads.draws import integer
 
 UNKNOWN = -1
 """In the first place of `shown`: the image shows something unknown and must be cleared."""
@@ -159,6 +160,15 @@ def draw_colours(state: SlottedState, shown: NDArray[Any], image: NDArray[Any], 
                     column = resource * block + taken[row, resource]
                     image[row, column] = state.job_colour[job] / (state.palette.shape[0] + 1)
                     taken[row, resource] += 1
+
+
+@njit(cache=True, nogil=True)
+def shuffle_palette(key: int, episode: int, palette: NDArray[np.int64]) -> None:
+    """Write an episode's order of the colours 1..P (Fisher and Yates)."""
+    palette[:] = np.arange(1, palette.shape[0] + 1)
+    for last in range(palette.shape[0] - 1, 0, -1):
+        chosen = integer(key, episode, last, 0, last)
+        palette[last], palette[chosen] = palette[chosen], palette[last]
 
 
 @njit(cache=True, nogil=True)

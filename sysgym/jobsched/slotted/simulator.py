@@ -20,10 +20,9 @@ from simpy.events import EventPriority
 from sysgym.core.events import EventKind, EventLog, EventRecorder
 from sysgym.core.protocols import Observation, Simulator
 from sysgym.core.seeding import stream_key
-from sysgym.jobsched.slotted.kernel import shuffle_palette
 from sysgym.jobsched.slotted.metrics import slotted_metrics
 from sysgym.jobsched.slotted.model import SlottedConfig, SlottedState
-from sysgym.jobsched.slotted.observation import BuiltinEncoder, Encoder, write_mask
+from sysgym.jobsched.slotted.observation import BuiltinEncoder, Encoder, shuffle_palette, write_mask
 from sysgym.jobsched.slotted.rewards import Reward, reward_code, step_cost
 from sysgym.workloads.jobsets import Jobset, JobsetSource, jobset_of
 
