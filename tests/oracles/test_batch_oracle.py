@@ -109,21 +109,21 @@ def first(waiting):
 
 @pytest.mark.parametrize("pass_rule", PASS_RULES)
 @given(jobs=workloads())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_choosing_the_first_waiting_job_is_fcfs(pass_rule, jobs):
     assert decide(jobs, "none", pass_rule, first) == replay(*columns(jobs), MACHINE, "fcfs", pass_rule)
 
 
 @pytest.mark.parametrize("pass_rule", PASS_RULES)
 @given(jobs=workloads())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_choosing_the_first_waiting_job_with_backfilling_is_easy(pass_rule, jobs):
     assert decide(jobs, "easy", pass_rule, first) == replay(*columns(jobs), MACHINE, "easy", pass_rule)
 
 
 @pytest.mark.parametrize("pass_rule", PASS_RULES)
 @given(jobs=workloads())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_choosing_the_shortest_waiting_job_is_sjf_commit(pass_rule, jobs):
     def shortest(waiting):
         return min(waiting, key=lambda job: (jobs[job][3], jobs[job][0], job))
@@ -132,7 +132,7 @@ def test_choosing_the_shortest_waiting_job_is_sjf_commit(pass_rule, jobs):
 
 
 @given(jobs=workloads())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_fcfs_does_not_depend_on_the_pass_rule_and_equals_the_recurrence(jobs):
     starts, ends = [], []
     for submit, run, processors, _ in jobs:
