@@ -1,12 +1,12 @@
 # Two commands for a fresh machine: `make demo` and `make test`. Both build .venv first.
 PYTHON ?= python3
 BIN := .venv/bin
-.PHONY: demo test check bench clean
+.PHONY: demo test check bench clean kernels
 
-demo: .venv/runtime
+demo: .venv/runtime kernels
 	$(BIN)/sysgym demo --output demo
 
-test: .venv/dev
+test: .venv/dev kernels
 	$(BIN)/python -m pytest -n 2
 
 check: .venv/dev
@@ -15,7 +15,7 @@ check: .venv/dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: .venv/dev
+bench: .venv/dev kernels
 	$(BIN)/python -m tests.ratios
 
 clean:
@@ -30,3 +30,8 @@ clean:
 .venv/dev: .venv/runtime
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
+
+# numba's cache watches only the file of a kernel itself: drop what was compiled before the newest change of any file.
+kernels:
+	@$(PYTHON) -c "from pathlib import Path; room = Path('sysgym'); newest = max(f.stat().st_mtime for f in room.rglob('*.py')); \
+	[f.unlink() for f in room.rglob('*.nb?') if f.stat().st_mtime < newest]"

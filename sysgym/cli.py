@@ -346,11 +346,9 @@ def _show_leaderboard(records: Sequence[Any]) -> None:
     for table in tables_of(records):
         rows = [
             {
-                "#": row.rank,
                 "policy": row.policy + (" *" if row.best_heuristic else ""),
                 "mean [95 % CI]": formats.interval(row.mean),
-                "median": formats.number(row.median),
-                "ratio to *": formats.interval(row.ratio, 3) if row.ratio else "-",
+                "ratio to *": formats.interval(row.ratio, 3),
                 "verdict": row.verdict,
             }
             for row in table.rows
