@@ -1,4 +1,8 @@
-"""What an event log leaves in a record besides its hash: the length of the queue over time, thinned for a plot."""
+"""What an event log leaves in a record besides its hash: the length of the queue over time, thinned for a plot.
+
+One scenario's queue is kept. It is the one with the most work in the time between its first and last submission: the
+busiest shows most, and as work does not depend on who schedules it, all policies keep the same one.
+"""
 
 from __future__ import annotations
 
@@ -46,3 +50,12 @@ def queue_series(events: EventLog, bins: int = BINS) -> QueueSeries | None:
     step = float(edges[1] - edges[0])
     means = np.diff(np.interp(edges, events.time, area)) / step
     return QueueSeries(float(events.time[0]), step, tuple(round(float(value), 3) for value in means))
+
+
+def offered_work(events: EventLog) -> float:
+    """Processors times seconds of all jobs, over the time between the first and the last submission; 0 without one."""
+    submissions = events.of(EventKind.SUBMIT).time
+    span = float(submissions[-1] - submissions[0]) if len(submissions) else 0.0
+    starts, finishes = events.of(EventKind.START), events.of(EventKind.FINISH)
+    work = float(finishes.time @ finishes.amount - starts.time @ starts.amount)
+    return round(work / span, 9) if span > 0 else 0.0

@@ -199,13 +199,14 @@ def _result(played: Sequence[Scenario], failure: str | None) -> ResultFacts:
 
 def _evidence(run: Run, played: Sequence[Scenario]) -> EvidenceFacts:
     trained = run.policy.train is not None and played
-    queue = played[0].queue if played else None
+    busiest = max(played, key=lambda scenario: scenario.offered_work, default=None)
+    queue = busiest.queue if busiest else None
     return EvidenceFacts(
         event_logs=[scenario.event_log_sha256 for scenario in played if scenario.event_log_sha256],
         checkpoint=run.checkpoint.relative_to(run.study.results).as_posix() if trained else "",
-        queue=None
-        if queue is None
-        else QueueFacts(scenario=played[0].seed, start=queue.start, step=queue.step, length=list(queue.length)),
+        queue=QueueFacts(scenario=busiest.seed, start=queue.start, step=queue.step, length=list(queue.length))
+        if busiest and queue
+        else None,
     )
 
 

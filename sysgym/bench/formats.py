@@ -10,11 +10,11 @@ _UNITS = ((86400.0, "d"), (3600.0, "h"), (60.0, "min"), (1.0, "s"), (1e-3, "ms")
 _PREFIXES = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
-def number(value: float | None, digits: int = 4) -> str:
-    """A number with so many significant digits, a thousands separator, and no needless zeros.
+def number(value: float | None, digits: int = 4, *, trim: bool = False) -> str:
+    """A number with so many significant digits and a thousands separator; `trim` leaves out zeros at its end.
 
-    >>> number(77.24656), number(0.000123456), number(1234567.8), number(None)
-    ('77.25', '0.0001235', '1,234,568', '-')
+    >>> number(77.24656), number(10.2), number(10.2, trim=True), number(0.000123456), number(1234567.8), number(None)
+    ('77.25', '10.20', '10.2', '0.0001235', '1,234,568', '-')
     """
     if value is None or not math.isfinite(value):
         return "-"
@@ -24,7 +24,7 @@ def number(value: float | None, digits: int = 4) -> str:
     if exponent < -5:
         return f"{value:.{digits - 1}e}"
     text = f"{value:,.{max(0, digits - 1 - exponent)}f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
+    return text.rstrip("0").rstrip(".") if trim and "." in text else text
 
 
 def interval(value: Interval | None, digits: int = 4) -> str:
@@ -34,9 +34,18 @@ def interval(value: Interval | None, digits: int = 4) -> str:
     return f"{number(value.estimate, digits)} [{number(value.low, 3)}, {number(value.high, 3)}]"
 
 
+def ratio(value: Interval | None) -> str:
+    """A ratio with its interval, all to the same digit, since it is its distance from 1 that is read.
+
+    >>> ratio(Interval(1.0389, 1.0027, 2.1))
+    '1.039 [1.003, 2.100]'
+    """
+    return "-" if value is None else f"{value.estimate:.3f} [{value.low:.3f}, {value.high:.3f}]"
+
+
 def percent(share: float | None) -> str:
     """A share as a percentage, such as `12.5 %`."""
-    return "-" if share is None else f"{number(100 * share, 3)} %"
+    return "-" if share is None else f"{number(100 * share, 3, trim=True)} %"
 
 
 def duration(seconds: float | None) -> str:
@@ -48,7 +57,7 @@ def duration(seconds: float | None) -> str:
     if not seconds:
         return "-"
     size, unit = next((pair for pair in _UNITS if seconds >= pair[0]), _UNITS[-1])
-    return f"{number(seconds / size, 3)} {unit}"
+    return f"{number(seconds / size, 3, trim=True)} {unit}"
 
 
 def count(value: float) -> str:
@@ -58,4 +67,4 @@ def count(value: float) -> str:
     ('500k', '256')
     """
     size, prefix = next((pair for pair in _PREFIXES if abs(value) >= pair[0]), (1.0, ""))
-    return f"{number(value / size, 3)}{prefix}"
+    return f"{number(value / size, 3, trim=True)}{prefix}"

@@ -156,15 +156,25 @@ class Contest:
         newest: The record that decides which others are comparable.
         entries: Best mean first.
         best: The best heuristic, or None.
-        failures: See `Table`.
+        failed: Records of runs whose last try failed.
         left_out: See `Table`.
     """
 
     newest: Record
     entries: list[Entry]
     best: Entry | None
-    failures: list[tuple[str, str]]
+    failed: list[Record]
     left_out: int
+
+    @property
+    def shown(self) -> list[Record]:
+        """The records that the contest is made of."""
+        return [record for entry in self.entries for record in entry.records] + self.failed
+
+    @property
+    def failures(self) -> list[tuple[str, str]]:
+        """Policy and cause of runs that failed, equal ones once."""
+        return list(dict.fromkeys((record.policy.name, record.result.failure or "") for record in self.failed))
 
     @property
     def minimise(self) -> bool:
@@ -232,7 +242,7 @@ def tail_name(direction: str) -> str:
 
 def _contest(group: list[Record]) -> Contest:
     good = [record for record in group if not record.failed]
-    failures = [(record.policy.name, record.result.failure or "") for record in group if record.failed]
+    failed = [record for record in group if record.failed]
     newest = (good or group)[-1]
     by_name: dict[str, list[Record]] = {}
     for record in good:
@@ -242,7 +252,7 @@ def _contest(group: list[Record]) -> Contest:
     sign = 1 if newest.environment.direction == "min" else -1
     entries.sort(key=lambda entry: (sign * entry.mean, entry.name))
     best = next((entry for entry in entries if entry.kind == "heuristic"), None)
-    return Contest(newest, entries, best, failures, len(good) - sum(len(entry.records) for entry in entries))
+    return Contest(newest, entries, best, failed, len(good) - sum(len(entry.records) for entry in entries))
 
 
 def _entry(name: str, found: list[Record]) -> Entry:
@@ -350,7 +360,7 @@ def _markdown(table: Table) -> str:
 
 
 def _cells(row: Row) -> list[str]:
-    against = formats.interval(row.ratio) if row.ratio else formats.interval(row.difference)
+    against = formats.ratio(row.ratio) if row.ratio else formats.interval(row.difference)
     training = "-"
     if row.training:
         training = f"{formats.count(row.training.frames)} steps, {formats.duration(row.training.seconds)}"

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sysgym.bench.environments import action_mask
-from sysgym.bench.evidence import QueueSeries, queue_series
+from sysgym.bench.evidence import QueueSeries, offered_work, queue_series
 from sysgym.core.errors import PolicyError
 from sysgym.core.events import EventKind, EventLog
 from sysgym.envs.base import EngineEnv, EngineVectorEnv
@@ -36,7 +36,8 @@ class Scenario:
         invalid_actions: How many of them were no actions, and replaced by doing nothing.
         event_log_sha256: Hash of the event log; empty where there is none.
         submissions_sha256: Hash of what was submitted alone, the same for every policy that plays to the end.
-        queue: Queue length over time, for the first scenario of an evaluation.
+        queue: Queue length over time, if there is a queue.
+        offered_work: See `evidence.offered_work`.
     """
 
     seed: int
@@ -46,6 +47,7 @@ class Scenario:
     event_log_sha256: str = ""
     submissions_sha256: str = ""
     queue: QueueSeries | None = None
+    offered_work: float = 0.0
 
 
 @dataclass
@@ -75,7 +77,7 @@ class Meter:
 def play_single(env: gym.Env[Any, Any], policy: Any, seeds: Sequence[int], meter: Meter) -> Iterator[Scenario]:
     """Play scenario after scenario in a single environment."""
     act, do_nothing = _door(policy, env.unwrapped), fallback_of(env.unwrapped)
-    for number, seed in enumerate(seeds):
+    for seed in seeds:
         started = perf_counter()
         observation, info = env.reset(seed=seed)
         meter.environment += perf_counter() - started
@@ -94,7 +96,7 @@ def play_single(env: gym.Env[Any, Any], policy: Any, seeds: Sequence[int], meter
             steps, total, ended = steps + 1, total + float(reward), terminated or truncated
             meter.check(seed, steps)
         played = Scenario(seed, {"return": total, "length": float(steps)}, steps, invalid)
-        yield _scored(played, env.unwrapped.engine, 0, number) if isinstance(env.unwrapped, EngineEnv) else played
+        yield _scored(played, env.unwrapped.engine, 0) if isinstance(env.unwrapped, EngineEnv) else played
 
 
 class BatchPlay:
@@ -156,9 +158,7 @@ class BatchPlay:
             number = int(self.number[row])
             if number not in self.played:
                 counts = int(self.steps[row]), int(self.invalid[row])
-                self.played[number] = _scored(
-                    Scenario(self.seeds[number], {}, *counts), self.vector.engine, row, number
-                )
+                self.played[number] = _scored(Scenario(self.seeds[number], {}, *counts), self.vector.engine, row)
                 yield self.played[number]
             following = int(self.number.max()) + 1
             if following < len(self.seeds):
@@ -189,7 +189,7 @@ def one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}{place}" if text else f"{type(error).__name__}{place}"
 
 
-def _scored(scenario: Scenario, engine: Any, row: int, number: int) -> Scenario:
+def _scored(scenario: Scenario, engine: Any, row: int) -> Scenario:
     """The scenario with what the event log of an engine's row says of it."""
     metrics: Mapping[str, Any] = engine.metrics(row)
     events: EventLog = engine.events(row)
@@ -198,7 +198,8 @@ def _scored(scenario: Scenario, engine: Any, row: int, number: int) -> Scenario:
         metrics={name: float(value) for name, value in metrics.items()},
         event_log_sha256=events.sha256(),
         submissions_sha256=events.of(EventKind.SUBMIT).sha256(),
-        queue=queue_series(events) if number == 0 else None,
+        queue=queue_series(events),
+        offered_work=offered_work(events),
     )
 
 

@@ -90,6 +90,7 @@ class LineFigure:
         x_ticks: Of the horizontal axis.
         y_ticks: Of the vertical axis.
         base: Height of the horizontal axis.
+        wide: Whether the figure takes the whole page.
         filled: Whether areas below the lines are tinted.
     """
 
@@ -101,6 +102,7 @@ class LineFigure:
     x_ticks: list[Tick]
     y_ticks: list[Tick]
     base: float
+    wide: bool
     filled: bool
 
 
@@ -149,7 +151,7 @@ def mean_figure(table: Table) -> IntervalFigure:
     best = table.best_heuristic
     bars = [_bar(row, number, row.mean, axis, max(axis.low, 0.0)) for number, row in enumerate(table.rows)]
     reference = axis.at(best.mean.estimate) if best else None
-    return _interval_figure(f"mean {words(table.objective)}", bars, axis, reference, filled=True)
+    return _interval_figure(f"{words(table.objective)}, 95 % intervals", bars, axis, reference, filled=True)
 
 
 def comparison_figure(table: Table) -> IntervalFigure | None:
@@ -163,7 +165,11 @@ def comparison_figure(table: Table) -> IntervalFigure | None:
     shown = [interval or Interval(neutral, neutral, neutral) for _, interval in found]
     axis = _axis_of([*shown, Interval(neutral, neutral, neutral)], log=ratios, zero=False)
     bars = [_bar(row, number, shown[number], axis, neutral) for number, (row, _) in enumerate(found)]
-    title = "ratio to the best heuristic, paired" if ratios else "difference to the best heuristic, paired"
+    title = (
+        "ratio to the best heuristic, paired, 95 % intervals"
+        if ratios
+        else "difference to the best heuristic, paired, 95 % intervals"
+    )
     return _interval_figure(title, bars, axis, axis.at(neutral), filled=False)
 
 
@@ -172,8 +178,21 @@ def has_ratios(table: Table) -> bool:
     return all(row.ratio is not None for row in table.rows if row.difference is not None)
 
 
-def line_figure(title: str, x_title: str, curves: Sequence[Curve], *, wide: bool = False) -> LineFigure | None:
-    """Lines over common axes; points that are not finite are left out, and None is drawn from fewer than two points."""
+def line_figure(
+    title: str, x_title: str, curves: Sequence[Curve], *, wide: bool = False, filled: bool = False
+) -> LineFigure | None:
+    """Lines over common axes; points that are not finite are left out.
+
+    Args:
+        title: What is shown.
+        x_title: Of the horizontal axis.
+        curves: What is drawn.
+        wide: Whether the figure takes the whole page.
+        filled: Whether areas are tinted down to 0.
+
+    Returns:
+        The figure, or None where no curve has two points.
+    """
     finite = [_finite(curve) for curve in curves]
     drawn = [curve for curve in finite if len(curve.x) > 1]
     if not drawn:
@@ -181,7 +200,7 @@ def line_figure(title: str, x_title: str, curves: Sequence[Curve], *, wide: bool
     width = WIDE_WIDTH if wide else LINE_WIDTH
     base = LINE_HEIGHT - BOTTOM - 12
     low, high = min(min(curve.y) for curve in drawn), max(max(curve.y) for curve in drawn)
-    low = 0.0 if wide else low
+    low, high = (0.0, max(high, 1.0)) if filled else (low, high)
     x = Axis(min(c.x[0] for c in drawn), max(c.x[-1] for c in drawn), LINE_LEFT, width - RIGHT)
     y = Axis(low, high, base, TOP)
     seen: set[int] = set()
@@ -191,7 +210,7 @@ def line_figure(title: str, x_title: str, curves: Sequence[Curve], *, wide: bool
         lines.append(Line(curve.name, curve.colour, points, curve.colour not in seen))
         seen.add(curve.colour)
     ticks = x.ticks(8 if wide else 5), y.ticks(4)
-    return LineFigure(title, x_title, width, LINE_HEIGHT, lines, *ticks, base, filled=wide)
+    return LineFigure(title, x_title, width, LINE_HEIGHT, lines, *ticks, base, wide, filled)
 
 
 def words(name: str) -> str:
@@ -252,8 +271,8 @@ def _round_ratios(low: float, high: float) -> list[float]:
         inside = [value for value in found if low <= value <= high]
         if len(inside) >= 3:
             return inside
-    return _round_steps(low, high, 4)
+    return _round_steps(low, high, 6)
 
 
 def _short(value: float) -> str:
-    return formats.count(value) if abs(value) >= 10_000 else formats.number(value, 3)
+    return formats.count(value) if abs(value) >= 10_000 else formats.number(value, 3, trim=True)

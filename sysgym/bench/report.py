@@ -18,7 +18,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from sysgym.bench import formats, plots
 from sysgym.bench.leaderboard import BETTER, EQUAL, TOO_FEW, WORSE, Contest, Row, Table, contests, table_of, tail_name
 from sysgym.bench.plots import Curve, IntervalFigure, LineFigure
-from sysgym.bench.records import Record, canonical, latest
+from sysgym.bench.records import ProvenanceFacts, QueueFacts, Record, canonical
 from sysgym.core.errors import RecordError
 from sysgym.core.files import atomic_write
 
@@ -64,22 +64,21 @@ def write_report(records: Iterable[Record], path: str | Path) -> Path:
 
 def render_report(records: Iterable[Record]) -> str:
     """The report as HTML; the same bytes from the same records."""
-    kept = latest(records)
-    if not kept:
+    found = contests(records)
+    shown = [record for contest in found for record in contest.shown]
+    if not shown:
         raise RecordError("there are no records to report; run a study first (sysgym run STUDY.toml)")
-    found = contests(kept)
-    sections = [_section(number, contest) for number, contest in enumerate(found, start=1) if contest.entries]
     template = _templates().get_template("report.html.j2")
     return template.render(
-        title=", ".join(dict.fromkeys(record.study for record in kept)),
-        sections=sections,
+        title=", ".join(dict.fromkeys(record.study for record in shown)),
+        sections=[_section(number, contest) for number, contest in enumerate(found, start=1) if contest.entries],
         failures=[(contest.newest.environment.name, *fault) for contest in found for fault in contest.failures],
-        records=kept,
-        digest=hashlib.sha256(b"".join(record.line() for record in kept)).hexdigest(),
-        provenances=_distinct([record.provenance.model_dump() for record in kept]),
-        workloads=_distinct([record.workload.model_dump() for record in kept if record.workload]),
-        environments=_distinct([_environment(record) for record in kept]),
-        trainings=_distinct([_recipe(record) for record in kept if record.policy.training]),
+        records=shown,
+        digest=hashlib.sha256(b"".join(record.line() for record in shown)).hexdigest(),
+        made=_made([record.provenance for record in shown]),
+        workloads=_distinct([record.workload.model_dump() for record in shown if record.workload]),
+        environments=_distinct([_environment(record) for record in shown]),
+        trainings=_distinct([_recipe(record) for record in shown if record.policy.training]),
     )
 
 
@@ -113,7 +112,7 @@ def _against(table: Table, row: Row, best: Row) -> str:
         size = f"{formats.percent(abs(change))} {'lower' if change < 0 else 'higher'} than"
         if row.ratio.estimate >= 2:
             size = f"{formats.number(row.ratio.estimate, 3)} times"
-        bounds = f"ratio {formats.number(row.ratio.low, 3)} to {formats.number(row.ratio.high, 3)}"
+        bounds = f"ratio {row.ratio.low:.3f} to {row.ratio.high:.3f}"
     else:
         change = row.difference.estimate
         size = f"{formats.number(abs(change))} {'lower' if change < 0 else 'higher'} than"
@@ -121,14 +120,14 @@ def _against(table: Table, row: Row, best: Row) -> str:
     text = f"The {metric} of {row.policy} is {size} that of {best.policy}"
     text += f" ({bounds} at 95 % confidence, {row.scenarios} paired scenarios"
     text += f", {row.runs} training seeds)." if row.runs > 1 else ")."
-    text += f" It loses on {formats.percent(row.lost)} of them."
+    text += f" It does worse on {formats.percent(row.lost)} of them."
     if row.training and row.runs == 1:
         text += " One training seed: this says nothing of what another one would give."
     return text
 
 
 def _section(number: int, contest: Contest) -> Section:
-    table = table_of(contest)
+    table, training = table_of(contest), _curves(contest)
     return Section(
         anchor=f"environment-{number}",
         table=table,
@@ -138,25 +137,34 @@ def _section(number: int, contest: Contest) -> Section:
         ratios=plots.has_ratios(table),
         means=plots.mean_figure(table),
         comparison=plots.comparison_figure(table),
-        queue=_queue(contest),
-        curves=_curves(contest),
+        queue=_queue(contest, wide=training is None),
+        curves=training,
         metrics=_metrics(contest),
     )
 
 
-def _queue(contest: Contest) -> LineFigure | None:
-    """Queue length of the best heuristic and the best other policy, on the scenario that all records kept."""
+def _queue(contest: Contest, *, wide: bool) -> LineFigure | None:
+    """Queue length of the best heuristic and the best other policy, on the scenario that both kept."""
     others = [entry for entry in contest.entries if entry.kind != "heuristic"][:1]
     chosen = ([contest.best] if contest.best else []) + (others or contest.entries[1:2])
-    curves = []
-    for colour, entry in enumerate(chosen):
-        series = entry.records[0].evidence.queue
-        if series is not None:
-            middle = (np.arange(len(series.length)) + 0.5) * series.step
-            curves.append(Curve(entry.name, colour, middle.tolist(), series.length))
-    scenario = contest.newest.seeds.scenarios[0] if contest.newest.seeds.scenarios else 0
-    title = f"waiting jobs over time, scenario {scenario}"
-    return plots.line_figure(title, "time since the first event, in the environment's unit", curves, wide=True)
+    kept = [(entry.name, entry.records[0].evidence.queue) for entry in chosen]
+    series = [(name, queue) for name, queue in kept if queue is not None]
+    same = [(name, queue) for name, queue in series if queue.scenario == series[0][1].scenario]
+    curves = [_until_empty(Curve(name, n, _middles(queue), queue.length)) for n, (name, queue) in enumerate(same)]
+    title = f"queue length in the busiest scenario, {series[0][1].scenario}" if series else ""
+    return plots.line_figure(title, "time in the environment's unit", curves, wide=wide, filled=True)
+
+
+def _middles(queue: QueueFacts) -> list[float]:
+    """The middle of each slice of time."""
+    return [(number + 0.5) * queue.step for number in range(len(queue.length))]
+
+
+def _until_empty(curve: Curve) -> Curve:
+    """The curve up to where the queue has emptied for good."""
+    busy = [number for number, length in enumerate(curve.y) if length > 0]
+    end = min(len(curve.y), busy[-1] + 4) if busy else len(curve.y)
+    return Curve(curve.name, curve.colour, curve.x[:end], curve.y[:end])
 
 
 def _curves(contest: Contest) -> LineFigure | None:
@@ -182,7 +190,7 @@ def _mean_of(records: Sequence[Record], name: str) -> str:
     columns = [record.result.metrics.get(name, [None]) for record in records]
     values = [value for column in columns for value in column]
     known = [value for value in values if value is not None]
-    return formats.number(float(np.mean(known))) if known and len(known) == len(values) else "-"
+    return formats.number(float(np.mean(known)), trim=True) if known and len(known) == len(values) else "-"
 
 
 def _environment(record: Record) -> dict[str, Any]:
@@ -195,6 +203,19 @@ def _recipe(record: Record) -> dict[str, Any]:
     training = record.policy.training
     assert training is not None
     return {"policy": record.policy.name, "algorithm": training.algorithm, "settings": training.settings}
+
+
+def _made(provenances: Sequence[ProvenanceFacts]) -> dict[str, list[str]]:
+    """Commands, revisions, versions and machines, equal ones once."""
+    found: dict[str, list[str]] = {"commands": [], "revisions": [], "versions": [], "machines": []}
+    for facts in provenances:
+        packages = [f"{name} {version}" for name, version in sorted(facts.packages.items())]
+        changed = " (with changes)" if facts.git_dirty else ""
+        found["commands"].append(facts.command)
+        found["revisions"].append(f"{facts.git_revision or 'unknown'}{changed}")
+        found["versions"].append(", ".join([f"Python {facts.python}", *packages]))
+        found["machines"].append(f"{facts.cpu}, {facts.cores} cores, {facts.platform}")
+    return {name: list(dict.fromkeys(values)) for name, values in found.items()}
 
 
 def _distinct(facts: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
