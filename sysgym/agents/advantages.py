@@ -34,13 +34,29 @@ def next_values(values: Floats, terminated: Flags, truncated: Flags, final_value
     return following
 
 
+def decision_trace(decisions: Flags, trace_decay: float) -> Floats:
+    """Lambda that decays at decisions only: 1 from a step to a state in which one action alone is allowed.
+
+    The advantages of decisions are then those of the shorter chain from which such states have been left out, their
+    rewards added to the decision before: waiting that cannot be avoided does not cut the credit of what led to it.
+
+    Args:
+        decisions: (T + 1, N), whether a state allows more than one action.
+        trace_decay: lambda.
+
+    Returns:
+        (T, N).
+    """
+    return np.where(decisions[1:], trace_decay, 1.0)
+
+
 def generalized_advantages(
-    rewards: Floats, values: Floats, following: Floats, done: Flags, *, discount: float, trace_decay: float
+    rewards: Floats, values: Floats, following: Floats, done: Flags, *, discount: float, trace_decay: Floats | float
 ) -> Floats:
     """Advantages of every step of a slot, accumulated backwards in float64; O(T N).
 
         delta_t = r_t + discount * next_t - V_t
-        A_t = delta_t + discount * trace_decay * (1 - done_t) * A_{t+1},    A_T = 0
+        A_t = delta_t + discount * trace_decay_t * (1 - done_t) * A_{t+1},    A_T = 0
 
     Args:
         rewards: (T, N).
@@ -48,7 +64,7 @@ def generalized_advantages(
         following: (T, N), see `next_values`.
         done: (T, N), terminated or truncated.
         discount: gamma.
-        trace_decay: lambda.
+        trace_decay: lambda, one number or (T, N), see `decision_trace`.
 
     Returns:
         (T, N). The return that a value should predict is the advantage plus the value.
@@ -56,7 +72,8 @@ def generalized_advantages(
     delta = rewards + discount * following - values[: len(rewards)]
     advantages = np.empty_like(delta)
     later = np.zeros(delta.shape[1:])
+    trace = np.broadcast_to(trace_decay, delta.shape)
     for t in range(len(delta) - 1, -1, -1):
-        later = delta[t] + discount * trace_decay * np.where(done[t], 0.0, later)
+        later = delta[t] + discount * trace[t] * np.where(done[t], 0.0, later)
         advantages[t] = later
     return advantages

@@ -1,4 +1,10 @@
-"""Trained policies: what `train` returns and `load` reads; they act with numpy, without torch."""
+"""Trained policies: what `train` returns and `load` reads; they act with numpy, without torch.
+
+A greedy policy has a trap that its training never shows: where the observation does not change after an action, it
+takes the same action again, and so for ever. (In a scheduler: it lets time pass while nothing arrives any more.) The
+policy that was trained draws its actions and leaves such a place sooner or later. So a greedy policy that has seen the
+same observation `PATIENCE` times in a row draws too, until the observation changes.
+"""
 
 from __future__ import annotations
 
@@ -17,15 +23,19 @@ from sysgym.agents.spaces import Spaces
 from sysgym.core.errors import CheckpointError
 from sysgym.core.seeding import stream
 
+PATIENCE = 4
+"""Times in a row that a greedy policy sees the same observation before it draws."""
+
 
 class TrainedPolicy:
     """A learned policy: a `Policy` and a `BatchPolicy` of `core.protocols`.
 
-    It takes the allowed action of the largest logit; `sampled(seed)` gives one that draws from the distribution.
+    It takes the allowed action of the largest logit, unless the environment stands still (see the module);
+    `sampled(seed)` gives one that always draws from the distribution.
 
     Args:
         checkpoint: Weights and facts, as `load` reads or a training run writes them.
-        seed: Of the draws; None acts greedily.
+        seed: Of the draws; None acts greedily and draws with the training run's seed.
 
     Attributes:
         env_id: Environment that it was trained in.
@@ -65,14 +75,21 @@ class TrainedPolicy:
             raise CheckpointError(f"the checkpoint's weights do not fit its network: {', '.join(wrong)}")
         self.parameter_count = sum(array.size for name, array in self._weights.items() if not name.startswith("scale."))
         self._logits = PolicyFunction(self.spaces, self.architecture, self._weights)
-        self._generator = None if seed is None else stream(seed, "policy")
+        self._greedy = seed is None
+        self._draw_seed = self.seed if seed is None else seed
+        self._generator = stream(self._draw_seed, "act")
+        self._seen: NDArray[Any] | None = None
+        self._repeats = np.zeros(0, dtype=np.int64)
 
     def sampled(self, seed: int) -> TrainedPolicy:
         """The same policy, drawing its actions from a stream of this seed."""
         return TrainedPolicy(self._checkpoint, seed)
 
     def reset(self) -> None:
-        """Nothing is remembered between steps."""
+        """Forget the last observation; a greedy policy also begins its stream anew, so that episodes repeat."""
+        self._seen = None
+        if self._greedy:
+            self._generator = stream(self._draw_seed, "act")
 
     def act(self, observation: Any, action_mask: NDArray[np.int8] | None = None) -> int:
         """An action for one observation; without a mask every action counts as allowed."""
@@ -93,10 +110,25 @@ class TrainedPolicy:
                 f"{list(observations.shape[1:])} and {action_masks.shape[-1]} actions"
             )
         logits = self._logits(observations)
-        if self._generator is None:
-            return most_likely(logits, action_masks) + self.spaces.first_action
-        probabilities = masked_probabilities(logits, action_masks)
-        return sample(probabilities, self._generator.random(len(logits))) + self.spaces.first_action
+        if self._greedy:
+            actions = most_likely(logits, action_masks)
+            drawing = self._stands_still(observations)
+        else:
+            actions, drawing = np.zeros(len(logits), dtype=np.int64), np.ones(len(logits), dtype=np.bool_)
+        if drawing.any():
+            probabilities = masked_probabilities(logits[drawing], action_masks[drawing])
+            actions[drawing] = sample(probabilities, self._generator.random(len(probabilities)))
+        return actions + self.spaces.first_action
+
+    def _stands_still(self, observations: NDArray[Any]) -> NDArray[np.bool_]:
+        """Rows that have shown the same observation `PATIENCE` times in a row."""
+        if self._seen is None or self._seen.shape != observations.shape:
+            self._repeats = np.zeros(len(observations), dtype=np.int64)
+        else:
+            same = (self._seen == observations).reshape(len(observations), -1).all(axis=1)
+            self._repeats = np.where(same, self._repeats + 1, 0)
+        self._seen = observations.copy()
+        return self._repeats >= PATIENCE - 1
 
     def probabilities(self, observations: NDArray[Any], action_masks: NDArray[np.int8]) -> NDArray[np.float64]:
         """Probability of each action, (B, A); exactly 0 where it is not allowed."""

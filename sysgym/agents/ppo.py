@@ -25,7 +25,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sysgym.agents.advantages import generalized_advantages, next_values
+from sysgym.agents.advantages import decision_trace, generalized_advantages, next_values
 from sysgym.agents.learner import Tensors, optimizer_tensors, restore_optimizer
 from sysgym.agents.networks import Network, masked_entropy, masked_log_probabilities
 from sysgym.agents.rollout import Rollout
@@ -68,6 +68,9 @@ class PPOSettings:
     """Whether (3) is done."""
     max_gradient_norm: float = 0.5
     """c of (7)."""
+    skip_forced: bool = True
+    """Whether states that allow one action only are no decisions: (3), (4) and the entropy leave them out, and lambda
+    does not decay there (`advantages.decision_trace`). Their values are learned all the same."""
     target_kl: float | None = None
     """An update stops after the first epoch whose mean k3 exceeds this; None never stops."""
     scale_rewards: bool = True
@@ -129,6 +132,7 @@ class Batch:
 
     observations: Tensor
     masks: Tensor
+    decisions: Tensor
     actions: Tensor
     log_probabilities: Tensor
     values: Tensor
@@ -182,6 +186,7 @@ class PPO:
     def _batch(self, rollout: Rollout) -> Batch:
         """Values, advantages (1) and returns (2) of a slot."""
         observations = torch.from_numpy(rollout.observations).to(self.device)
+        decisions = rollout.decisions if self.settings.skip_forced else np.ones_like(rollout.decisions)
         values = self._values(observations.flatten(0, 1)).reshape(rollout.observations.shape[:2])
         advantages = generalized_advantages(
             self._scaled_rewards(rollout),
@@ -189,12 +194,13 @@ class PPO:
             self._next_values(rollout, values),
             rollout.done,
             discount=self.discount,
-            trace_decay=self.settings.trace_decay,
+            trace_decay=decision_trace(decisions, self.settings.trace_decay),
         )
         values = values[:-1]
         return Batch(
             observations[:-1].flatten(0, 1),
             torch.from_numpy(rollout.masks[:-1]).to(self.device).flatten(0, 1).bool(),
+            torch.from_numpy(decisions[:-1]).to(self.device).flatten(),
             torch.from_numpy(rollout.actions).to(self.device).flatten(),
             *(self._floats(array) for array in (rollout.log_probabilities, values, advantages, advantages + values)),
         )
@@ -231,18 +237,20 @@ class PPO:
     def _step(self, batch: Batch, entropy_weight: float) -> dict[str, float]:
         """One minibatch: (3) to (8)."""
         settings = self.settings
-        log_all = masked_log_probabilities(self.network.policy_logits(batch.observations), batch.masks)
-        log_ratio = log_all.gather(1, batch.actions[:, None]).squeeze(1) - batch.log_probabilities
-        ratio = log_ratio.exp()
-        advantages = normalized(batch.advantages) if settings.normalize_advantages else batch.advantages
-        loss_of_policy = policy_loss(ratio, advantages, settings.clip)
         loss_of_value = value_loss(
             self.network.values(batch.observations),
             batch.values,
             batch.returns,
             settings.clip if settings.clip_values else None,
         )
-        entropy = masked_entropy(log_all, batch.masks).mean()
+        # where no state is a decision, all of them together have a policy gradient of 0 as well
+        chosen = batch.rows(batch.decisions) if batch.decisions.any() else batch
+        log_all = masked_log_probabilities(self.network.policy_logits(chosen.observations), chosen.masks)
+        log_ratio = log_all.gather(1, chosen.actions[:, None]).squeeze(1) - chosen.log_probabilities
+        ratio = log_ratio.exp()
+        advantages = normalized(chosen.advantages) if settings.normalize_advantages else chosen.advantages
+        loss_of_policy = policy_loss(ratio, advantages, settings.clip)
+        entropy = masked_entropy(log_all, chosen.masks).mean()
         loss = loss_of_policy + settings.value_weight * loss_of_value - entropy_weight * entropy
         gradient_norm = self._descend(loss)
         with torch.no_grad():

@@ -79,6 +79,12 @@ class Rollout:
         return self.terminated | self.truncated
 
     @property
+    def decisions(self) -> NDArray[np.bool_]:
+        """Whether a state allows more than one action, (T + 1, N)."""
+        several: NDArray[np.bool_] = np.count_nonzero(self.masks, axis=-1) > 1
+        return several
+
+    @property
     def num_frames(self) -> int:
         """T x N."""
         return int(self.actions.size)

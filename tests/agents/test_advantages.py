@@ -1,11 +1,13 @@
 """GAE against its definition, the reference values of the engine's specification, and the known wrong answers."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sysgym.agents.advantages import generalized_advantages, next_values
+from sysgym.agents.advantages import decision_trace, generalized_advantages, next_values
 
 REWARDS = np.array([[1.0], [0.0], [2.0], [-1.0], [0.5], [1.0]])
 VALUES = np.array([[0.5], [0.4], [0.3], [0.2], [0.1], [0.6], [0.7]])
@@ -75,6 +77,26 @@ def test_equals_the_definition(seed, steps, rows, discount, trace_decay):
     done = terminated | truncated
     fast = generalized_advantages(rewards, values, following, done, discount=discount, trace_decay=trace_decay)
     assert np.allclose(fast, by_definition(rewards, values, following, done, discount, trace_decay), atol=1e-10)
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), steps=st.integers(1, 12), discount=st.sampled_from([0.9, 1.0]))
+def test_forced_states_count_as_part_of_the_decision_before(seed, steps, discount):
+    random = np.random.default_rng(seed)
+    rewards, values = random.normal(size=(steps, 1)), random.normal(size=(steps + 1, 1))
+    decisions, done = random.random((steps + 1, 1)) < 0.5, np.zeros((steps, 1), dtype=bool)
+    decisions[0] = decisions[-1] = True
+    trace = decision_trace(decisions, 0.95)
+    advantages = generalized_advantages(rewards, values, values[1:], done, discount=discount, trace_decay=trace)
+
+    # the shorter chain: rewards up to the next decision in one step, discounted by the steps that it takes
+    kept = np.flatnonzero(decisions[:, 0])
+    later = 0.0
+    for begin, end in reversed(list(itertools.pairwise(kept))):
+        reward = sum(discount**k * rewards[begin + k, 0] for k in range(end - begin))
+        skipped = discount ** int(end - begin)
+        later = reward + skipped * values[end, 0] - values[begin, 0] + skipped * 0.95 * later
+        assert advantages[begin, 0] == pytest.approx(later)
 
 
 def test_without_discount_and_decay_the_return_is_the_sum_of_rewards():

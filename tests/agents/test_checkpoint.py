@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import sysgym.agents as agents
 from sysgym.agents import checkpoint as checkpoints
 from sysgym.agents.checkpoint import Checkpoint
-from sysgym.agents.policy import TrainedPolicy
+from sysgym.agents.policy import PATIENCE, TrainedPolicy
 from sysgym.core.errors import CheckpointError, OutputError
 from sysgym.core.protocols import BatchPolicy, Policy
 
@@ -129,6 +129,31 @@ def test_a_policy_fits_the_protocols_and_respects_masks(policy):
         assert policy.act(observation, mask) == only
         assert policy.sampled(0).act(observation, mask) == only
     assert type(policy.act(observation)) is int
+
+
+def test_a_greedy_policy_draws_where_the_environment_stands_still(policy):
+    """Else an action that changes nothing would be taken for ever."""
+    still, other, mask = np.eye(5, dtype=np.float32)[4], np.eye(5, dtype=np.float32)[3], np.ones(5, dtype=np.int8)
+    likely, elsewhere = (int(policy.probabilities(seen[None], mask[None]).argmax()) for seen in (still, other))
+    episodes = []
+    for _ in range(2):
+        policy.reset()
+        episodes.append([policy.act(still, mask) for _ in range(40)])
+        assert policy.act(other, mask) == elsewhere
+        assert [policy.act(still, mask) for _ in range(PATIENCE - 1)] == [likely] * (PATIENCE - 1)
+    assert episodes[0] == episodes[1]
+    assert episodes[0][: PATIENCE - 1] == [likely] * (PATIENCE - 1)
+    assert len(set(episodes[0])) > 1
+
+
+def test_only_the_rows_that_stand_still_are_drawn(policy):
+    masks = np.ones((2, 5), dtype=np.int8)
+    policy.reset()
+    seen = np.stack([np.tile(np.eye(5, dtype=np.float32)[4], (40, 1)), np.eye(5, dtype=np.float32)[np.arange(40) % 2]])
+    actions = np.stack([policy.act_batch(seen[:, t], masks) for t in range(40)])
+    moving = policy.probabilities(seen[1], np.ones((40, 5), dtype=np.int8)).argmax(axis=1)
+    assert np.array_equal(actions[:, 1], moving)
+    assert len(set(actions[:, 0])) > 1
 
 
 def test_sampled_policies_draw_from_the_distribution(policy):

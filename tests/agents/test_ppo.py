@@ -53,7 +53,9 @@ def filled_rollout(spaces, steps=6, rows=4, seed=0):
     rollout.observations[...] = random.normal(size=rollout.observations.shape)
     rollout.masks[...] = 1
     rollout.masks[..., 0] = random.random(rollout.masks.shape[:2]) < 0.5
-    rollout.actions[...] = random.integers(1, spaces.num_actions, size=(steps, rows))
+    forced = random.random(rollout.masks.shape[:2]) < 0.3
+    rollout.masks[forced] = [0, 1, 0, 0]
+    rollout.actions[...] = np.where(forced[:-1], 1, random.integers(1, spaces.num_actions, size=(steps, rows)))
     rollout.log_probabilities[...] = np.log(0.3)
     rollout.rewards[...] = random.normal(size=(steps, rows))
     rollout.truncated[2, 1] = rollout.terminated[3, 2] = True
@@ -88,17 +90,22 @@ def test_one_step_equals_plain_autograd():
                 following, keep = 0.0, 0.0
             elif rollout.truncated[t, n]:
                 following, keep = final[0], 0.0
+            elif rollout.masks[t + 1, n].sum() == 1:
+                keep = 0.9
             delta = rollout.rewards[t, n] + 0.9 * following - values[t, n]
             later[n] = delta + keep * later[n]
         advantages[t] = later
     returns = (advantages + values[:-1]).flatten().float()
     advantages = advantages.flatten().float()
-    advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
 
     seen = torch.from_numpy(rollout.observations[:-1]).flatten(0, 1)
     masks = torch.from_numpy(rollout.masks[:-1]).flatten(0, 1)
-    policy = torch.distributions.Categorical(logits=plain.policy_logits(seen) + (masks - 1.0) * 1e9)
-    ratio = (policy.log_prob(torch.from_numpy(rollout.actions).flatten()) - np.log(0.3)).exp()
+    several = masks.sum(-1) > 1  # a state with one allowed action teaches the policy nothing
+    assert 0 < several.sum() < len(several)
+    advantages = advantages[several]
+    advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
+    policy = torch.distributions.Categorical(logits=(plain.policy_logits(seen) + (masks - 1.0) * 1e9)[several])
+    ratio = (policy.log_prob(torch.from_numpy(rollout.actions).flatten()[several]) - np.log(0.3)).exp()
     surrogate = torch.minimum(ratio * advantages, ratio.clamp(0.8, 1.2) * advantages).mean()
     loss = -surrogate + 0.25 * ((plain.values(seen) - returns) ** 2).mean() - 0.01 * policy.entropy().mean()
     optimizer = torch.optim.Adam(plain.parameters(), 1e-3, eps=1e-5)
