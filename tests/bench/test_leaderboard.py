@@ -1,0 +1,138 @@
+"""The leaderboard: ranks, verdicts, pairing, and what is compared with what."""
+
+import doctest
+import json
+
+import numpy as np
+import pytest
+
+from sysgym.bench import formats, leaderboard, statistics
+from sysgym.bench.leaderboard import contests, to_data, to_markdown
+from sysgym.bench.leaderboard import leaderboard as tables_of
+from tests.bench.conftest import make_record
+
+NOISE = np.random.default_rng(4).pareto(1.2, 30) + 1
+
+
+def board(*records):
+    (table,) = tables_of(records)
+    return table, {row.policy: row for row in table.rows}
+
+
+def test_numbers_read_alike_everywhere():
+    assert doctest.testmod(formats).failed == 0 and doctest.testmod(statistics).failed == 0
+    assert formats.number(-1234.5678) == "-1,235" and formats.number(1e-9) == "1.000e-09"
+    assert formats.percent(None) == "-" and formats.duration(0) == "-"
+
+
+def test_rows_say_who_is_better_by_how_much():
+    table, rows = board(
+        make_record("fcfs", NOISE * 1.3),
+        make_record("sjf", NOISE),
+        make_record("PPO", NOISE * 0.9, seed=0),
+        make_record("mine", NOISE * np.where(np.arange(30) % 2, 1.2, 0.84), kind="code"),
+    )
+    assert table.best_heuristic.policy == "sjf" and [row.rank for row in table.rows] == [1, 2, 3, 4]
+    verdicts = {name: row.verdict for name, row in rows.items()}
+    assert verdicts == {"PPO": "better", "sjf": "best heuristic", "mine": "no difference", "fcfs": "worse"}
+    ratio = rows["PPO"].ratio
+    assert (ratio.estimate, ratio.low, ratio.high) == pytest.approx((0.9, 0.9, 0.9))
+    assert rows["PPO"].difference.high < 0 and rows["PPO"].lost == 0 and rows["fcfs"].lost == 1
+    assert rows["mine"].lost == 0.5 and rows["sjf"].lost is None
+    assert rows["PPO"].mean.low < rows["PPO"].mean.estimate < rows["PPO"].mean.high
+    assert rows["sjf"].median == np.median(NOISE) and rows["sjf"].tail == np.percentile(NOISE, 95)
+    assert rows["PPO"].training.seeds == [0] and rows["PPO"].seconds_per_step == pytest.approx(0.25 / 300)
+
+
+def test_large_is_good_where_the_direction_says_so():
+    table, rows = board(
+        make_record("low", NOISE, direction="max"),
+        make_record("high", NOISE * 1.1, direction="max"),
+        make_record("PPO", NOISE * 1.2, seed=1, direction="max"),
+    )
+    assert [row.policy for row in table.rows] == ["PPO", "high", "low"] and table.best_heuristic.policy == "high"
+    assert (rows["PPO"].verdict, rows["low"].verdict, rows["PPO"].lost) == ("better", "worse", 0.0)
+    assert rows["low"].tail == np.percentile(NOISE, 5)
+
+
+def test_ratios_need_values_above_zero():
+    _, rows = board(make_record("a", [0.0, 1, 2, 3, 4, 5]), make_record("b", [1.0, 2, 3, 4, 5, 6]))
+    assert rows["b"].ratio is None and rows["b"].difference.estimate == 1.0 and rows["b"].verdict == "worse"
+
+
+def test_few_scenarios_give_no_verdict():
+    for count, verdict in ((5, "too few scenarios"), (6, "worse")):
+        _, rows = board(make_record("a", NOISE[:count]), make_record("b", NOISE[:count] * 2))
+        assert rows["b"].verdict == verdict
+    _, rows = board(make_record("mine", NOISE, kind="code"))
+    assert rows["mine"].verdict == "no heuristic to compare with"
+
+
+def test_training_seeds_are_one_row_and_widen_its_interval():
+    heuristic = make_record("sjf", NOISE)
+    factors = (0.5, 0.7, 1.6, 1.4)
+    seeds = [make_record("PPO", NOISE * factor, seed=seed) for seed, factor in enumerate(factors)]
+    _, several = board(heuristic, *seeds)
+    _, alone = board(heuristic, make_record("PPO", NOISE * np.mean(factors), seed=0))
+    assert several["PPO"].runs == 4 and several["PPO"].training.seeds == [0, 1, 2, 3]
+    assert several["PPO"].mean.estimate == pytest.approx(alone["PPO"].mean.estimate)
+    assert several["PPO"].ratio.low < 0.9 < 1.2 < several["PPO"].ratio.high
+    assert several["PPO"].verdict == "no difference" and alone["PPO"].verdict == "worse"
+    assert several["PPO"].lost == 0.5
+
+
+def test_only_the_like_is_compared():
+    old = [make_record("sjf", NOISE[:20], run="old"), make_record("fcfs", NOISE, workload="ee" * 32, run="other")]
+    table, rows = board(*old, make_record("sjf", NOISE), make_record("PPO", NOISE, seed=0, settings={"epochs": 1}),
+                        make_record("PPO", NOISE * 2, seed=1, settings={"epochs": 2}))  # fmt: skip
+    assert set(rows) == {"sjf", "PPO"} and table.left_out == 3
+    assert rows["PPO"].runs == 1 and rows["PPO"].training.seeds == [1] and rows["sjf"].scenarios == 30
+
+
+def test_the_last_record_of_a_run_counts_and_failures_are_listed():
+    table, rows = board(
+        make_record("sjf", NOISE * 5),
+        make_record("sjf", NOISE),
+        make_record("mine", [], kind="code", failure="KeyError: 'x' (mine.py, line 3)"),
+    )
+    assert rows["sjf"].mean.estimate == pytest.approx(NOISE.mean()) and "mine" not in rows
+    assert table.failures == [("mine", "KeyError: 'x' (mine.py, line 3)")]
+    (failed,) = tables_of([make_record("mine", [], failure="boom")])
+    assert failed.rows == [] and "Failed: mine: boom" in to_markdown([failed])
+
+
+def test_environments_have_tables_of_their_own():
+    tables = tables_of([make_record("a", NOISE), make_record("a", NOISE, name="Other"), make_record("b", NOISE)])
+    assert [(t.environment, len(t.rows)) for t in tables] == [("Queue", 2), ("Other", 1)]
+
+
+def test_numbers_depend_on_the_results_alone():
+    records = [make_record("a", NOISE), make_record("b", NOISE * 1.1), make_record("PPO", NOISE, seed=0)]
+    shuffled = [record.model_copy(update={"cost": records[0].cost}) for record in records[::-1]]
+    assert contests(records)[0].seed == contests(shuffled)[0].seed
+    assert to_data(tables_of(records)) == to_data(tables_of(shuffled))
+    changed = [*records[:2], make_record("PPO", NOISE * 1.01, seed=0)]
+    assert contests(records)[0].seed != contests(changed)[0].seed
+
+
+def test_data_are_json_and_markdown_is_a_table():
+    tables = tables_of([make_record("a|b", NOISE), make_record("PPO", NOISE, seed=0)])
+    row = json.loads(json.dumps(to_data(tables)))[0]["rows"][0]
+    assert {"rank", "policy", "mean", "ratio", "verdict", "lost", "training"} <= set(row)
+    lines = to_markdown(tables).splitlines()
+    assert lines[0] == "### Queue: mean_wait (min, test)"
+    bars = [line.replace("\\|", "").count("|") for line in lines[2:6]]
+    assert len(set(bars)) == 1 and "a\\|b" in to_markdown(tables)
+
+
+def test_the_interval_of_a_verdict_has_its_level():
+    """Where there is no difference, a verdict is given in about 5 % of studies."""
+    rng = np.random.default_rng(8)
+    wrong = 0
+    for _ in range(300):
+        shared = rng.random(25)
+        rows = board(
+            make_record("a", shared + rng.normal(2, 0.3, 25)), make_record("b", shared + rng.normal(2, 0.3, 25))
+        )[1]
+        wrong += any(row.verdict == leaderboard.WORSE for row in rows.values())
+    assert 0.02 < wrong / 300 < 0.11
