@@ -41,6 +41,14 @@ class WorkloadError(SysgymError):
     """Raised when a workload cannot serve what is asked of it, such as a replay without run times."""
 
 
+class GraphError(SysgymError):
+    """Raised when a computation graph cannot be placed as it is: a cycle, a dangling edge, a cost below 0."""
+
+
+class InfeasibleError(SysgymError):
+    """Raised when no placement at all can be feasible, with the reason and what would suffice."""
+
+
 class UnknownNameError(SysgymError):
     """Raised when a name is not among the known ones; the message offers the nearest.
 
