@@ -1,0 +1,266 @@
+"""Constructive heuristics: each looks at the graph once and names a device for every operation.
+
+All of them place a whole colour class where its first operation goes, skip devices that don't support it or have no
+room left, and use CPUs like other devices; where nothing has room, the device with the most is taken and the caller
+finds the violation. Sources: m-TOPO and m-ETF are Baechi's (Jeon et al., SoCC 2020), HEFT is Topcuoglu et al.'s (IEEE
+TPDS 13(3), 2002), the greedy fill is that of Tarnawski et al. (NeurIPS 2020, latency).
+"""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from sysgym.placement.execution import ExecutionRules, Program, execution_order, program_of, upward_rank
+from sysgym.placement.model import Cluster, OpGraph, topological_order
+
+
+class _Room:
+    """Which device a class may still take, while a heuristic places one operation after another."""
+
+    def __init__(self, graph: OpGraph, cluster: Cluster) -> None:
+        self.graph = graph
+        count = int(graph.colour.max()) + 1
+        self.size = np.bincount(graph.colour, weights=graph.persistent_bytes, minlength=count)
+        self.cost = np.zeros((count, len(cluster)))
+        np.add.at(self.cost, graph.colour, graph.costs_on(cluster))
+        self.left = cluster.memory.copy()
+        self.device = np.full(count, -1, dtype=np.int64)
+
+    def allowed(self, node: int) -> NDArray[np.bool_]:
+        """Devices that may run an operation, shape (D,)."""
+        colour = self.graph.colour[node]
+        placed = self.device[colour]
+        if placed >= 0:
+            return np.arange(len(self.left)) == placed
+        fits = np.isfinite(self.cost[colour]) & (self.left >= self.size[colour])
+        if fits.any():
+            return fits
+        supported = np.isfinite(self.cost[colour])
+        return np.arange(len(self.left)) == np.where(supported, self.left, -np.inf).argmax()
+
+    def place(self, node: int, device: int) -> None:
+        """Put an operation, and its class, on a device."""
+        colour = self.graph.colour[node]
+        if self.device[colour] < 0:
+            self.device[colour] = device
+            self.left[device] -= self.size[colour]
+
+    def assignment(self) -> NDArray[np.int64]:
+        """Device of every operation."""
+        return self.device[self.graph.colour]
+
+
+def m_topo(graph: OpGraph, cluster: Cluster) -> NDArray[np.int64]:
+    """Fill device after device in topological order up to an equal share of the memory; int64 (n,).
+
+    The share is the mean memory of a device, rounded down, plus the largest operation's; an operation's memory is
+    what it keeps, its temporaries and its outputs.
+    """
+    needs = graph.persistent_bytes + graph.temporary_bytes + graph.outputs_total
+    fast = cluster.of_kind("accelerator", "gpu") or list(range(len(cluster)))
+    share = np.floor(needs.sum() / len(fast)) + needs.max()
+    room, filled, at = _Room(graph, cluster), 0.0, 0
+    for node in topological_order(graph).tolist():
+        allowed = room.allowed(node)
+        if at + 1 < len(fast) and (filled + needs[node] > share or not allowed[fast[at]]):
+            at, filled = at + 1, 0.0
+        device = fast[at] if allowed[fast[at]] else int(allowed.argmax())
+        filled += needs[node]
+        room.place(node, device)
+    return room.assignment()
+
+
+def equal_split(graph: OpGraph, cluster: Cluster) -> NDArray[np.int64]:
+    """Equally many operations of the topological order on each accelerator: what a person does first."""
+    fast = cluster.of_kind("accelerator", "gpu") or list(range(len(cluster)))
+    room = _Room(graph, cluster)
+    for place, node in enumerate(topological_order(graph).tolist()):
+        allowed = room.allowed(node)
+        wanted = fast[place * len(fast) // len(graph)]
+        room.place(node, wanted if allowed[wanted] else int(allowed.argmax()))
+    return room.assignment()
+
+
+def round_robin(graph: OpGraph, cluster: Cluster) -> NDArray[np.int64]:
+    """The operations of the topological order in turn over all devices."""
+    room, size = _Room(graph, cluster), len(cluster)
+    for place, node in enumerate(topological_order(graph).tolist()):
+        allowed = room.allowed(node)
+        turns = [(place + shift) % size for shift in range(size)]
+        room.place(node, next(device for device in turns if allowed[device]))
+    return room.assignment()
+
+
+def one_device(graph: OpGraph, cluster: Cluster) -> NDArray[np.int64]:
+    """Everything on the first device that has room for it, and the rest on the next ones."""
+    room = _Room(graph, cluster)
+    for node in topological_order(graph).tolist():
+        room.place(node, int(room.allowed(node).argmax()))
+    return room.assignment()
+
+
+def cpu_only(graph: OpGraph, cluster: Cluster) -> NDArray[np.int64]:
+    """Everything that a CPU supports on the first one; as `one_device` where there is none."""
+    cpus = cluster.of_kind("cpu")
+    room = _Room(graph, cluster)
+    for node in topological_order(graph).tolist():
+        allowed = room.allowed(node)
+        room.place(node, cpus[0] if cpus and allowed[cpus[0]] else int(allowed.argmax()))
+    return room.assignment()
+
+
+def greedy(graph: OpGraph, cluster: Cluster) -> NDArray[np.int64]:
+    """Fill accelerators one after another up to their memory in a last-in-first-out topological order.
+
+    Blocks are colour classes, fused where they form a cycle; what is larger than an accelerator, and what is left
+    when all are full, goes to the CPU.
+    """
+    block_of = _acyclic_blocks(graph)
+    count = int(block_of.max()) + 1
+    size = np.bincount(block_of, weights=graph.persistent_bytes, minlength=count)
+    cost = np.zeros((count, len(cluster)))
+    np.add.at(cost, block_of, graph.costs_on(cluster))
+    fast, cpus = cluster.of_kind("accelerator", "gpu"), cluster.of_kind("cpu")
+    spare = cpus[0] if cpus else fast[-1]
+    device, at, held = np.full(count, spare, dtype=np.int64), 0, 0.0
+    for block in _stack_order(graph, block_of, count):
+        if not fast or not np.isfinite(cost[block, fast[min(at, len(fast) - 1)]]):
+            continue
+        if cpus and size[block] > cluster.memory[fast].max():
+            continue
+        while at < len(fast) and held + size[block] > cluster.memory[fast[at]]:
+            at, held = at + 1, 0.0
+        if at == len(fast):
+            break
+        device[block] = fast[at]
+        held += size[block]
+    return device[block_of]
+
+
+def _acyclic_blocks(graph: OpGraph) -> NDArray[np.int64]:
+    """Colours, those on a cycle of colours fused; numbered by the smallest node."""
+    colours = int(graph.colour.max()) + 1
+    ends = graph.colour[graph.edges[:, [0, 2]]]
+    links = coo_array((np.ones(len(ends)), (ends[:, 0], ends[:, 1])), shape=(colours, colours))
+    _, fused = connected_components(links.tocsr(), directed=True, connection="strong")
+    numbers: dict[int, int] = {}
+    by_id = sorted(range(len(graph)), key=lambda node: (str(type(graph.node_ids[node])), graph.node_ids[node]))
+    for node in by_id:
+        numbers.setdefault(int(fused[graph.colour[node]]), len(numbers))
+    return np.array([numbers[part] for part in fused[graph.colour].tolist()], dtype=np.int64)
+
+
+def _stack_order(graph: OpGraph, block_of: NDArray[np.int64], count: int) -> list[int]:
+    """Blocks in topological order, last in first out, children in the order of the file's edges."""
+    children: list[list[int]] = [[] for _ in range(count)]
+    missing = [0] * count
+    for producer, _, consumer in graph.edges.tolist():
+        a, b = int(block_of[producer]), int(block_of[consumer])
+        if a != b:
+            children[a].append(b)
+            missing[b] += 1
+    stack, order = [block for block in range(count) if not missing[block]], []
+    while stack:
+        block = stack.pop()
+        order.append(block)
+        for child in children[block]:
+            missing[child] -= 1
+            if not missing[child]:
+                stack.append(child)
+    return order
+
+
+class _Arrivals:
+    """When inputs would arrive, by a dry run without waiting for channels."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        count = len(program.cost)
+        self.producers: list[list[tuple[int, int]]] = [[] for _ in range(count)]
+        for producer in range(count):
+            for edge in range(program.edge_start[producer], program.edge_start[producer + 1]):
+                self.producers[program.consumer[edge]].append((producer, edge))
+
+    def at(self, node: int, device_of: NDArray[np.int64], end: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Arrival of an operation's last input on each device, shape (D,)."""
+        program, latest = self.program, np.zeros(self.program.cost.shape[1])
+        for producer, edge in self.producers[node]:
+            source = device_of[producer]
+            times = program.latency[source] + program.amount[edge] / program.speed[source]
+            times[source] = 0.0
+            np.maximum(latest, end[producer] + times, out=latest)
+        return latest
+
+
+def m_etf(graph: OpGraph, cluster: Cluster) -> NDArray[np.int64]:
+    """Earliest task first: again and again the ready operation and the device with the smallest start; int64 (n,)."""
+    program, room = program_of(graph, cluster, ExecutionRules()), _Room(graph, cluster)
+    arrivals, rank = _Arrivals(program), np.empty(len(graph), dtype=np.int64)
+    rank[execution_order(program)] = np.arange(len(graph))
+    device_of, end = np.full(len(graph), -1, dtype=np.int64), np.zeros(len(graph))
+    free, missing = np.zeros(len(cluster)), program.missing.copy()
+    ready = sorted(np.flatnonzero(missing == 0).tolist(), key=lambda node: rank[node])
+    arrival = {node: np.zeros(len(cluster)) for node in ready}
+    while ready:
+        starts = np.maximum(np.array([arrival[node] for node in ready]), free)
+        starts[~np.array([room.allowed(node) & np.isfinite(program.cost[node]) for node in ready])] = np.inf
+        which, device = np.unravel_index(int(starts.argmin()), starts.shape)
+        node = ready.pop(int(which))
+        room.place(node, int(device))
+        device_of[node], end[node] = device, starts[which, device] + program.cost[node, device]
+        free[device] = end[node]
+        for edge in range(program.edge_start[node], program.edge_start[node + 1]):
+            child = int(program.consumer[edge])
+            missing[child] -= 1
+            if not missing[child]:
+                arrival[child] = arrivals.at(child, device_of, end)
+                insort(ready, child, key=lambda each: rank[each])
+    return room.assignment()
+
+
+def heft(graph: OpGraph, cluster: Cluster) -> NDArray[np.int64]:
+    """Heterogeneous earliest finish time, with insertion into idle gaps; int64 (n,)."""
+    program, room = program_of(graph, cluster, ExecutionRules(channel="none")), _Room(graph, cluster)
+    arrivals, device_of, end = _Arrivals(program), np.full(len(graph), -1, dtype=np.int64), np.zeros(len(graph))
+    busy: list[list[tuple[float, float]]] = [[] for _ in cluster.devices]
+    rank, place = upward_rank(program), np.empty(len(graph), dtype=np.int64)
+    place[execution_order(program)] = np.arange(len(graph))
+    for node in np.lexsort((place, -rank)).tolist():
+        arrival = arrivals.at(node, device_of, end)
+        allowed = np.flatnonzero(room.allowed(node) & np.isfinite(program.cost[node])).tolist()
+        allowed = allowed or [int(np.isfinite(program.cost[node]).argmax())]
+        starts = {device: _gap(busy[device], arrival[device], program.cost[node, device]) for device in allowed}
+        device = min(allowed, key=lambda each: starts[each] + program.cost[node, each])
+        room.place(node, device)
+        device_of[node], end[node] = device, starts[device] + program.cost[node, device]
+        insort(busy[device], (starts[device], float(end[node])))
+    return room.assignment()
+
+
+def _gap(busy: list[tuple[float, float]], ready: float, length: float) -> float:
+    """Earliest start of a stretch of the given length among busy spans, which are sorted."""
+    start = ready
+    for begin, stop in busy:
+        if start + length <= begin:
+            break
+        start = max(start, stop)
+    return start
+
+
+CONSTRUCTIONS: Mapping[str, Callable[[OpGraph, Cluster], NDArray[np.int64]]] = {
+    "m_topo": m_topo,
+    "m_etf": m_etf,
+    "heft": heft,
+    "greedy": greedy,
+    "equal_split": equal_split,
+    "round_robin": round_robin,
+    "one_device": one_device,
+    "cpu_only": cpu_only,
+}
+"""Heuristics by name."""
