@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from sysgym.placement.contraction import Contraction
 
-_GIGABYTE = 1e9
+_CAP = 1e3
+"""What a memory cap is scaled to, so that the solver's tolerance is a billionth of it."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,8 @@ def _model(c: Contraction, scale: float) -> highspy.HighsLp:
     for device in range(devices):
         _load_row(rows, c, device, offset.get(device), columns - 1, scale)
         if np.isfinite(c.memory[device]):
-            rows.add(np.arange(groups) * devices + device, c.size / _GIGABYTE, -np.inf, c.memory[device] / _GIGABYTE)
+            unit = _CAP / max(float(c.memory[device]), 1.0)
+            rows.add(np.arange(groups) * devices + device, c.size * unit, -np.inf, c.memory[device] * unit)
     for device in paying:
         _transfer_rows(rows, c, device, offset[device])
     lp = highspy.HighsLp()

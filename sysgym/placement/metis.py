@@ -31,13 +31,13 @@ def metis_partitions(contraction: Contraction, devices: list[int], seeds: int = 
     work = np.where(np.isfinite(contraction.cost[:, devices]), contraction.cost[:, devices], 0.0).min(axis=1)
     scale = _RESOLUTION / max(float(work.sum()), 1e-300)
     start, neighbours, weights = _adjacency(contraction, groups, scale * _EDGE_SHARE)
+    adjacency = pymetis.CSRAdjacency(start, neighbours)
     vertex = (work * scale).astype(np.int64) + 1
     for imbalance in IMBALANCES:
         for seed in range(seeds):
             _, parts = pymetis.part_graph(
                 len(devices),
-                xadj=start,
-                adjncy=neighbours,
+                adjacency=adjacency,
                 vweights=vertex.tolist(),
                 eweights=weights,
                 options=pymetis.Options(seed=seed, ufactor=imbalance),
