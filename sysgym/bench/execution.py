@@ -134,6 +134,7 @@ def _record(
             record_id="",
             kind="evaluation",
             study=content.name,
+            description=content.description,
             run=run.id,
             environment=_environment(run),
             workload=_workload(evaluation.workload) if evaluation and evaluation.workload else None,

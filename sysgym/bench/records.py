@@ -144,6 +144,7 @@ class Record(Group):
         record_id: SHA-256 of the rest.
         kind: What the record is of.
         study: Name of the study.
+        description: What the study asks, in its own words.
         run: Id of the run in it.
     """
 
@@ -151,6 +152,7 @@ class Record(Group):
     record_id: str
     kind: Literal["evaluation"]
     study: str
+    description: str
     run: str
     environment: EnvironmentFacts
     workload: WorkloadFacts | None

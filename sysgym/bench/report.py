@@ -71,6 +71,7 @@ def render_report(records: Iterable[Record]) -> str:
     template = _templates().get_template("report.html.j2")
     return template.render(
         title=", ".join(dict.fromkeys(record.study for record in shown)),
+        descriptions=[text for text in dict.fromkeys(record.description for record in shown) if text],
         sections=[_section(number, contest) for number, contest in enumerate(found, start=1) if contest.entries],
         failures=[(contest.newest.environment.name, *fault) for contest in found for fault in contest.failures],
         records=shown,

@@ -78,6 +78,7 @@ def make_record(policy, values, kind="heuristic", *, seed=None, failure=None, **
         record_id="",
         kind="evaluation",
         study="toy",
+        description="Is the shortest job first?",
         run=changes.pop("run", f"{environment['name']}/{policy}/{seed}"),
         environment=EnvironmentFacts(**environment),
         workload=WorkloadFacts(
