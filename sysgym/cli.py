@@ -41,7 +41,9 @@ Processors = Annotated[int | None, typer.Option(help="Size of the machine; the l
 Format = Annotated[str, typer.Option("--format", help="Format of the log: auto, swf, csv.")]
 Environment = Annotated[str, typer.Option("--env", help="Id of the environment, also as module:Id.")]
 Settings = Annotated[list[str] | None, typer.Option("--set", help="Setting of the algorithm, name=value; repeatable.")]
-Arguments = Annotated[list[str] | None, typer.Option("--arg", help="Argument of the environment, name=value; repeatable.")]
+Arguments = Annotated[
+    list[str] | None, typer.Option("--arg", help="Argument of the environment, name=value; repeatable.")
+]
 
 
 def main() -> None:
@@ -170,8 +172,14 @@ def train(
             ),
             **_pairs(settings, "--set"),
         )
-    row = {"output": str(output), "algorithm": algorithm, "seed": policy.seed, "frames": policy.frames,
-           "parameters": policy.parameter_count, "mean_return": policy.curve[-1]["mean_return"] if policy.curve else None}  # fmt: skip
+    row = {
+        "output": str(output),
+        "algorithm": algorithm,
+        "seed": policy.seed,
+        "frames": policy.frames,
+        "parameters": policy.parameter_count,
+        "mean_return": policy.curve[-1]["mean_return"] if policy.curve else None,
+    }
     if as_json:
         _print_json(row)
     else:
@@ -180,7 +188,9 @@ def train(
 
 @app.command()
 def evaluate(
-    policy: Annotated[str, typer.Argument(help="A heuristic, a checkpoint, file.py[:Class] or a stable-baselines3 zip.")],
+    policy: Annotated[
+        str, typer.Argument(help="A heuristic, a checkpoint, file.py[:Class] or a stable-baselines3 zip.")
+    ],
     env: Environment,
     split: Annotated[str, typer.Option(help="train, valid or test.")] = "test",
     scenarios: Annotated[int, typer.Option(help="Scenarios to play; on a log, its disjoint windows.")] = 20,
@@ -426,7 +436,9 @@ def _print_table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
     table = Table(box=SIMPLE_HEAD, padding=(0, 1), header_style="bold")
     for name, value in rows[0].items():
         right = isinstance(value, int | float)
-        table.add_column(name.replace("_", " "), justify="right" if right else "left", no_wrap=right or len(str(value)) < 30)
+        table.add_column(
+            name.replace("_", " "), justify="right" if right else "left", no_wrap=right or len(str(value)) < 30
+        )
     for row in rows:
         table.add_row(*(escape(_figure(value)) for value in row.values()))
     out.print(table)

@@ -53,7 +53,7 @@ def test_the_reference_row(command, shared_data):
 
 
 def test_every_command_has_a_help_with_an_example(command):
-    for name in "envs run train evaluate replay leaderboard report demo".split():
+    for name in ["envs", "run", "train", "evaluate", "replay", "leaderboard", "report", "demo"]:
         code, out, _ = command(name, "--help")
         assert code == 0 and f"Example: sysgym {name}" in " ".join(out.split())
 
@@ -90,10 +90,14 @@ def test_train_evaluate_and_replay_with_the_trained_policy(command, log, tmp_pat
     checkpoint = tmp_path / "policy.safetensors"
     arguments = ("--arg", f"workload={log}", "--arg", "sequence_length=20")
     budget = ("--frames", "600", "--num-envs", "4", "--set", "rollout_steps=32")
-    code, out, err = command("train", "--env", "sysgym/BatchSched-v0", *arguments, *budget, "--output", checkpoint, "--json")
+    code, out, err = command(
+        "train", "--env", "sysgym/BatchSched-v0", *arguments, *budget, "--output", checkpoint, "--json"
+    )
     assert code == 0, err
     assert json.loads(out)["frames"] >= 600 and checkpoint.exists()
-    code, out, _ = command("evaluate", checkpoint, "--env", "sysgym/BatchSched-v0", *arguments, "--scenarios", 3, "--json")
+    code, out, _ = command(
+        "evaluate", checkpoint, "--env", "sysgym/BatchSched-v0", *arguments, "--scenarios", 3, "--json"
+    )
     row = json.loads(out)
     assert code == 0 and len(row["values"]) == 3 and row["objective"] == "mean_bounded_slowdown"
     code, out, _ = command("replay", log, "--policy", checkpoint, "--json")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from gymnasium.vector import AutoresetMode
 
@@ -33,7 +33,7 @@ def build_batch_engine(
     observation: str | QueueEncoding = "features",
     reward: str | RewardFunction = "bounded_slowdown",
     engine: str = "auto",
-    format: str = "auto",  # noqa: A002  the word that the command line and `read_trace` use
+    format: str = "auto",
     clean: str = "default",
     processors: int | None = None,
 ) -> Engine:
@@ -110,7 +110,7 @@ class BatchSchedEnv(EngineEnv):
     | `sequence_length` | 256 | jobs in an episode |
     | `backfill` | "none" | `none` or `easy` |
     | `pass_rule` | "batch" | `batch` or `per_event`, see `sysgym.jobsched.batch.model` |
-    | `commit` | True | False: a chosen job that doesn't fit blocks until the next pass only, then the policy is asked again |
+    | `commit` | True | False: a chosen job that doesn't fit blocks for one pass only, then comes a new decision |
     | `observation` | "features" | a name, or a `QueueEncoding` |
     | `reward` | "bounded_slowdown" | see Rewards |
     | `engine` | "auto" | `compiled`, `simpy`; auto takes SimPy for plain Python rewards and encoders |
@@ -137,7 +137,7 @@ class BatchSchedEnv(EngineEnv):
     - v0: first version.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": [], "discount": 1.0}
+    metadata: dict[str, Any] = {"render_modes": [], "discount": 1.0}  # noqa: RUF012  Gymnasium's own declaration
     heuristics = HEURISTICS
     do_nothing = "fcfs"
     objective = "mean_bounded_slowdown"

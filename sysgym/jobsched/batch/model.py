@@ -109,12 +109,17 @@ def job_columns(workload: Workload, rules: Rules) -> Jobs:
             than the machine has.
     """
     _check(workload)
-    columns = [workload.submit_time, workload.run_time, workload.requested_time, workload.processors]
-    columns += [_ranks(workload, rules.order), _ranks(workload, rules.candidates)]
-    views = [column.view() for column in columns]
-    for view in views:
-        view.flags.writeable = False
-    return Jobs(*views)
+    jobs = Jobs(
+        workload.submit_time.view(),
+        workload.run_time.view(),
+        workload.requested_time.view(),
+        workload.processors.view(),
+        _ranks(workload, rules.order),
+        _ranks(workload, rules.candidates),
+    )
+    for column in jobs:
+        column.flags.writeable = False
+    return jobs
 
 
 def _ranks(workload: Workload, order: str) -> NDArray[np.int64]:

@@ -123,9 +123,7 @@ class QueueEncoding:
 
 
 ENCODINGS = {
-    "features": QueueEncoding(
-        ArraySpec((WINDOW, len(FEATURES)), np.float32, 0.0, 1.0), feature_table, encode_features
-    ),
+    "features": QueueEncoding(ArraySpec((WINDOW, len(FEATURES)), np.float32, 0.0, 1.0), feature_table, encode_features),
 }
 
 

@@ -37,7 +37,7 @@ class Clock(simpy.Environment):
         event._ok, event._value = True, None
         assert event.callbacks is not None
         event.callbacks.append(callback)
-        heappush(self._queue, (time, priority, next(self._eid), event))
+        heappush(self._queue, (time, simpy.events.EventPriority(priority), next(self._eid), event))
 
 
 class BatchMachine:
