@@ -8,7 +8,8 @@ After Schulman et al., "Proximal Policy Optimization Algorithms", arXiv:1707.063
     (4)  ratio = pi(a|s) / pi_old(a|s),  L_pi = -mean min(ratio A, clip(ratio, 1 - e, 1 + e) A)            [their eq. 7]
     (5)  L_V = 1/2 mean (V - R)^2, or with clipping 1/2 mean max((V - R)^2, (V_old + clip(V - V_old, +-e) - R)^2)
     (6)  L = L_pi + c_V L_V - c_H mean H                                                                   [their eq. 9]
-    (7)  the gradient is scaled by min(1, c / (norm + 1e-6)), then one step of Adam
+    (7)  the gradient is scaled by min(1, c / (norm + 1e-6)), then one step of Adam; policy and value, which share no
+         weights, are scaled apart, so that a rare large error of the value does not hold the policy up
     (8)  k3 = mean (ratio - 1 - log ratio), an estimate of KL(pi_old, pi) that is never negative
 
 Mind the factor in (5): CleanRL weighs the squared error by 0.25, Stable-Baselines3 by 0.5; ours is CleanRL's.
@@ -245,14 +246,14 @@ class PPO:
         )
         # where no state is a decision, all of them together have a policy gradient of 0 as well
         chosen = batch.rows(batch.decisions) if batch.decisions.any() else batch
-        log_all = masked_log_probabilities(self.network.policy_logits(chosen.observations), chosen.masks)
+        log_all = masked_log_probabilities(self.network.policy_logits(chosen.observations, chosen.masks), chosen.masks)
         log_ratio = log_all.gather(1, chosen.actions[:, None]).squeeze(1) - chosen.log_probabilities
         ratio = log_ratio.exp()
         advantages = normalized(chosen.advantages) if settings.normalize_advantages else chosen.advantages
         loss_of_policy = policy_loss(ratio, advantages, settings.clip)
         entropy = masked_entropy(log_all, chosen.masks).mean()
         loss = loss_of_policy + settings.value_weight * loss_of_value - entropy_weight * entropy
-        gradient_norm = self._descend(loss)
+        gradient_norms = self._descend(loss)
         with torch.no_grad():
             return {
                 "policy_loss": loss_of_policy.item(),
@@ -260,18 +261,22 @@ class PPO:
                 "entropy": entropy.item(),
                 "approximate_kl": (ratio - 1 - log_ratio).mean().item(),
                 "clip_share": ((ratio - 1).abs() > settings.clip).float().mean().item(),
-                "gradient_norm": gradient_norm,
+                **gradient_norms,
             }
 
-    def _descend(self, loss: Tensor) -> float:
-        """(7); returns the norm before it is clipped."""
+    def _descend(self, loss: Tensor) -> dict[str, float]:
+        """(7); returns the norms before they are clipped."""
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        norm = float(torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.max_gradient_norm))
-        if not np.isfinite(norm):
+        largest = self.settings.max_gradient_norm
+        norms = {
+            f"{name}_gradient_norm": float(torch.nn.utils.clip_grad_norm_(weights, largest))
+            for name, weights in self.network.parts().items()
+        }
+        if not np.isfinite(list(norms.values())).all():
             raise TrainingError(f"the gradient is not finite (loss {loss.item():g}); a smaller learning_rate may help")
         self.optimizer.step()
-        return norm
+        return norms
 
     def state(self) -> tuple[Tensors, dict[str, Any]]:
         """See `Learner.state`."""

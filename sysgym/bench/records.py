@@ -101,6 +101,7 @@ class QueueFacts(Group):
     """Mean queue length in equal slices of time, of the scenario with this seed."""
 
     scenario: int
+    time_unit: str
     start: float
     step: float
     length: list[float]

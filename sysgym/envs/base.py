@@ -64,6 +64,10 @@ class EngineEnv(gym.Env[Any, Any]):
     """The metric by which policies are ranked."""
     direction: ClassVar[str] = "min"
     """Whether a smaller ("min") or a larger ("max") objective is better."""
+    time_unit: ClassVar[str] = "s"
+    """Unit of the times in the event log."""
+    scenario_arguments: ClassVar[Mapping[str, Any]] = {}
+    """Arguments with which an evaluation makes the environment, so that seed k is scenario k of the split."""
 
     def __init__(self, engine: Engine, render_mode: str | None = None) -> None:
         if engine.num_episodes != 1:

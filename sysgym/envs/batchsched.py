@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from gymnasium.vector import AutoresetMode
 
@@ -36,12 +37,12 @@ def build_batch_engine(
     format: str = "auto",
     clean: str = "default",
     processors: int | None = None,
-) -> Engine:
-    """The engine behind `BatchSchedEnv`, with the same arguments."""
+) -> tuple[Engine, Workload]:
+    """The engine behind `BatchSchedEnv`, with the same arguments, and the workload that it plays."""
     rules = Rules(commit=commit, backfill=backfill, pass_rule=pass_rule)
     jobs = _workload(workload, format, clean, processors)
     sequences = JobSequences(jobs, rules, sequence_length, split, sampling)
-    return build_engine(sequences, rules, num_episodes, engine, observation, reward)
+    return build_engine(sequences, rules, num_episodes, engine, observation, reward), jobs
 
 
 def _workload(workload: Workload | str | Path | None, form: str, clean: str, processors: int | None) -> Workload:
@@ -142,12 +143,14 @@ class BatchSchedEnv(EngineEnv):
     do_nothing = "fcfs"
     objective = "mean_bounded_slowdown"
     direction = "min"
+    scenario_arguments: ClassVar[Mapping[str, Any]] = {"sampling": "disjoint"}
 
     def __init__(
         self, workload: Workload | str | Path | None = None, render_mode: str | None = None, **arguments: Any
     ) -> None:
         require_known(arguments, build_batch_engine)
-        super().__init__(build_batch_engine(1, workload, **arguments), render_mode)
+        engine, self.workload = build_batch_engine(1, workload, **arguments)
+        super().__init__(engine, render_mode)
 
 
 class BatchSchedVectorEnv(EngineVectorEnv):
@@ -164,4 +167,5 @@ class BatchSchedVectorEnv(EngineVectorEnv):
         **arguments: Any,
     ) -> None:
         require_known(arguments, build_batch_engine)
-        super().__init__(build_batch_engine(num_envs, workload, **arguments), autoreset_mode, episode_metrics)
+        engine, self.workload = build_batch_engine(num_envs, workload, **arguments)
+        super().__init__(engine, autoreset_mode, episode_metrics)

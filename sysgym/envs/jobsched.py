@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 from inspect import signature
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from gymnasium.vector import AutoresetMode
 
@@ -184,11 +184,12 @@ class JobSchedEnv(EngineEnv):
     - v0: first version.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["ansi"]}  # type: ignore[misc]  # as in Gymnasium itself
+    metadata: dict[str, Any] = {"render_modes": ["ansi"], "discount": 1.0}  # noqa: RUF012  Gymnasium's declaration
     heuristics = HEURISTICS
     do_nothing = "void"
     objective = "mean_slowdown"
     direction = "min"
+    time_unit = "time steps"
 
     def __init__(self, render_mode: str | None = None, **settings: Any) -> None:
         engine, self.config, self.workload = build_jobsched_engine(1, **settings)
@@ -201,6 +202,8 @@ class JobSchedEnv(EngineEnv):
 
 class JobSchedVectorEnv(EngineVectorEnv):
     """Many episodes of `JobSchedEnv` at once; see there for the arguments."""
+
+    metadata: dict[str, Any] = {"render_modes": [], "discount": 1.0}  # noqa: RUF012  Gymnasium's own declaration
 
     def __init__(
         self,

@@ -91,7 +91,7 @@ class LogJobsets:
         if too_long not in TOO_LONG_RULES:
             raise UnknownNameError("too_long rule", too_long, TOO_LONG_RULES)
         _check(workload)
-        self.sequence_length, self.slot_seconds = sequence_length, slot_seconds
+        self.workload, self.sequence_length, self.slot_seconds = workload, sequence_length, slot_seconds
         exact = workload.run_time / slot_seconds
         length = np.maximum(1, np.ceil(exact)).astype(np.int64)
         kept = (length <= longest) | (too_long == "clip")
