@@ -116,7 +116,7 @@ def test_features_are_what_the_docstring_says(jobs):
         ({"sampling": "disjont"}, UnknownNameError, "disjoint"),
         ({"reward": "bounded_slowdwn"}, UnknownNameError, "bounded_slowdown"),
         ({"observation": "feature"}, UnknownNameError, "features"),
-        ({"engine": "fast"}, UnknownNameError, "compiled"),
+        ({"engine": "quick"}, UnknownNameError, "auto, compiled, simpy"),
         ({"sequence_length": 0}, SettingError, "at least 1"),
         ({"sequence_length": 1000}, WorkloadError, "bring a log of at least 1667 jobs"),
         ({"processors": 4}, WorkloadError, "needs .* processors"),
