@@ -62,7 +62,7 @@ def train(
         env_id: A registered id, also as Gymnasium's `module:EnvId`.
         algorithm: "ppo".
         seed: Of weights, actions, minibatches and environments, each its own stream.
-        num_envs: Environments that are stepped together; None takes 256 native ones, or 16 in Python.
+        num_envs: Environments that are stepped together; None takes 64 native ones, or 16 in Python.
         frames: Budget in environment steps, earlier runs included; the last slot may exceed it.
         seconds: Budget in seconds of training; whichever of both ends first. Neither: 500,000 frames.
         environment: Arguments of the environment.

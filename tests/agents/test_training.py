@@ -111,7 +111,7 @@ def test_a_resumed_run_restores_learner_and_streams(tmp_path):
     [
         ({"seed": 5}, "trained with seed=2, not 5"),
         ({"num_envs": 4}, "num_envs=8, not 4"),
-        ({"epochs": 9}, "epochs=4, not 9"),
+        ({"epochs": 9}, "epochs=2, not 9"),
         ({"environment": {"length": 7}}, "environment="),
         ({"env_id": "CartPole-v1"}, "env_id='toy/Cards-v0', not 'CartPole-v1'"),
     ],
