@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.box import SIMPLE_HEAD
@@ -22,6 +22,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from sysgym.core.errors import SettingError, SysgymError
+
+if TYPE_CHECKING:
+    from sysgym.bench.records import Record
 
 app = typer.Typer(
     name="sysgym",
@@ -244,7 +247,7 @@ def run(
         return
     if as_json:
         for record in records:
-            _print_json(json.loads(record.line))
+            _print_json(json.loads(record.line()))
     else:
         _show_leaderboard(records)
     if any(record.failed for record in records):
@@ -330,7 +333,7 @@ def _classic() -> list[str]:
     return list(SCHEDULERS)
 
 
-def _run_study(study: Path, jobs: int, resume: bool, dry_run: bool, quiet: bool) -> list[Any]:
+def _run_study(study: Path, jobs: int, resume: bool, dry_run: bool, quiet: bool) -> list[Record]:
     """Run a study under a progress bar; failures and notices are told as they happen."""
     from sysgym.bench.runner import Progress as Change
     from sysgym.bench.runner import run_study
@@ -348,7 +351,7 @@ def _run_study(study: Path, jobs: int, resume: bool, dry_run: bool, quiet: bool)
         return run_study(study, jobs, resume, dry_run, tell)
 
 
-def _show_leaderboard(records: Sequence[Any]) -> None:
+def _show_leaderboard(records: Sequence[Record]) -> None:
     """The tables of `leaderboard` for a terminal."""
     from sysgym.bench import formats
     from sysgym.bench.leaderboard import leaderboard as tables_of

@@ -172,3 +172,26 @@ def test_an_unwritable_output_is_refused_before_training(command, tmp_path):
     target = tmp_path / "file" / "policy.safetensors"
     result = command("train", "--env", "sysgym/JobSched-v0", "--frames", 100, "--output", target)
     assert refused(result, "cannot write")
+
+
+def test_a_study_runs_resumes_and_is_shown(command, log, tmp_path):
+    study = tmp_path / "small.toml"
+    study.write_text(
+        'name = "small"\nsplit = "test"\nscenarios = 6\npolicies = ["fcfs", "sjf"]\n'
+        f'[[environments]]\nid = "sysgym/BatchSched-v0"\narguments = {{ workload = "{log.name}", sequence_length = 10 }}\n'
+    )
+    code, out, _ = command("run", study, "--dry-run")
+    assert code == 0 and out.count("would run") == 2
+    code, out, _ = command("run", study, "--json")
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert code == 0 and [row["policy"]["name"] for row in rows] == ["fcfs", "sjf"]
+    code, out, _ = command("run", study)
+    assert code == 0 and "best heuristic" in out
+    records = study.with_name("small.results") / "records.jsonl"
+    assert len(records.read_text().splitlines()) == 2
+    code, out, _ = command("leaderboard", study, "--json")
+    assert code == 0 and len(json.loads(out)[0]["rows"]) == 2
+    code, out, _ = command("leaderboard", study, "--markdown")
+    assert code == 0 and out.startswith("### ")
+    page = tmp_path / "page.html"
+    assert command("report", study, "--output", page)[0] == 0 and "</html>" in page.read_text()

@@ -81,6 +81,8 @@ def evaluation_arguments(env_id: str, arguments: Mapping[str, Any], split: str) 
 
 def scenario_seeds(env_id: str, split: str, count: int, first: int = 0) -> list[int]:
     """The seeds of `count` scenarios of a split, starting at its scenario number `first`."""
+    if not _takes(env_id, "split") and split not in SPLIT_SEEDS:
+        raise UnknownNameError("split", split, SPLIT_SEEDS)
     offset = 0 if _takes(env_id, "split") else SPLIT_SEEDS[split]
     return [offset + first + number for number in range(count)]
 
@@ -110,8 +112,13 @@ def workload_of(env: gym.Env[Any, Any]) -> Workload | None:
 
 
 def action_mask(env: gym.Env[Any, Any], info: Mapping[str, Any]) -> NDArray[np.int8]:
-    """The mask that came with an observation; all ones for environments that have none."""
+    """The mask of an observation: from its info, else from a method `action_masks()` (the convention of sb3-contrib).
+
+    All ones for environments that have neither.
+    """
     mask = info.get("action_mask")
+    if mask is None and env.has_wrapper_attr("action_masks"):
+        mask = env.get_wrapper_attr("action_masks")()
     if mask is None:
         assert isinstance(env.action_space, gym.spaces.Discrete)
         return np.ones(int(env.action_space.n), dtype=np.int8)

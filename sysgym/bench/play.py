@@ -193,11 +193,12 @@ def _scored(scenario: Scenario, engine: Any, row: int) -> Scenario:
     """The scenario with what the event log of an engine's row says of it."""
     metrics: Mapping[str, Any] = engine.metrics(row)
     events: EventLog = engine.events(row)
+    submissions = events.of(EventKind.SUBMIT)
     return replace(
         scenario,
         metrics={name: float(value) for name, value in metrics.items()},
         event_log_sha256=events.sha256(),
-        submissions_sha256=events.of(EventKind.SUBMIT).sha256(),
+        submissions_sha256=submissions.sha256() if len(submissions) else "",
         queue=queue_series(events),
         offered_work=offered_work(events),
     )

@@ -63,6 +63,11 @@ def copy_observation(observation: Observation) -> Observation:
     return observation.copy()
 
 
+def read_only(array: NDArray[Any]) -> NDArray[Any]:
+    """A view that cannot be written to, and that cannot be made writable again."""
+    return np.asarray(memoryview(array).toreadonly())  # type: ignore[arg-type]  arrays offer the buffer protocol
+
+
 class SimulatorEngine(Engine):
     """An engine of simulators that play one episode each, stepped one after another.
 

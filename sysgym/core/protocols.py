@@ -90,7 +90,11 @@ class Engine(Protocol):
         """Write observations and masks of the chosen rows into `slot`, as after a reset."""
 
     def state(self, row: int) -> Any:
-        """The named, columnar state of one episode, read-only: the same names in every engine of a domain."""
+        """The named, columnar state of one episode: the same names in every engine of a domain.
+
+        It tells what is known now and never what is still to come. Arrays are read-only and may be views that follow
+        the episode: copy what you keep beyond the next step.
+        """
 
     def events(self, row: int) -> EventLog:
         """The event log of the episode in this row."""

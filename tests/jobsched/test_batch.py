@@ -305,3 +305,19 @@ def test_windows_keep_to_their_split():
         JobSequences(jobs, rules, 21, "test")
     with pytest.raises(SettingError, match="starts from 80 to 90"):
         test.start(0, 0, {"start": 3})
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_state_tells_nothing_of_the_future(engine):
+    jobs = workload([(i * 10, 25, 1 + i % 3, 40) for i in range(60)], 4)
+    sequences = JobSequences(jobs, Rules(), 30, "all")
+    player = build_engine(sequences, Rules(), 1, engine)
+    one, on = np.zeros(1, dtype=np.int64), np.ones(1, dtype=np.bool_)
+    player.reset(one, one.astype(np.uint64), one, {"start": 5})
+    slot = _slot(player)
+    while not slot.terminated[0]:
+        state = player.state(0)
+        assert not hasattr(state.jobs, "run_time")
+        assert all(len(column) == state.waiting.max() + 1 for column in state.jobs)
+        assert (state.jobs.submit_time <= state.time).all()
+        player.step(one, on, slot)

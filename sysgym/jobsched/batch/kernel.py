@@ -13,11 +13,12 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from sysgym.core.engines import read_only
 from sysgym.core.events import EventLog
 from sysgym.core.protocols import Engine, Slot
-from sysgym.jobsched.batch.dynamics import NO_JOB, Episodes, allocate, available, begin, flags_of, step_rows
-from sysgym.jobsched.batch.model import Jobs, QueueState, Rules
-from sysgym.jobsched.batch.observation import QueueEncoding, encode_features
+from sysgym.jobsched.batch.dynamics import Episodes, allocate, available, begin, flags_of, step_rows
+from sysgym.jobsched.batch.model import Jobs, KnownJobs, QueueState, Rules, known_jobs
+from sysgym.jobsched.batch.observation import QueueEncoding, encode_features, write_mask
 from sysgym.jobsched.batch.rewards import QueueReward
 from sysgym.jobsched.batch.sequences import JobSequences
 
@@ -26,18 +27,17 @@ from sysgym.jobsched.batch.sequences import JobSequences
 def state_of(s: Episodes, b: int, jobs: Jobs) -> QueueState:
     """The state of one episode, as views."""
     waiting, running = s.waiting[b, : s.waiting_count[b]], s.running[b, : s.running_count[b]]
-    free = available(s, b, jobs)
-    return QueueState(s.time[b], free, waiting, s.visible[b], running, s.first[b], s.start_time[b], jobs)
+    free, last = available(s, b, jobs), s.first[b] + s.arrived[b]
+    known = KnownJobs(jobs.submit_time[:last], jobs.requested_time[:last], jobs.processors[:last], jobs.user[:last])
+    return QueueState(s.time[b], free, waiting, s.visible[b], running, s.first[b], s.start_time[b], known)
 
 
 @njit(cache=True, nogil=True)
 def mask_rows(s: Episodes, rows: NDArray[np.bool_], masks: NDArray[np.int8]) -> None:
-    """Write the masks of the chosen rows; where no job waits any more, the first action stays allowed."""
+    """Write the masks of the chosen rows."""
     for b in range(len(rows)):
         if rows[b]:
-            for action in range(s.visible.shape[1]):
-                masks[b, action] = s.visible[b, action] != NO_JOB
-            masks[b, 0] = 1
+            write_mask(s.visible[b], masks[b])
 
 
 @njit(cache=True, nogil=True)
@@ -113,6 +113,8 @@ class BatchKernel(Engine):
         self._flags = flags_of(rules, reward)
         self._table = encoding.table(sequences.workload)
         self._encode = feature_rows if encoding.encode is encode_features else encoding_loop(encoding.encode)
+        self._read_only = Episodes(*(read_only(column) for column in self.episodes))
+        self._shown = [name for name in Episodes._fields if not name.startswith("event_")]
         self._reward = None if reward.function is None else reward_loop(reward.function)
         self._before = allocate(num_episodes, sequences.length, encoding.window) if self._reward else self.episodes
 
@@ -131,7 +133,7 @@ class BatchKernel(Engine):
     def step(self, actions: NDArray[np.int64], active: NDArray[np.bool_], slot: Slot) -> None:
         """See `Engine.step`."""
         if self._reward is not None:
-            for name in Episodes._fields:
+            for name in self._shown:
                 np.copyto(getattr(self._before, name), getattr(self.episodes, name))
         step_rows(self.episodes, self.jobs, self._flags, actions, active, slot.rewards, slot.terminated, slot.truncated)
         if self._reward is not None:
@@ -146,10 +148,17 @@ class BatchKernel(Engine):
 
     def state(self, row: int) -> QueueState:
         """See `Engine.state`."""
-        state = state_of(self.episodes, row, self.jobs)
-        for column in (state.waiting, state.visible, state.running, state.start_time):
-            column.flags.writeable = False
-        return state
+        s, first = self._read_only, int(self.episodes.first[row])
+        return QueueState(
+            float(s.time[row]),
+            int(available(self.episodes, row, self.jobs)),
+            s.waiting[row, : s.waiting_count[row]],
+            s.visible[row],
+            s.running[row, : s.running_count[row]],
+            first,
+            s.start_time[row],
+            known_jobs(self.jobs, first + int(s.arrived[row])),
+        )
 
     def events(self, row: int) -> EventLog:
         """See `Engine.events`."""

@@ -78,6 +78,7 @@ def replay(
     pass_rule: str = "batch",
     engine: str = "auto",
     processors: int | None = None,
+    *,
     backfill: str = "none",
     observation: str | QueueEncoding = "features",
 ) -> Schedule:
