@@ -178,7 +178,8 @@ def test_a_study_runs_resumes_and_is_shown(command, log, tmp_path):
     study = tmp_path / "small.toml"
     study.write_text(
         'name = "small"\nsplit = "test"\nscenarios = 6\npolicies = ["fcfs", "sjf"]\n'
-        f'[[environments]]\nid = "sysgym/BatchSched-v0"\narguments = {{ workload = "{log.name}", sequence_length = 10 }}\n'
+        '[[environments]]\nid = "sysgym/BatchSched-v0"\n'
+        f'arguments = {{ workload = "{log.name}", sequence_length = 10 }}\n'
     )
     code, out, _ = command("run", study, "--dry-run")
     assert code == 0 and out.count("would run") == 2

@@ -65,7 +65,7 @@ def copy_observation(observation: Observation) -> Observation:
 
 def read_only(array: NDArray[Any]) -> NDArray[Any]:
     """A view that cannot be written to, and that cannot be made writable again."""
-    return np.asarray(memoryview(array).toreadonly())  # type: ignore[arg-type]  arrays offer the buffer protocol
+    return np.asarray(array.data.toreadonly())
 
 
 class SimulatorEngine(Engine):
