@@ -35,7 +35,6 @@ from sysgym.core.seeding import stream, stream_key
 LEARNERS: Final = {"ppo": (PPOSettings, PPO)}
 """Settings and learner of every algorithm."""
 DEFAULT_FRAMES = 500_000
-DEFAULT_DISCOUNT = 0.99
 SAVE_SECONDS = 30.0
 """Time between two checkpoints of a run that writes one."""
 
@@ -301,12 +300,8 @@ def _settled(settings: PPOSettings, environments: Environments) -> tuple[PPOSett
     architecture = choose_architecture(
         environments.spaces, settings.network, settings.hidden, settings.activation, normalize
     )
-    discount = settings.discount
-    if discount is None:
-        discount = float(environments.vector.metadata.get("discount", DEFAULT_DISCOUNT))
     settled = dataclasses.replace(
         settings,
-        discount=discount,
         network=architecture.kind,
         hidden=architecture.hidden,
         activation=architecture.activation,

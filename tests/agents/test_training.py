@@ -153,15 +153,6 @@ def test_mistakes_in_arguments_are_named():
             agents.train("CartPole-v1", **{name: value})
 
 
-def test_an_environment_may_state_its_discount(monkeypatch):
-    from tests.agents import toy
-
-    assert Training("toy/Cards-v0", **SMALL).settings.discount == 0.99
-    monkeypatch.setattr(toy.ToyVectorEnv, "metadata", {"render_modes": [], "discount": 1.0})
-    assert Training("toy/Cards-v0", **SMALL).settings.discount == 1.0
-    assert Training("toy/Cards-v0", discount=0.5, **SMALL).settings.discount == 0.5
-
-
 def test_torch_threads_are_left_as_they_were():
     import torch
 
