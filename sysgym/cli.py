@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.box import SIMPLE_HEAD
@@ -22,6 +22,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from sysgym.core.errors import SettingError, SysgymError
+
+if TYPE_CHECKING:
+    from sysgym.bench.records import Record
 
 app = typer.Typer(
     name="sysgym",
@@ -41,7 +44,9 @@ Processors = Annotated[int | None, typer.Option(help="Size of the machine; the l
 Format = Annotated[str, typer.Option("--format", help="Format of the log: auto, swf, csv.")]
 Environment = Annotated[str, typer.Option("--env", help="Id of the environment, also as module:Id.")]
 Settings = Annotated[list[str] | None, typer.Option("--set", help="Setting of the algorithm, name=value; repeatable.")]
-Arguments = Annotated[list[str] | None, typer.Option("--arg", help="Argument of the environment, name=value; repeatable.")]
+Arguments = Annotated[
+    list[str] | None, typer.Option("--arg", help="Argument of the environment, name=value; repeatable.")
+]
 
 
 def main() -> None:
@@ -170,8 +175,14 @@ def train(
             ),
             **_pairs(settings, "--set"),
         )
-    row = {"output": str(output), "algorithm": algorithm, "seed": policy.seed, "frames": policy.frames,
-           "parameters": policy.parameter_count, "mean_return": policy.curve[-1]["mean_return"] if policy.curve else None}  # fmt: skip
+    row = {
+        "output": str(output),
+        "algorithm": algorithm,
+        "seed": policy.seed,
+        "frames": policy.frames,
+        "parameters": policy.parameter_count,
+        "mean_return": policy.curve[-1]["mean_return"] if policy.curve else None,
+    }
     if as_json:
         _print_json(row)
     else:
@@ -180,7 +191,9 @@ def train(
 
 @app.command()
 def evaluate(
-    policy: Annotated[str, typer.Argument(help="A heuristic, a checkpoint, file.py[:Class] or a stable-baselines3 zip.")],
+    policy: Annotated[
+        str, typer.Argument(help="A heuristic, a checkpoint, file.py[:Class] or a stable-baselines3 zip.")
+    ],
     env: Environment,
     split: Annotated[str, typer.Option(help="train, valid or test.")] = "test",
     scenarios: Annotated[int, typer.Option(help="Scenarios to play; on a log, its disjoint windows.")] = 20,
@@ -234,7 +247,7 @@ def run(
         return
     if as_json:
         for record in records:
-            _print_json(json.loads(record.line))
+            _print_json(json.loads(record.line()))
     else:
         _show_leaderboard(records)
     if any(record.failed for record in records):
@@ -320,7 +333,7 @@ def _classic() -> list[str]:
     return list(SCHEDULERS)
 
 
-def _run_study(study: Path, jobs: int, resume: bool, dry_run: bool, quiet: bool) -> list[Any]:
+def _run_study(study: Path, jobs: int, resume: bool, dry_run: bool, quiet: bool) -> list[Record]:
     """Run a study under a progress bar; failures and notices are told as they happen."""
     from sysgym.bench.runner import Progress as Change
     from sysgym.bench.runner import run_study
@@ -338,7 +351,7 @@ def _run_study(study: Path, jobs: int, resume: bool, dry_run: bool, quiet: bool)
         return run_study(study, jobs, resume, dry_run, tell)
 
 
-def _show_leaderboard(records: Sequence[Any]) -> None:
+def _show_leaderboard(records: Sequence[Record]) -> None:
     """The tables of `leaderboard` for a terminal."""
     from sysgym.bench import formats
     from sysgym.bench.leaderboard import leaderboard as tables_of
@@ -426,7 +439,9 @@ def _print_table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
     table = Table(box=SIMPLE_HEAD, padding=(0, 1), header_style="bold")
     for name, value in rows[0].items():
         right = isinstance(value, int | float)
-        table.add_column(name.replace("_", " "), justify="right" if right else "left", no_wrap=right or len(str(value)) < 30)
+        table.add_column(
+            name.replace("_", " "), justify="right" if right else "left", no_wrap=right or len(str(value)) < 30
+        )
     for row in rows:
         table.add_row(*(escape(_figure(value)) for value in row.values()))
     out.print(table)

@@ -35,7 +35,6 @@ from sysgym.core.seeding import stream, stream_key
 LEARNERS: Final = {"ppo": (PPOSettings, PPO)}
 """Settings and learner of every algorithm."""
 DEFAULT_FRAMES = 500_000
-DEFAULT_DISCOUNT = 0.99
 SAVE_SECONDS = 30.0
 """Time between two checkpoints of a run that writes one."""
 
@@ -62,7 +61,7 @@ def train(
         env_id: A registered id, also as Gymnasium's `module:EnvId`.
         algorithm: "ppo".
         seed: Of weights, actions, minibatches and environments, each its own stream.
-        num_envs: Environments that are stepped together; None takes 256 native ones, or 16 in Python.
+        num_envs: Environments that are stepped together; None takes 64 native ones, or 16 in Python.
         frames: Budget in environment steps, earlier runs included; the last slot may exceed it.
         seconds: Budget in seconds of training; whichever of both ends first. Neither: 500,000 frames.
         environment: Arguments of the environment.
@@ -301,12 +300,8 @@ def _settled(settings: PPOSettings, environments: Environments) -> tuple[PPOSett
     architecture = choose_architecture(
         environments.spaces, settings.network, settings.hidden, settings.activation, normalize
     )
-    discount = settings.discount
-    if discount is None:
-        discount = float(environments.vector.metadata.get("discount", DEFAULT_DISCOUNT))
     settled = dataclasses.replace(
         settings,
-        discount=discount,
         network=architecture.kind,
         hidden=architecture.hidden,
         activation=architecture.activation,

@@ -64,30 +64,25 @@ def objective_of(env_id: str) -> tuple[str, str]:
     return (maker.objective, maker.direction) if ours else ("return", "max")
 
 
+def time_unit_of(env_id: str) -> str:
+    """Unit of the times in the event logs of an environment of ours."""
+    return str(getattr(class_of(env_id), "time_unit", ""))
+
+
 def training_arguments(env_id: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments that make an environment play the training split."""
     return _with_split(env_id, arguments, "train")
 
 
-def make_evaluation(env_id: str, arguments: Mapping[str, Any], split: str) -> tuple[gym.Env[Any, Any], dict[str, Any]]:
-    """Make an environment that plays one split, and on a log its disjoint windows in order.
-
-    Returns:
-        The environment, and the arguments that it was made with.
-    """
-    chosen = _with_split(env_id, arguments, split)
-    if _takes(env_id, "sampling"):
-        disjoint = {**chosen, "sampling": "disjoint"}
-        try:
-            return make(env_id, disjoint), disjoint
-        except (SettingError, UnknownNameError) as error:
-            if "'sampling'" not in str(error):  # else it has no windows, and its scenarios are seeds
-                raise
-    return make(env_id, chosen), chosen
+def evaluation_arguments(env_id: str, arguments: Mapping[str, Any], split: str) -> dict[str, Any]:
+    """Arguments that make an environment play one split, scenario k for seed k (on a log, its disjoint windows)."""
+    return _with_split(env_id, arguments, split) | dict(getattr(class_of(env_id), "scenario_arguments", {}))
 
 
 def scenario_seeds(env_id: str, split: str, count: int, first: int = 0) -> list[int]:
     """The seeds of `count` scenarios of a split, starting at its scenario number `first`."""
+    if not _takes(env_id, "split") and split not in SPLIT_SEEDS:
+        raise UnknownNameError("split", split, SPLIT_SEEDS)
     offset = 0 if _takes(env_id, "split") else SPLIT_SEEDS[split]
     return [offset + first + number for number in range(count)]
 
@@ -111,17 +106,19 @@ def make(env_id: str, arguments: Mapping[str, Any]) -> gym.Env[Any, Any]:
 
 def workload_of(env: gym.Env[Any, Any]) -> Workload | None:
     """The log or generated workload that an environment plays, whole; None where it has none."""
-    base: Any = env.unwrapped
-    for holder in (base, getattr(base, "workload", None), getattr(getattr(base, "engine", None), "sequences", None)):
-        workload = getattr(holder, "workload", None)
-        if isinstance(workload, Workload):
-            return workload
-    return None
+    played = getattr(env.unwrapped, "workload", None)  # jobsets made from a log hold it
+    workload = getattr(played, "workload", played)
+    return workload if isinstance(workload, Workload) else None
 
 
 def action_mask(env: gym.Env[Any, Any], info: Mapping[str, Any]) -> NDArray[np.int8]:
-    """The mask that came with an observation; all ones for environments that have none."""
+    """The mask of an observation: from its info, else from a method `action_masks()` (the convention of sb3-contrib).
+
+    All ones for environments that have neither.
+    """
     mask = info.get("action_mask")
+    if mask is None and env.has_wrapper_attr("action_masks"):
+        mask = env.get_wrapper_attr("action_masks")()
     if mask is None:
         assert isinstance(env.action_space, gym.spaces.Discrete)
         return np.ones(int(env.action_space.n), dtype=np.int8)

@@ -93,7 +93,8 @@ def evaluate(
     require_range("scenarios", scenarios, 1)
     seeds = environments.scenario_seeds(env_id, split, scenarios, seed0)
     meter = Meter(scenario_steps, seconds)
-    env, chosen = environments.make_evaluation(env_id, arguments or {}, split)
+    chosen = environments.evaluation_arguments(env_id, arguments or {}, split)
+    env = environments.make(env_id, chosen)
     try:
         resolved = _resolved(policy, env, policy_seed)
         played: dict[int, Scenario] = {}

@@ -134,6 +134,7 @@ def _record(
             record_id="",
             kind="evaluation",
             study=content.name,
+            description=content.description,
             run=run.id,
             environment=_environment(run),
             workload=_workload(evaluation.workload) if evaluation and evaluation.workload else None,
@@ -204,7 +205,13 @@ def _evidence(run: Run, played: Sequence[Scenario]) -> EvidenceFacts:
     return EvidenceFacts(
         event_logs=[scenario.event_log_sha256 for scenario in played if scenario.event_log_sha256],
         checkpoint=run.checkpoint.relative_to(run.study.results).as_posix() if trained else "",
-        queue=QueueFacts(scenario=busiest.seed, start=queue.start, step=queue.step, length=list(queue.length))
+        queue=QueueFacts(
+            scenario=busiest.seed,
+            time_unit=environments.time_unit_of(run.environment.id),
+            start=queue.start,
+            step=queue.step,
+            length=list(queue.length),
+        )
         if busiest and queue
         else None,
     )

@@ -81,7 +81,7 @@ def play_single(env: gym.Env[Any, Any], policy: Any, seeds: Sequence[int], meter
         started = perf_counter()
         observation, info = env.reset(seed=seed)
         meter.environment += perf_counter() - started
-        _forget(policy)
+        _forget(policy, np.ones(1, dtype=np.bool_), [seed])
         steps, invalid, total, ended = 0, 0, 0.0, False
         while not ended:
             mask = action_mask(env, info)
@@ -129,7 +129,6 @@ class BatchPlay:
     def play(self) -> Iterator[Scenario]:
         """The scenarios, in the order in which they end."""
         self._begin(np.ones(self.vector.num_envs, dtype=np.bool_))
-        _forget(self.policy)
         while len(self.played) < len(self.seeds):
             actions = self._actions()
             started = perf_counter()
@@ -167,8 +166,10 @@ class BatchPlay:
 
     def _begin(self, rows: NDArray[np.bool_]) -> None:
         self.steps[rows] = self.invalid[rows] = 0
+        seeds = [self.seeds[number] for number in self.number.tolist()]
+        _forget(self.policy, rows, seeds)
         started = perf_counter()
-        self.vector.reset(seed=[self.seeds[number] for number in self.number.tolist()], options={"reset_mask": rows})
+        self.vector.reset(seed=seeds, options={"reset_mask": rows})
         self.meter.environment += perf_counter() - started
 
 
@@ -193,11 +194,12 @@ def _scored(scenario: Scenario, engine: Any, row: int) -> Scenario:
     """The scenario with what the event log of an engine's row says of it."""
     metrics: Mapping[str, Any] = engine.metrics(row)
     events: EventLog = engine.events(row)
+    submissions = events.of(EventKind.SUBMIT)
     return replace(
         scenario,
         metrics={name: float(value) for name, value in metrics.items()},
         event_log_sha256=events.sha256(),
-        submissions_sha256=events.of(EventKind.SUBMIT).sha256(),
+        submissions_sha256=submissions.sha256() if len(submissions) else "",
         queue=queue_series(events),
         offered_work=offered_work(events),
     )
@@ -210,8 +212,11 @@ def _door(policy: Any, base: Any) -> Callable[[Any, NDArray[np.int8]], Any]:
     return lambda observation, mask: policy.act(_sealed(observation), _sealed(mask))
 
 
-def _forget(policy: Any) -> None:
-    if hasattr(policy, "reset"):
+def _forget(policy: Any, rows: NDArray[np.bool_], seeds: Sequence[int]) -> None:
+    """Tell a policy that scenarios begin: by `begin` where it keeps its rows apart, else by `reset`."""
+    if hasattr(policy, "begin"):
+        _guarded(policy.begin, rows, np.array(seeds, dtype=np.int64))
+    elif hasattr(policy, "reset"):
         _guarded(policy.reset)
 
 

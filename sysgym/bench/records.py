@@ -101,6 +101,7 @@ class QueueFacts(Group):
     """Mean queue length in equal slices of time, of the scenario with this seed."""
 
     scenario: int
+    time_unit: str
     start: float
     step: float
     length: list[float]
@@ -144,6 +145,7 @@ class Record(Group):
         record_id: SHA-256 of the rest.
         kind: What the record is of.
         study: Name of the study.
+        description: What the study asks, in its own words.
         run: Id of the run in it.
     """
 
@@ -151,6 +153,7 @@ class Record(Group):
     record_id: str
     kind: Literal["evaluation"]
     study: str
+    description: str
     run: str
     environment: EnvironmentFacts
     workload: WorkloadFacts | None

@@ -56,12 +56,13 @@ def replay_policies(
     """
     chosen = [(name, _policy(name, workload)) for name in policies]
     for name, policy in chosen:
-        behind = backfill or getattr(getattr(policy, "policy", None), "environment", {}).get("backfill", "none")
-        schedule = replay(workload, getattr(policy, "policy", policy), pass_rule, engine, backfill=behind)
-        row = _row(schedule, getattr(policy, "name", name))
-        if not isinstance(policy, str):
-            row["backfill"] = behind
-        yield Replay(schedule, row)
+        if isinstance(policy, str):
+            schedule = replay(workload, policy, pass_rule, engine)
+            yield Replay(schedule, _row(schedule, name))
+            continue
+        behind = backfill or getattr(policy.policy, "environment", {}).get("backfill", "none")
+        schedule = replay(workload, policy.policy, pass_rule, engine, backfill=behind)
+        yield Replay(schedule, _row(schedule, policy.name) | {"backfill": behind})
 
 
 def _policy(name: str, workload: Workload) -> str | ResolvedPolicy:

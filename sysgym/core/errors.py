@@ -7,6 +7,7 @@ and exit code 2. A message names the value, what was expected and the remedy. Ou
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -112,7 +113,7 @@ def require_range(
     """
     too_low = low is not None and not (value > low if open_low else value >= low)
     too_high = high is not None and not value <= high
-    if too_low or too_high or value != value:
+    if too_low or too_high or math.isnan(value):
         bounds = []
         if low is not None:
             bounds.append(f"{'above' if open_low else 'at least'} {low:g}")

@@ -22,8 +22,6 @@ from sysgym.core.engines import (  # resolve_engine and is_compiled are passed o
     allocate_slot,
     copy_observation,
     copy_rows,
-    is_compiled,
-    resolve_engine,
     row_of,
 )
 from sysgym.core.errors import InvalidActionError, SettingError, UnknownNameError
@@ -57,7 +55,7 @@ class EngineEnv(gym.Env[Any, Any]):
         render_mode: One of `metadata["render_modes"]`, or None.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": []}
+    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012  Gymnasium's own declaration
     heuristics: ClassVar[Mapping[str, Callable[[], Any]]] = {}
     """Named policies that come with the problem; each value builds one."""
     do_nothing: ClassVar[str] = ""
@@ -66,6 +64,10 @@ class EngineEnv(gym.Env[Any, Any]):
     """The metric by which policies are ranked."""
     direction: ClassVar[str] = "min"
     """Whether a smaller ("min") or a larger ("max") objective is better."""
+    time_unit: ClassVar[str] = "s"
+    """Unit of the times in the event log."""
+    scenario_arguments: ClassVar[Mapping[str, Any]] = {}
+    """Arguments with which an evaluation makes the environment, so that seed k is scenario k of the split."""
 
     def __init__(self, engine: Engine, render_mode: str | None = None) -> None:
         if engine.num_episodes != 1:
@@ -82,9 +84,7 @@ class EngineEnv(gym.Env[Any, Any]):
         self._action = np.zeros(1, dtype=np.int64)
         self._seed, self._episodes = np.zeros(1, dtype=np.uint64), np.full(1, -1, dtype=np.int64)
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Any, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begin an episode; without a seed, the next one of the seed given last (or of a random one)."""
         super().reset(seed=seed)
         if seed is not None:
@@ -115,7 +115,8 @@ class EngineEnv(gym.Env[Any, Any]):
 
     def action_masks(self) -> NDArray[np.int8]:
         """int8, shape (A,): 1 for every action that is allowed now."""
-        return self._slot.action_masks[0].copy()
+        mask: NDArray[np.int8] = self._slot.action_masks[0].copy()
+        return mask
 
     @property
     def state(self) -> Any:
@@ -161,7 +162,7 @@ class EngineVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         episode_metrics: Whether to compute the scores of every episode that ends; costs some Python per episode.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": []}
+    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012  Gymnasium's own declaration
 
     def __init__(
         self,
@@ -177,7 +178,7 @@ class EngineVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         self.engine = engine
         self.episode_metrics = episode_metrics
         self.num_envs = engine.num_episodes
-        self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}  # type: ignore[misc]
+        self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}
         self.single_observation_space = observation_space(engine.observation_spec)
         self.single_action_space = spaces.Discrete(engine.num_actions)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
@@ -276,7 +277,7 @@ class EngineVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
             seed = [None] * self.num_envs
         if len(seed) != self.num_envs:
             raise SettingError(f"{len(seed)} seeds were given for {self.num_envs} environments")
-        for row in np.flatnonzero(rows):
+        for row in np.flatnonzero(rows).tolist():
             value = seed[row]
             if value is not None:
                 self._seeds[row], self._episodes[row] = value, -1
@@ -300,4 +301,3 @@ class EngineVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
             wrong = int(np.flatnonzero((array < 0) | (array >= self.engine.num_actions))[0])
             raise InvalidActionError(f"action {array[wrong]} of row {wrong} is not in {self.single_action_space}")
         return array
-

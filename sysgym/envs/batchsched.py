@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -33,15 +34,15 @@ def build_batch_engine(
     observation: str | QueueEncoding = "features",
     reward: str | RewardFunction = "bounded_slowdown",
     engine: str = "auto",
-    format: str = "auto",  # noqa: A002  the word that the command line and `read_trace` use
+    format: str = "auto",
     clean: str = "default",
     processors: int | None = None,
-) -> Engine:
-    """The engine behind `BatchSchedEnv`, with the same arguments."""
+) -> tuple[Engine, Workload]:
+    """The engine behind `BatchSchedEnv`, with the same arguments, and the workload that it plays."""
     rules = Rules(commit=commit, backfill=backfill, pass_rule=pass_rule)
     jobs = _workload(workload, format, clean, processors)
     sequences = JobSequences(jobs, rules, sequence_length, split, sampling)
-    return build_engine(sequences, rules, num_episodes, engine, observation, reward)
+    return build_engine(sequences, rules, num_episodes, engine, observation, reward), jobs
 
 
 def _workload(workload: Workload | str | Path | None, form: str, clean: str, processors: int | None) -> Workload:
@@ -110,7 +111,7 @@ class BatchSchedEnv(EngineEnv):
     | `sequence_length` | 256 | jobs in an episode |
     | `backfill` | "none" | `none` or `easy` |
     | `pass_rule` | "batch" | `batch` or `per_event`, see `sysgym.jobsched.batch.model` |
-    | `commit` | True | False: a chosen job that doesn't fit blocks until the next pass only, then the policy is asked again |
+    | `commit` | True | False: a chosen job that doesn't fit blocks for one pass only, then comes a new decision |
     | `observation` | "features" | a name, or a `QueueEncoding` |
     | `reward` | "bounded_slowdown" | see Rewards |
     | `engine` | "auto" | `compiled`, `simpy`; auto takes SimPy for plain Python rewards and encoders |
@@ -137,17 +138,19 @@ class BatchSchedEnv(EngineEnv):
     - v0: first version.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": [], "discount": 1.0}
+    metadata: dict[str, Any] = {"render_modes": [], "discount": 1.0}  # noqa: RUF012  Gymnasium's own declaration
     heuristics = HEURISTICS
     do_nothing = "fcfs"
     objective = "mean_bounded_slowdown"
     direction = "min"
+    scenario_arguments: ClassVar[Mapping[str, Any]] = {"sampling": "disjoint"}
 
     def __init__(
         self, workload: Workload | str | Path | None = None, render_mode: str | None = None, **arguments: Any
     ) -> None:
         require_known(arguments, build_batch_engine)
-        super().__init__(build_batch_engine(1, workload, **arguments), render_mode)
+        engine, self.workload = build_batch_engine(1, workload, **arguments)
+        super().__init__(engine, render_mode)
 
 
 class BatchSchedVectorEnv(EngineVectorEnv):
@@ -164,4 +167,5 @@ class BatchSchedVectorEnv(EngineVectorEnv):
         **arguments: Any,
     ) -> None:
         require_known(arguments, build_batch_engine)
-        super().__init__(build_batch_engine(num_envs, workload, **arguments), autoreset_mode, episode_metrics)
+        engine, self.workload = build_batch_engine(num_envs, workload, **arguments)
+        super().__init__(engine, autoreset_mode, episode_metrics)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from inspect import signature
 from pathlib import Path
@@ -36,6 +36,7 @@ def build_jobsched_engine(
     sequence_length: int = 50,
     max_steps: int = 2000,
     split: str = "train",
+    sampling: str = "uniform",
     engine: str = "auto",
     workload: JobSource = None,
     reward: Reward = "slowdown",
@@ -59,6 +60,7 @@ def build_jobsched_engine(
             capacity=cluster.capacity,
             longest=cluster.usable_rows,
             too_long=too_long,
+            sampling=sampling,
         )
     else:
         source = _source(workload, cluster, arrival_rate, split)
@@ -150,7 +152,8 @@ class JobSchedEnv(EngineEnv):
     | `slots` | 10 | M; the paper's code has 5 or 10 |
     | `sequence_length` | 50 | elements of a generated jobset, or of a window of a log |
     | `max_steps` | 2000 | decisions before truncation |
-    | `split` | "train" | `train`, `valid`, `test`; `sealed` for generators, `all` for logs |
+    | `split` | "train" | `train`, `valid`, `test`; `all` for logs |
+    | `sampling` | "uniform" | windows of a log drawn from (seed, episode); `disjoint`: window number seed + episode |
     | `engine` | "auto" | `compiled`, `simpy`; auto takes SimPy for plain Python rewards and encoders |
     | `workload` | None | the generator; or a `JobsetGenerator`, jobsets, a `Workload`, the path of a log |
     | `reward` | "slowdown" | see Rewards |
@@ -184,11 +187,13 @@ class JobSchedEnv(EngineEnv):
     - v0: first version.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["ansi"]}  # type: ignore[misc]  # as in Gymnasium itself
+    metadata: dict[str, Any] = {"render_modes": ["ansi"], "discount": 1.0}  # noqa: RUF012  Gymnasium's declaration
     heuristics = HEURISTICS
     do_nothing = "void"
     objective = "mean_slowdown"
     direction = "min"
+    time_unit = "time steps"
+    scenario_arguments: ClassVar[Mapping[str, Any]] = {"sampling": "disjoint"}
 
     def __init__(self, render_mode: str | None = None, **settings: Any) -> None:
         engine, self.config, self.workload = build_jobsched_engine(1, **settings)
@@ -201,6 +206,8 @@ class JobSchedEnv(EngineEnv):
 
 class JobSchedVectorEnv(EngineVectorEnv):
     """Many episodes of `JobSchedEnv` at once; see there for the arguments."""
+
+    metadata: dict[str, Any] = {"render_modes": [], "discount": 1.0}  # noqa: RUF012  Gymnasium's own declaration
 
     def __init__(
         self,

@@ -20,8 +20,8 @@ from sysgym.core.errors import SettingError, UnknownNameError, WorkloadError, re
 from sysgym.core.seeding import stream_key
 from sysgym.workloads.draws import integer, uniform
 
-JOBSET_SPLITS = ("train", "valid", "test", "sealed")
-"""Names of the generator's disjoint streams; the seeds of `sealed` come from a secret given at run time."""
+JOBSET_SPLITS = ("train", "valid", "test")
+"""Names of the generator's disjoint streams."""
 
 
 @dataclass(frozen=True, eq=False)

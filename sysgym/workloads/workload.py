@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sysgym.core.engines import read_only
 from sysgym.core.errors import SettingError, UnknownNameError, WorkloadError
 
 SPLITS: Mapping[str, tuple[float, float]] = {
@@ -24,6 +25,9 @@ SPLITS: Mapping[str, tuple[float, float]] = {
     "all": (0.0, 1.0),
 }
 """Share of the jobs, in order of submission, at which each split begins and ends."""
+
+SAMPLINGS = ("uniform", "disjoint")
+"""How episodes take windows of a split: drawn from (seed, episode), or one after another without overlap."""
 
 
 @dataclass(frozen=True)
@@ -152,9 +156,10 @@ class Workload:
         arrays: dict[str, Any] = {}
         for name in sorted(names):
             dtype = np.float64 if name.endswith("_time") or name == "requested_memory" else np.int64
-            arrays[name] = np.ascontiguousarray(given.get(name, unknown(count)), dtype=dtype)
-            if arrays[name].shape != (count,):
-                raise WorkloadError(f"column {name} has {arrays[name].shape} values, submit_time has {count}")
+            column = np.array(given.get(name, unknown(count)), dtype=dtype)
+            if column.shape != (count,):
+                raise WorkloadError(f"column {name} has {column.shape} values, submit_time has {count}")
+            arrays[name] = read_only(column)
         if count and (np.diff(arrays["submit_time"]) < 0).any():
             raise WorkloadError("submit_time decreases; sort the jobs by (submit_time, job_id) first")
         return cls(**arrays, machine=machine, provenance=provenance, repairs=repairs)

@@ -78,6 +78,7 @@ def make_record(policy, values, kind="heuristic", *, seed=None, failure=None, **
         record_id="",
         kind="evaluation",
         study="toy",
+        description="Is the shortest job first?",
         run=changes.pop("run", f"{environment['name']}/{policy}/{seed}"),
         environment=EnvironmentFacts(**environment),
         workload=WorkloadFacts(
@@ -106,7 +107,9 @@ def make_record(policy, values, kind="heuristic", *, seed=None, failure=None, **
         evidence=EvidenceFacts(
             event_logs=["ef" * 32] * count,
             checkpoint="",
-            queue=QueueFacts(scenario=2, start=5.0, step=2.0, length=[0.0, 1.5, len(policy), 0.5, 0.0, 0.0]),
+            queue=QueueFacts(
+                scenario=2, time_unit="s", start=5.0, step=2.0, length=[0.0, 1.5, len(policy), 0.5, 0.0, 0.0]
+            ),
         ),
         cost=CostFacts(training=0.0, environment=0.5, policy=0.25, total=1.0),
         provenance=ProvenanceFacts(

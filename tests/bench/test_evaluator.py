@@ -1,5 +1,7 @@
 """The evaluator and the ways to name a policy."""
 
+from types import SimpleNamespace
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -177,3 +179,17 @@ def test_queue_series_is_the_exact_mean_of_each_slice():
     assert (series.start, series.step) == (0.0, 2.0)
     assert series.length == (1.5, 1.0, 0.0, 0.5)
     assert queue_series(EventLog(*(column[:0] for column in (log.time, log.kind, log.subject, log.amount)))) is None
+
+
+def test_a_trained_policy_scores_alike_whatever_is_played_beside_it():
+    """Drawn and greedy actions alike, in batches of any size and one by one."""
+    from sysgym import agents
+
+    env_id, arguments = "sysgym/JobSched-v0", {"observation": "compact", "arrival_rate": 1.0}
+    trained = agents.train(env_id, frames=512, num_envs=8, environment=arguments, rollout_steps=64)
+    for policy in (trained, trained.sampled(3)):
+        values = {count: evaluate(policy, env_id, arguments, scenarios=count).values for count in (1, 2, 7)}
+        assert values[1] == values[7][:1] and values[2] == values[7][:2]
+        single = SimpleNamespace(begin=policy.begin, reset=policy.reset, act=policy.act)
+        assert evaluate(single, env_id, arguments, scenarios=2).values == values[2]
+    assert evaluate(trained.sampled(4), env_id, arguments, scenarios=7).values != values[7]

@@ -24,6 +24,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from sysgym.core.engines import read_only
 from sysgym.core.errors import UnknownNameError, WorkloadError
 from sysgym.workloads.workload import Workload
 
@@ -63,7 +64,7 @@ class Rules:
 
 
 class Jobs(NamedTuple):
-    """The columns of a workload that a simulation reads, and two that it derives.
+    """The columns of a workload that a simulation reads, and two that it derives; no policy sees them.
 
     All of shape (n,); `rank` is the place of each job in the queue's order and `candidate_rank` in the order of
     backfilling, both without ties.
@@ -73,8 +74,21 @@ class Jobs(NamedTuple):
     run_time: NDArray[np.float64]
     requested_time: NDArray[np.float64]
     processors: NDArray[np.int64]
+    user: NDArray[np.int64]
     rank: NDArray[np.int64]
     candidate_rank: NDArray[np.int64]
+
+
+class KnownJobs(NamedTuple):
+    """What a scheduler knows of the jobs that have been submitted, by their row in the workload.
+
+    The columns end with the last submission, and run times are not among them: what is still to come can't be read.
+    """
+
+    submit_time: NDArray[np.float64]
+    requested_time: NDArray[np.float64]
+    processors: NDArray[np.int64]
+    user: NDArray[np.int64]
 
 
 class QueueState(NamedTuple):
@@ -88,7 +102,7 @@ class QueueState(NamedTuple):
         running: int64, shape (running jobs,): rows of the running jobs, by requested end.
         first: Row of the episode's first job in the workload.
         start_time: float64, shape (episode length,): start of job `first + i`; NaN before.
-        jobs: The columns of the workload.
+        jobs: What is known of the jobs submitted so far.
     """
 
     time: float
@@ -98,7 +112,7 @@ class QueueState(NamedTuple):
     running: NDArray[np.int64]
     first: int
     start_time: NDArray[np.float64]
-    jobs: Jobs
+    jobs: KnownJobs
 
 
 def job_columns(workload: Workload, rules: Rules) -> Jobs:
@@ -109,12 +123,22 @@ def job_columns(workload: Workload, rules: Rules) -> Jobs:
             than the machine has.
     """
     _check(workload)
-    columns = [workload.submit_time, workload.run_time, workload.requested_time, workload.processors]
-    columns += [_ranks(workload, rules.order), _ranks(workload, rules.candidates)]
-    views = [column.view() for column in columns]
-    for view in views:
-        view.flags.writeable = False
-    return Jobs(*views)
+    return Jobs(
+        workload.submit_time,
+        workload.run_time,
+        workload.requested_time,
+        workload.processors,
+        workload.user,
+        read_only(_ranks(workload, rules.order)),
+        read_only(_ranks(workload, rules.candidates)),
+    )
+
+
+def known_jobs(jobs: Jobs, arrived: int) -> KnownJobs:
+    """What is known once the jobs before row `arrived` have been submitted, as views."""
+    return KnownJobs(
+        jobs.submit_time[:arrived], jobs.requested_time[:arrived], jobs.processors[:arrived], jobs.user[:arrived]
+    )
 
 
 def _ranks(workload: Workload, order: str) -> NDArray[np.int64]:

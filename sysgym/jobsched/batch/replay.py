@@ -16,8 +16,9 @@ from sysgym.core.engines import ENGINES, allocate_slot, row_of
 from sysgym.core.errors import SettingError, UnknownNameError
 from sysgym.core.events import EventLog
 from sysgym.core.protocols import Policy, StatePolicy
+from sysgym.jobsched.batch.dynamics import allocate, flags_of, replay_in_order
 from sysgym.jobsched.batch.engine import build_engine
-from sysgym.jobsched.batch.kernel import allocate, flags_of, replay_in_order
+from sysgym.jobsched.batch.kernel import event_log
 from sysgym.jobsched.batch.model import Rules
 from sysgym.jobsched.batch.observation import QueueEncoding
 from sysgym.jobsched.batch.rewards import QueueReward
@@ -77,6 +78,7 @@ def replay(
     pass_rule: str = "batch",
     engine: str = "auto",
     processors: int | None = None,
+    *,
     backfill: str = "none",
     observation: str | QueueEncoding = "features",
 ) -> Schedule:
@@ -117,9 +119,7 @@ def replay(
 def _schedule(workload: Workload, policy: str, pass_rule: str, events: EventLog) -> Schedule:
     start = start_times(events, 0, len(workload))
     assert not np.isnan(start).any(), "every job of a replay starts"
-    return Schedule(
-        workload, policy, pass_rule, events, start, start - workload.submit_time, start + workload.run_time
-    )
+    return Schedule(workload, policy, pass_rule, events, start, start - workload.submit_time, start + workload.run_time)
 
 
 def _replay_in_order(workload: Workload, rules: Rules, engine: str) -> EventLog:
@@ -131,8 +131,7 @@ def _replay_in_order(workload: Workload, rules: Rules, engine: str) -> EventLog:
         return machine.log.log()
     episodes = allocate(1, sequences.length, 1)
     replay_in_order(episodes, sequences.jobs, flags_of(rules, QueueReward()), sequences.processors)
-    columns = (episodes.event_time, episodes.event_kind, episodes.event_subject, episodes.event_amount)
-    return EventLog(*(column[0] for column in columns))
+    return event_log(episodes, 0)
 
 
 def _replay_by_decisions(

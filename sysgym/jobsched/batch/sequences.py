@@ -17,9 +17,7 @@ from sysgym.core.seeding import stream_key
 from sysgym.jobsched.batch.model import Rules, job_columns
 from sysgym.jobsched.metrics import schedule_summary, start_times
 from sysgym.workloads.draws import integer
-from sysgym.workloads.workload import SPLITS, Workload
-
-SAMPLINGS = ("uniform", "disjoint")
+from sysgym.workloads.workload import SAMPLINGS, SPLITS, Workload
 
 
 class JobSequences:
