@@ -11,6 +11,7 @@ from sysgym.placement.kernel import Evaluator
 from sysgym.placement.metrics import memory_peaks
 from sysgym.placement.model import Cluster, Device, OpGraph, build_graph
 from sysgym.placement.objectives import Evaluation, Violation, evaluate
+from sysgym.placement.pipedream import PipelinePlan, optimise_pipeline
 from sysgym.placement.simulator import simulate
 from sysgym.placement.solve import Placement, solve
 from sysgym.placement.timeline import write_timeline
@@ -23,6 +24,7 @@ __all__ = [
     "Evaluator",
     "ExecutionRules",
     "OpGraph",
+    "PipelinePlan",
     "Placement",
     "Trace",
     "Violation",
@@ -30,6 +32,7 @@ __all__ = [
     "evaluate",
     "generate",
     "memory_peaks",
+    "optimise_pipeline",
     "read_graph",
     "read_split",
     "simulate",

@@ -284,6 +284,10 @@ class OpGraph:
             columns.append(self.cost[key])
         return np.column_stack(columns)
 
+    def costs_on_kind(self, kind: str) -> NDArray[np.float64]:
+        """Run time of every operation on one kind of device, shape (n,); see `costs_on`."""
+        return self.costs_on(Cluster((Device(kind, kind),)))[:, 0]
+
     def transfer_times(self, cluster: Cluster) -> NDArray[np.float64]:
         """Time to move each operation's outputs between an accelerator and host memory, shape (n,)."""
         if self.host_transfer is not None:
