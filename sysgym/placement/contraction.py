@@ -60,7 +60,7 @@ def contract(graph: OpGraph, cluster: Cluster, group_of: NDArray[np.int64] | Non
     count = int(groups.max()) + 1
     cost = np.zeros((count, len(cluster)))
     np.add.at(cost, groups, graph.costs_on(cluster))
-    size = np.bincount(groups, weights=graph.persistent_bytes, minlength=count)
+    size = np.bincount(groups, weights=graph.persistent_bytes, minlength=count).astype(np.float64)
     owner, price, readers = _merged_producers(graph, cluster, groups)
     starts = np.concatenate([[0], np.cumsum([len(each) for each in readers])]).astype(np.int64)
     flat = np.array([group for each in readers for group in each], dtype=np.int64)

@@ -58,18 +58,18 @@ class Lattice(NamedTuple):
 class DeviceTypes(NamedTuple):
     """T types of equal devices.
 
-    `stride` turns counts of used devices into one number: state s uses (s // stride[t]) % (count[t] + 1) of type t.
+    `stride` turns counts of used devices into one number: state s uses (s // stride[t]) % (number[t] + 1) of type t.
     """
 
     first: NDArray[np.int64]
-    count: NDArray[np.int64]
+    number: NDArray[np.int64]
     stride: NDArray[np.int64]
     members: tuple[tuple[int, ...], ...]
 
     @property
     def states(self) -> int:
         """Number of states."""
-        return int(np.prod(self.count + 1))
+        return int(np.prod(self.number + 1))
 
 
 def device_types(cluster: Cluster) -> DeviceTypes:
@@ -212,7 +212,7 @@ def _programme(
 ) -> tuple[float, NDArray[np.int64] | None, int]:
     """Smallest max-load over the lattice's chains, the device of each group, and the pairs looked at."""
     best, came_from, used, pairs = _fill(
-        contraction, lattice, types.first, types.count, types.stride, types.states, bound, pair_limit
+        contraction, lattice, types.first, types.number, types.stride, types.states, bound, pair_limit
     )
     full = len(lattice.start) - 2
     state = int(best[:, full].argmin())

@@ -168,7 +168,8 @@ class Trace:
 
     def busy(self) -> NDArray[np.float64]:
         """Time that each device computes, shape (D,)."""
-        return np.bincount(self.assignment, weights=self.end - self.start, minlength=len(self.cluster))
+        busy = np.bincount(self.assignment, weights=self.end - self.start, minlength=len(self.cluster))
+        return busy.astype(np.float64)
 
 
 def program_of(graph: OpGraph, cluster: Cluster, rules: ExecutionRules) -> Program:

@@ -278,7 +278,7 @@ def _piper(content: dict[str, Any], source: str, time_unit: str) -> OpGraph:
     return build_graph(
         {"gpu": _column(plain, "timePerSample", source)},
         triples,
-        outputs,  # type: ignore[arg-type]  # ragged: a layer's consumers may want different sizes
+        outputs,  # ragged: a layer's consumers may want different sizes
         node_ids=ids,
         persistent_bytes=_column(plain, "memoryUsageB", source),
         temporary_bytes=_column(plain, "memoryUsageA", source),

@@ -65,7 +65,7 @@ def solve_integer(
     """
     scale = 1.0 / max(1e-300, float(np.where(np.isfinite(contraction.cost), contraction.cost, 0).max()))
     model = _model(contraction, scale)
-    solver = highspy.Highs()
+    solver = highspy.Highs()  # type: ignore[no-untyped-call]
     for option, value in (
         ("output_flag", False), ("time_limit", float(time_limit)), ("threads", 1), ("mip_rel_gap", gap),
         ("solve_relaxation", relax),

@@ -13,6 +13,7 @@ device announces at that very instant (in the order in which this happens).
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,8 +23,8 @@ from numpy.typing import NDArray
 from sysgym.placement.execution import CHANNELS, MULTICASTS, ExecutionRules, Program, Trace, program_of
 from sysgym.placement.model import Cluster, OpGraph
 
-_uncounted = njit(cache=True, nogil=True, _nrt=False)
-_inlined = njit(nogil=True, _nrt=False, forceinline=True)
+_uncounted: Any = partial(njit, cache=True, nogil=True)(_nrt=False)  # an option that numba uses and does not declare
+_inlined: Any = partial(njit, nogil=True, forceinline=True)(_nrt=False)
 """For functions of the inner loop: handing over the arrays of the workspace would cost more than the work."""
 
 _EGRESS, _PAIR, _NONE, _INGRESS, _BOTH, _BUS, _BAECHI = range(len(CHANNELS))
@@ -152,7 +153,7 @@ def _pop(w: Workspace, device: int) -> int:
         w.heap[begin + hole] = child
         hole = down
     w.heap[begin + hole] = node
-    return top
+    return int(top)
 
 
 @_uncounted
@@ -168,7 +169,7 @@ def _pop_by_priority(w: Workspace, p: Program, device: int, now: float) -> int:
         w.queue[begin + place] = node
         w.queue_size[device] += 1
     w.queue_size[device] -= 1
-    return w.queue[begin + w.queue_size[device]]
+    return int(w.queue[begin + w.queue_size[device]])
 
 
 @_inlined
@@ -192,7 +193,7 @@ def _tie(w: Workspace, p: Program, channel: int, announced: int, producer: int, 
         return producer * count + consumer
     w.counters[_DELIVERIES] += 1
     place = channel if announced == 1 else size * size
-    return count * count + place * (count + len(p.consumer) + 1) + w.counters[_DELIVERIES]
+    return int(count * count + place * (count + len(p.consumer) + 1) + w.counters[_DELIVERIES])
 
 
 @_inlined
@@ -245,7 +246,7 @@ def _send(
         w.arrived[edge] = arrival
         _deliver(w, devices, consumer, arrival, _tie(w, p, channel, announced, producer, consumer))
     w.makespan[0] = max(w.makespan[0], arrival)
-    return arrival + _held(p, f, devices, source, first, stop, target)
+    return float(arrival + _held(p, f, devices, source, first, stop, target))
 
 
 @_inlined
@@ -276,9 +277,9 @@ def _ask(
 def _before(w: Workspace, a: int, b: int) -> bool:
     """Whether request a comes before b: by time, then producer, then as asked."""
     if w.request_time[a] != w.request_time[b]:
-        return w.request_time[a] < w.request_time[b]
+        return bool(w.request_time[a] < w.request_time[b])
     if w.request_producer[a] != w.request_producer[b]:
-        return w.request_producer[a] < w.request_producer[b]
+        return bool(w.request_producer[a] < w.request_producer[b])
     return a < b
 
 
@@ -310,7 +311,7 @@ def _pop_request(w: Workspace) -> int:
         w.request_heap[hole] = w.request_heap[down]
         hole = down
     w.request_heap[hole] = request
-    return top
+    return int(top)
 
 
 @_uncounted
@@ -441,7 +442,7 @@ def execute(w: Workspace, p: Program, f: Flags, devices: NDArray[Any]) -> float:
         elif best >= 0:
             _begin_operation(w, p, f, devices, best)
         else:
-            return w.makespan[0]
+            return float(w.makespan[0])
 
 
 @_uncounted
@@ -480,5 +481,5 @@ class Evaluator:
         placed = self.graph.assignment_of(assignment, self.cluster)
         makespan = self.makespan(placed)
         w = self.workspace
-        times = [column.copy() for column in (w.start, w.end, w.sent, w.arrived)]
-        return Trace(self.graph, self.cluster, self.program, placed, *times, makespan)
+        start, end, sent, arrived = (column.copy() for column in (w.start, w.end, w.sent, w.arrived))
+        return Trace(self.graph, self.cluster, self.program, placed, start, end, sent, arrived, makespan)

@@ -264,7 +264,7 @@ class OpGraph:
     def outputs_total(self) -> NDArray[np.float64]:
         """Bytes of all outputs of each operation, shape (n,)."""
         owner = np.repeat(np.arange(len(self)), np.diff(self.output_start))
-        return np.bincount(owner, weights=self.output_bytes, minlength=len(self))
+        return np.bincount(owner, weights=self.output_bytes, minlength=len(self)).astype(np.float64)
 
     def costs_on(self, cluster: Cluster) -> NDArray[np.float64]:
         """Run time of every operation on every device, shape (n, D); infinite where unsupported.

@@ -108,7 +108,7 @@ def evaluate(
     placed = graph.assignment_of(assignment, cluster)
     loads = device_loads(graph, cluster, placed)
     found = violations(graph, cluster, placed)
-    memory = np.bincount(placed, weights=graph.persistent_bytes, minlength=len(cluster))
+    memory = np.bincount(placed, weights=graph.persistent_bytes, minlength=len(cluster)).astype(np.float64)
     trace, value = None, float(loads.max())
     if objective == "latency":
         value = single_latency(latency_arrays(graph, cluster), placed, serialise)
@@ -135,7 +135,7 @@ def device_loads(
     devices = len(cluster)
     counted = np.ones(len(graph), dtype=bool) if of is None else of
     cost = graph.costs_on(cluster)[np.arange(len(graph)), placed]
-    loads = np.bincount(placed[counted], weights=cost[counted], minlength=devices)
+    loads = np.bincount(placed[counted], weights=cost[counted], minlength=devices).astype(np.float64)
     producer, consumer = graph.edges[:, 0], graph.edges[:, 2]
     crossing = (placed[producer] != placed[consumer]) & counted[producer]
     producer, consumer = producer[crossing], consumer[crossing]
@@ -143,7 +143,7 @@ def device_loads(
     moved, device = np.divmod(np.unique(pairs), devices)
     paid = cluster.pays_transfers[device]
     transfer = graph.transfer_times(cluster)[moved[paid]]
-    return loads + np.bincount(device[paid], weights=transfer, minlength=devices)
+    return loads + np.bincount(device[paid], weights=transfer, minlength=devices).astype(np.float64)
 
 
 def violations(graph: OpGraph, cluster: Cluster, placed: NDArray[np.int64]) -> list[Violation]:

@@ -242,7 +242,7 @@ def _stage_seconds(
     """Time of a stage between two states on some replicas, whose weights are exchanged at `rate` bytes/s."""
     work = compute[low, high] if len(compute) else max(0.0, seconds[high] - seconds[low])
     exchanged = 4.0 * (replicas - 1) * (weights[high] - weights[low]) / (rate * replicas)
-    return (work + exchanged) / replicas
+    return float((work + exchanged) / replicas)
 
 
 @njit(cache=True, nogil=True)

@@ -35,14 +35,14 @@ class _Room:
     def allowed(self, node: int) -> NDArray[np.bool_]:
         """Devices that may run an operation, shape (D,)."""
         colour = self.graph.colour[node]
-        placed = self.device[colour]
+        placed, devices = int(self.device[colour]), np.arange(len(self.left))
         if placed >= 0:
-            return np.arange(len(self.left)) == placed
-        fits = np.isfinite(self.cost[colour]) & (self.left >= self.size[colour])
+            return np.equal(devices, placed)
+        fits: NDArray[np.bool_] = np.isfinite(self.cost[colour]) & (self.left >= self.size[colour])
         if fits.any():
             return fits
         supported = np.isfinite(self.cost[colour])
-        return np.arange(len(self.left)) == np.where(supported, self.left, -np.inf).argmax()
+        return np.equal(devices, int(np.where(supported, self.left, -np.inf).argmax()))
 
     def place(self, node: int, device: int) -> None:
         """Put an operation, and its class, on a device."""

@@ -49,12 +49,13 @@ class Moves(NamedTuple):
     group: NDArray[np.int64]
     to: NDArray[np.int64]
     back: NDArray[np.int64]
-    count: NDArray[np.int64]
+    length: NDArray[np.int64]
 
 
 def new_moves(groups: int) -> Moves:
     """Memory for moves of up to `groups` groups, twice each."""
-    return Moves(*(np.zeros(2 * groups + 2, dtype=np.int64) for _ in range(3)), np.zeros(1, dtype=np.int64))
+    group, to, back = (np.zeros(2 * groups + 2, dtype=np.int64) for _ in range(3))
+    return Moves(group, to, back, np.zeros(1, dtype=np.int64))
 
 
 def search_state(c: Contraction, device: NDArray[np.int64]) -> SearchState:
@@ -63,8 +64,8 @@ def search_state(c: Contraction, device: NDArray[np.int64]) -> SearchState:
     readers_on = np.zeros((len(c.owner), devices), dtype=np.int32)
     producer = np.repeat(np.arange(len(c.owner)), np.diff(c.reader_start))
     np.add.at(readers_on, (producer, device[c.reader]), 1)
-    compute = np.bincount(device, weights=c.cost[np.arange(groups), device], minlength=devices)
-    held = np.bincount(device, weights=c.size, minlength=devices)
+    compute = np.bincount(device, weights=c.cost[np.arange(groups), device], minlength=devices).astype(np.float64)
+    held = np.bincount(device, weights=c.size, minlength=devices).astype(np.float64)
     total = np.diff(c.reader_start)[:, None]
     owns = device[c.owner][:, None] == np.arange(devices)
     crossing = np.where(owns, readers_on < total, readers_on > 0)
@@ -76,8 +77,8 @@ def search_state(c: Contraction, device: NDArray[np.int64]) -> SearchState:
 def _crosses(s: SearchState, c: Contraction, p: int, device: int) -> bool:
     """Whether a producer's output crosses the border of a device."""
     if s.device[c.owner[p]] == device:
-        return s.readers_on[p, device] < c.reader_start[p + 1] - c.reader_start[p]
-    return s.readers_on[p, device] > 0
+        return bool(s.readers_on[p, device] < c.reader_start[p + 1] - c.reader_start[p])
+    return bool(s.readers_on[p, device] > 0)
 
 
 @njit(cache=True, nogil=True)
@@ -137,10 +138,10 @@ def _energy(s: SearchState, c: Contraction, work: float) -> float:
 def _add(m: Moves, c: Contraction, device: NDArray[Any], group: int, to: int) -> None:
     """Add a group to the compound move, if it isn't there and can run there."""
     if device[group] != to and c.cost[group, to] < np.inf:
-        m.group[m.count[0]] = group
-        m.to[m.count[0]] = to
-        m.back[m.count[0]] = device[group]
-        m.count[0] += 1
+        m.group[m.length[0]] = group
+        m.to[m.length[0]] = to
+        m.back[m.length[0]] = device[group]
+        m.length[0] += 1
 
 
 @njit(cache=True, nogil=True)
@@ -149,7 +150,7 @@ def _draw_move(  # noqa: PLR0912  a branch for each kind of move
 ) -> None:
     """Draw a compound move; `hot` is the busiest device, from which every second relocation starts."""
     groups, devices = c.cost.shape
-    m.count[0] = 0
+    m.length[0] = 0
     kind = generator.random()
     group = int(generator.random() * groups)
     to = int(generator.random() * devices)
@@ -224,7 +225,7 @@ def anneal_load(
             if s.compute[d] + s.moved[d] > s.compute[busiest] + s.moved[busiest]:
                 busiest = d
         _draw_move(m, c, s.device, order, busiest, generator)
-        count = m.count[0]
+        count = m.length[0]
         if count == 0:
             continue
         for k in range(count):
@@ -301,7 +302,7 @@ def anneal_whole(
     for _ in range(steps):
         temperature *= cooling
         _draw_move(m, c, device, order, int(generator.random() * len(held)), generator)
-        count = m.count[0]
+        count = m.length[0]
         if count == 0:
             continue
         for k in range(count):

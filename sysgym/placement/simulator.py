@@ -33,7 +33,8 @@ class Clock(simpy.Environment):
         event._ok, event._value = True, None
         assert event.callbacks is not None
         event.callbacks.append(lambda _: callback())
-        heappush(self._queue, (time, priority, next(self._eid), event))  # type: ignore[arg-type]  # a finer priority
+        queue: list[Any] = self._queue  # with a finer priority than SimPy's own
+        heappush(queue, (time, priority, next(self._eid), event))
 
 
 class Execution:
@@ -52,7 +53,7 @@ class Execution:
         self.missing: list[int] = program.missing.tolist()
         self.start, self.end = np.full(count, np.nan), np.full(count, np.nan)
         self.sent, self.arrived = (np.full(len(program.consumer), np.nan) for _ in range(2))
-        self.ready: list[list[tuple[float, int]]] = [[] for _ in range(self.devices)]
+        self.ready: list[list[tuple[int, int, int]]] = [[] for _ in range(self.devices)]
         self.entered = 0
         self.is_busy = [False] * self.devices
         self.requests: dict[int, deque[tuple[float, list[int]]]] = {}
@@ -72,7 +73,7 @@ class Execution:
         """A ready operation joins its device's queue."""
         device = self.device_of[node]
         rank = {"fifo": 0, "index": node, "priority": int(self.program.priority[node])}[self.rules.queue]
-        heappush(self.ready[device], (rank, self.entered, node))  # type: ignore[misc, arg-type]
+        heappush(self.ready[device], (rank, self.entered, node))
         self.entered += 1
         if not self.is_busy[device]:
             self.is_busy[device] = True
@@ -97,14 +98,15 @@ class Execution:
             self._ask(node, end, group, number)
 
     def _target(self, edge: int) -> int:
-        return self.device_of[self.program.consumer[edge]]
+        return int(self.device_of[self.program.consumer[edge]])
 
     def _groups(self, edges: list[int]) -> list[list[int]]:
         """Edges that one transfer serves, in the order in which transfers are asked for."""
         groups: dict[tuple[int, ...], list[int]] = {}
+        way = self.rules.way_to_multicast
         for edge in edges:
-            finer = {"tensor": (), "device": (self._target(edge),), "edge": (edge,)}[self.rules.way_to_multicast]
-            groups.setdefault((int(self.program.edge_output[edge]), *finer), []).append(edge)
+            finer: dict[str, tuple[int, ...]] = {"tensor": (), "device": (self._target(edge),), "edge": (edge,)}
+            groups.setdefault((int(self.program.edge_output[edge]), *finer[way]), []).append(edge)
         return [groups[key] for key in sorted(groups)]
 
     def _ask(self, node: int, ready: float, group: list[int], number: int) -> None:
@@ -139,13 +141,14 @@ class Execution:
     def _book(self, node: int, group: list[int]) -> None:
         """A transfer takes its shared channels as soon as they are free."""
         source, target, now = self.device_of[node], self._target(group[0]), self.clock.now
-        channels: list[Any] = {
+        shared: dict[str, list[Any]] = {
             "ingress": [("in", target)],
             "none": [],
             "both": [("out", source), ("in", target)],
             "bus": ["bus"],
             "baechi": [source, target],
-        }[self.rules.channel]
+        }
+        channels = shared[self.rules.channel]
         free = [self.free_at.get(channel, -np.inf) for channel in channels]
         if self.rules.channel == "baechi":
             send = max(now, free[0])
@@ -181,7 +184,7 @@ class Execution:
         if self.rules.latency == "delay":
             return self.rules.hold
         source = self.device_of[node]
-        return self.rules.hold + max(self.program.latency[source, self._target(edge)] for edge in group)
+        return float(self.rules.hold + max(self.program.latency[source, self._target(edge)] for edge in group))
 
     def _deliver_at(self, time: float, producer: int, edge: int) -> None:
         consumer = int(self.program.consumer[edge])

@@ -170,9 +170,10 @@ def _metis(problem: Problem, found: _Found) -> None:
 
 def _random(problem: Problem) -> NDArray[np.int64]:
     """A uniform assignment of groups to devices that support them."""
-    draws = problem.generator.random(problem.contraction.cost.shape)
+    draws: NDArray[np.float64] = problem.generator.random(problem.contraction.cost.shape)
     draws[~np.isfinite(problem.contraction.cost)] = -1.0
-    return draws.argmax(axis=1).astype(np.int64)
+    drawn: NDArray[np.int64] = draws.argmax(axis=1).astype(np.int64)
+    return drawn
 
 
 def _random_search(problem: Problem, found: _Found) -> None:

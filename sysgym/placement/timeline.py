@@ -62,9 +62,9 @@ def svg(trace: Trace, width: int = 960, lane: int = 36) -> str:
         colour = _COLOURS[number % len(_COLOURS)]
         parts.append(_box(left, number * (lane + gap) + gap, length, lane * 0.7, colour, _name(trace, node)))
     for transfer in trace.transfers():
-        top = transfer.source * (lane + gap) + gap + lane * 0.75
+        under = transfer.source * (lane + gap) + gap + lane * 0.75
         left, length = margin + transfer.start * scale, (transfer.end - transfer.start) * scale
-        parts.append(_box(left, top, length, lane * 0.25, "#bab0ac", f"{_name(trace, transfer.producer)} (transfer)"))
+        parts.append(_box(left, under, length, lane * 0.25, "#bab0ac", f"{_name(trace, transfer.producer)} (transfer)"))
     foot = f"0 to {trace.makespan:.6g} {trace.graph.time_unit}"
     return "\n".join([*parts, f'<text x="{margin}" y="{height - 6}">{foot}</text></svg>'])
 
