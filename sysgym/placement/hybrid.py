@@ -1,0 +1,373 @@
+"""Data, tensor and pipeline parallelism with recomputation, chosen together: Piper's two-level programme.
+
+A layer has variants: for each degree of tensor parallelism a plain one and one that recomputes its activations. A plan
+is a sequence of contiguous stages, each with a data degree d and a tensor degree t, and a variant of every layer. A
+stage's time for a micro-batch is (sum of its layers + 2/B times the bytes over its borders)/d + 4 (d - 1)/d times its
+weights over N B, for N micro-batches a batch and bandwidth B; memory a device is the sum of a y + b, where y = ceil(s/d)
+micro-batches are alive and s is the sum of the data degrees from this stage to the last. The plan is as slow as its
+slowest stage.
+
+The outer programme grows sets that hold all their successors, from the last layers backwards; the inner one picks
+variants, switching layers to recomputation by time lost per byte saved until the stage fits. Tarnawski, Narayanan and
+Phanishayee, "Piper: multidimensional planner for DNN parallelization", NeurIPS 2021.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from sysgym.core.errors import GraphError, InfeasibleError, SettingError, UnknownNameError, require_range
+from sysgym.placement.graphs import parse_json, read_text
+
+RECOMPUTE = ("choose", "none", "all")
+_VARIANTS = ("vanilla", "activation recomp")
+
+
+class LayerVariants(NamedTuple):
+    """n layers with T tensor degrees and two variants each (plain, recomputing); infinite where absent.
+
+    Attributes:
+        seconds: Forward, backward and what the tensor group exchanges, for a micro-batch; shape (T, 2, n).
+        weights: Bytes on each device.
+        per_batch: Bytes for each micro-batch alive ("a").
+        fixed: Bytes that stay ("b").
+        edges: int64, shape (e, 2).
+        enters: Bytes that an edge costs the stage of its consumer, shape (T, 2, e).
+        leaves: Bytes that it costs the stage of its producer.
+    """
+
+    seconds: NDArray[np.float64]
+    weights: NDArray[np.float64]
+    per_batch: NDArray[np.float64]
+    fixed: NDArray[np.float64]
+    edges: NDArray[np.int64]
+    enters: NDArray[np.float64]
+    leaves: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class PiperGraph:
+    """A graph of Piper's format.
+
+    Attributes:
+        node_ids: Ids of the layers.
+        names: Their names.
+        degrees: Tensor degrees, ascending.
+        variants: What each costs.
+        source: The file.
+    """
+
+    node_ids: tuple[Any, ...]
+    names: tuple[str, ...]
+    degrees: tuple[int, ...]
+    variants: LayerVariants
+    source: str
+
+
+@dataclass(frozen=True)
+class HybridStage:
+    """A stage: its layers, which of them recompute, its degrees, seconds a micro-batch, bytes a device."""
+
+    node_ids: tuple[Any, ...]
+    recomputed: tuple[Any, ...]
+    data_degree: int
+    tensor_degree: int
+    seconds: float
+    memory_bytes: float
+
+
+@dataclass(frozen=True)
+class HybridPlan:
+    """Stages in order of execution, seconds a micro-batch, and the number of sets that were looked at."""
+
+    stages: tuple[HybridStage, ...]
+    seconds: float
+    sets: int
+
+
+def read_piper(path: str | Path) -> PiperGraph:
+    """Read a graph with tensor-parallel variants.
+
+    Raises:
+        InputFileError: Not JSON.
+        GraphError: A layer, an edge or a variant is missing what the format asks for.
+    """
+    content, source = parse_json(path, read_text(path)), Path(path).name
+    try:
+        return _graph(content, source)
+    except (KeyError, TypeError, ValueError) as error:
+        raise GraphError(f"{source}: not a graph of Piper's format: {type(error).__name__} {error}") from error
+
+
+def _graph(content: dict[str, Any], source: str) -> PiperGraph:
+    nodes, edges = content["nodes"], content["edges"]
+    degrees = tuple(sorted({int(degree) for node in nodes for degree in node["TMPCs"]}))
+    place_of = {node["id"]: place for place, node in enumerate(nodes)}
+    pairs = np.array([[place_of[edge["sourceId"]], place_of[edge["destId"]]] for edge in edges], dtype=np.int64)
+    table = {name: np.full((len(degrees), 2, len(nodes)), np.inf) for name in ("p", "w", "a", "b")}
+    enters, leaves = (np.zeros((len(degrees), 2, len(edges))) for _ in range(2))
+    for t, degree in enumerate(degrees):
+        for place, node in enumerate(nodes):
+            for variant in node["TMPCs"].get(str(degree), []):
+                which = _VARIANTS.index(variant["id"])
+                for name, key in zip(
+                    "pwab", ("timePerSample", "parameterSize", "memoryUsageA", "memoryUsageB"), strict=True
+                ):
+                    table[name][t, which, place] = float(variant[key])
+                for number, edge in enumerate(edges):
+                    cost = float(edge["communicationCost"])
+                    if edge["destId"] == node["id"]:
+                        enters[t, which, number] = cost + float(variant["syncTimeFw"][str(edge["sourceId"])])
+                    if edge["sourceId"] == node["id"]:
+                        leaves[t, which, number] = cost + float(variant["syncTimeBw"][str(edge["destId"])])
+    variants = LayerVariants(table["p"], table["w"], table["a"], table["b"], pairs.reshape(-1, 2), enters, leaves)
+    names = tuple(str(node.get("name", node["id"])) for node in nodes)
+    return PiperGraph(tuple(place_of), names, degrees, variants, source)
+
+
+def plan_hybrid(
+    graph: PiperGraph,
+    devices: int,
+    memory_bytes: float,
+    bandwidth: float,
+    micro_batches: int,
+    *,
+    data_parallel: bool = True,
+    tensor_degrees: Sequence[int] | None = None,
+    pipeline: bool = True,
+    recompute: str = "choose",
+    set_limit: int = 40_000,
+) -> HybridPlan:
+    """The fastest plan.
+
+    Args:
+        graph: Layers and their variants.
+        devices: How many there are; not all need be used.
+        memory_bytes: Of each.
+        bandwidth: Bytes a unit of the graph's time.
+        micro_batches: N, micro-batches a batch; the data degree of a stage divides it, all together are at most N.
+        data_parallel: Whether a stage may have more than one replica.
+        tensor_degrees: Allowed degrees; all that the graph has when left out.
+        pipeline: Whether there may be more than one stage.
+        recompute: "choose", "none" or "all".
+        set_limit: Refuse graphs with more successor-closed sets than this.
+
+    Raises:
+        InfeasibleError: No plan fits, with the memory that the least demanding single layer needs.
+        SettingError: A number out of range, an unknown degree, or too many sets.
+    """
+    for name, value in (("devices", devices), ("micro_batches", micro_batches)):
+        require_range(name, value, 1)
+    require_range("bandwidth", bandwidth, 0.0, open_low=True)
+    require_range("memory_bytes", memory_bytes, 0.0)
+    if recompute not in RECOMPUTE:
+        raise UnknownNameError("recompute", recompute, RECOMPUTE)
+    allowed = _allowed(graph, tensor_degrees, recompute)
+    sets = _closed_sets(graph, set_limit) if pipeline else [0, (1 << len(graph.node_ids)) - 1]
+    shares = [d for d in range(1, min(devices, micro_batches) + 1) if micro_batches % d == 0]
+    shares = shares if data_parallel else [1]
+    bits = np.array([[ideal >> node & 1 for node in range(len(graph.node_ids))] for ideal in sets], dtype=np.bool_)
+    best, choice = _outer(
+        bits, allowed, np.array(graph.degrees), np.array(shares), devices, min(devices, micro_batches),
+        float(memory_bytes), float(bandwidth), micro_batches,
+    )  # fmt: skip
+    value = float(best[-1, -1, -1])
+    if not np.isfinite(value):
+        alone = np.where(np.isfinite(allowed.seconds), allowed.per_batch + allowed.fixed, np.inf).min(axis=(0, 1)).max()
+        raise InfeasibleError(f"{graph.source}: no plan fits {memory_bytes:,.0f} bytes on {devices} devices; the "
+                              f"largest layer alone needs {alone:,.0f}; use more memory or more devices")  # fmt: skip
+    stages = _stages(graph, allowed, bits, best, choice, shares, memory_bytes, bandwidth, micro_batches)
+    return HybridPlan(tuple(stages), max(stage.seconds for stage in stages), len(sets))
+
+
+def _allowed(graph: PiperGraph, degrees: Sequence[int] | None, recompute: str) -> LayerVariants:
+    """The variants with what is forbidden made infinite."""
+    wanted = set(graph.degrees if degrees is None else degrees)
+    if wanted - set(graph.degrees):
+        raise SettingError(f"tensor degrees {sorted(wanted - set(graph.degrees))} are not among {list(graph.degrees)}")
+    seconds = graph.variants.seconds.copy()
+    seconds[[degree not in wanted for degree in graph.degrees]] = np.inf
+    if recompute == "none":
+        seconds[:, 1] = np.inf
+    elif recompute == "all":
+        seconds[:, 0] = np.where(np.isfinite(seconds[:, 1]), np.inf, seconds[:, 0])
+    return graph.variants._replace(seconds=seconds)
+
+
+def _closed_sets(graph: PiperGraph, limit: int) -> list[int]:
+    """Sets that hold all their successors, as bits, small ones first."""
+    count = len(graph.node_ids)
+    before, after = [0] * count, [0] * count
+    for a, b in graph.variants.edges.tolist():
+        after[a] |= 1 << b
+        before[b] |= 1 << a
+    seen, members = {0}, [0]
+    addable = {0: [node for node in range(count) if not after[node]]}
+    for closed in members:
+        candidates = addable.pop(closed)
+        for node in candidates:
+            larger = closed | 1 << node
+            if larger in seen:
+                continue
+            if len(members) >= limit:
+                raise SettingError(f"{graph.source}: more than {limit} sets of layers; raise set_limit")
+            seen.add(larger)
+            members.append(larger)
+            parents = [place for place in range(count) if before[node] >> place & 1]
+            free = [parent for parent in parents if not after[parent] & ~larger]
+            addable[larger] = [each for each in candidates if each != node] + free
+    return sorted(members, key=int.bit_count)
+
+
+@njit(cache=True, nogil=True)
+def _pick(
+    v: LayerVariants, t: int, layers: NDArray[Any], alive: int, memory: float, picked: NDArray[Any]
+) -> tuple[bool, float]:
+    """Choose a variant of each layer of a stage; returns whether it fits, and its bytes a device.
+
+    First the fastest of each; then, while it doesn't fit, the switch that loses the least time a byte.
+    """
+    held = 0.0
+    for node in layers:
+        fastest = 0 if v.seconds[t, 0, node] <= v.seconds[t, 1, node] else 1
+        picked[node] = fastest
+        held += v.per_batch[t, fastest, node] * alive + v.fixed[t, fastest, node]
+    while held > memory:
+        chosen, lowest, most = -1, np.inf, 0.0
+        for node in layers:
+            now, other = picked[node], 1 - picked[node]
+            if v.seconds[t, other, node] == np.inf or v.seconds[t, now, node] > v.seconds[t, other, node]:
+                continue
+            saved = (v.per_batch[t, now, node] - v.per_batch[t, other, node]) * alive + (
+                v.fixed[t, now, node] - v.fixed[t, other, node]
+            )
+            if saved <= 0:
+                continue
+            ratio = (v.seconds[t, other, node] - v.seconds[t, now, node]) / saved
+            if ratio < lowest:
+                chosen, lowest, most = node, ratio, saved
+        if chosen < 0:
+            return False, held
+        picked[chosen] = 1 - picked[chosen]
+        held -= most
+    return True, held
+
+
+@njit(cache=True, nogil=True)
+def _amounts(
+    v: LayerVariants, t: int, layers: NDArray[Any], larger: NDArray[Any], smaller: NDArray[Any], picked: NDArray[Any]
+) -> tuple[float, float, float]:
+    """Seconds, border bytes and weights of a stage."""
+    seconds, weights, border = 0.0, 0.0, 0.0
+    for node in layers:
+        seconds += v.seconds[t, picked[node], node]
+        weights += v.weights[t, picked[node], node]
+    for e in range(len(v.edges)):
+        a, b = v.edges[e, 0], v.edges[e, 1]
+        if larger[b] and not smaller[b] and not larger[a]:
+            border += v.enters[t, picked[b], e]
+        elif larger[a] and not smaller[a] and smaller[b]:
+            border += v.leaves[t, picked[a], e]
+    return seconds, border, weights
+
+
+@njit(cache=True, nogil=True)
+def _outer(  # noqa: PLR0912  one table, filled in one walk
+    bits: NDArray[Any], v: LayerVariants, degrees: NDArray[Any], shares: NDArray[Any], devices: int, total: int,
+    memory: float, bandwidth: float, batches: int,
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:  # fmt: skip
+    """best[i, k, s]: set i on at most k devices with data degrees that sum up to at most s; and how it begins."""
+    sets, count = bits.shape
+    best = np.full((sets, devices + 1, total + 1), np.inf)
+    best[0] = 0.0
+    choice = np.full((sets, devices + 1, total + 1), -1, dtype=np.int64)
+    picked, layers = np.zeros(count, dtype=np.int64), np.zeros(count, dtype=np.int64)
+    seconds, border, weights = np.zeros(total + 1), np.zeros(total + 1), np.zeros(total + 1)
+    for i in range(1, sets):
+        for j in range(i):
+            size, nested = 0, True
+            for node in range(count):
+                if bits[j, node] and not bits[i, node]:
+                    nested = False
+                    break
+                if bits[i, node] and not bits[j, node]:
+                    layers[size] = node
+                    size += 1
+            if not nested:
+                continue
+            stage = layers[:size]
+            for t in range(len(degrees)):
+                known = True
+                for node in stage:
+                    if v.seconds[t, 0, node] == np.inf and v.seconds[t, 1, node] == np.inf:
+                        known = False
+                        break
+                if not known or degrees[t] > devices:
+                    continue
+                most = 0
+                for alive in range(1, total + 1):
+                    fits, _ = _pick(v, t, stage, alive, memory, picked)
+                    if not fits:
+                        break
+                    seconds[alive], border[alive], weights[alive] = _amounts(v, t, stage, bits[i], bits[j], picked)
+                    most = alive
+                for c in range(len(shares)):
+                    d = shares[c]
+                    used = d * degrees[t]
+                    if used > devices:
+                        break
+                    for s in range(d, total + 1):
+                        alive = (s + d - 1) // d
+                        if alive > most:
+                            break
+                        time = (seconds[alive] + 2.0 * border[alive] / bandwidth) / d
+                        time += 4.0 * (d - 1) / d * weights[alive] / (batches * bandwidth)
+                        for k in range(used, devices + 1):
+                            value = max(time, best[j, k - used, s - d])
+                            if value < best[i, k, s]:
+                                best[i, k, s] = value
+                                choice[i, k, s] = (j * 64 + t) * 4096 + c
+        for k in range(devices + 1):
+            for s in range(total + 1):
+                if k > 0 and best[i, k - 1, s] <= best[i, k, s]:
+                    best[i, k, s] = best[i, k - 1, s]
+                if s > 0 and best[i, k, s - 1] <= best[i, k, s]:
+                    best[i, k, s] = best[i, k, s - 1]
+    return best, choice
+
+
+def _stages(
+    graph: PiperGraph, v: LayerVariants, bits: NDArray[np.bool_], best: NDArray[np.float64], choice: NDArray[np.int64],
+    shares: list[int], memory: float, bandwidth: float, batches: int,
+) -> list[HybridStage]:  # fmt: skip
+    """Walk back through the table and score every stage again from the definition."""
+    found: list[HybridStage] = []
+    i, (k, s) = len(bits) - 1, (best.shape[1] - 1, best.shape[2] - 1)
+    degrees: list[tuple[int, int, int, int]] = []
+    while i:
+        while k and best[i, k - 1, s] == best[i, k, s]:
+            k -= 1
+        while s and best[i, k, s - 1] == best[i, k, s]:
+            s -= 1
+        begins, c = divmod(int(choice[i, k, s]), 4096)
+        j, t = divmod(begins, 64)
+        degrees.append((i, j, t, shares[c]))
+        i, k, s = j, k - shares[c] * graph.degrees[t], s - shares[c]
+    for place, (i, j, t, d) in enumerate(degrees):
+        alive = -(-sum(each[3] for each in degrees[place:]) // d)
+        layers = np.flatnonzero(bits[i] & ~bits[j])
+        picked = np.zeros(len(bits[i]), dtype=np.int64)
+        _, held = _pick(v, t, layers, alive, memory, picked)
+        seconds, border, weights = _amounts(v, t, layers, bits[i], bits[j], picked)
+        time = (seconds + 2.0 * border / bandwidth) / d + 4.0 * (d - 1) / d * weights / (batches * bandwidth)
+        ids = tuple(graph.node_ids[node] for node in layers.tolist())
+        again = tuple(graph.node_ids[node] for node in layers.tolist() if picked[node])
+        found.append(HybridStage(ids, again, d, graph.degrees[t], float(time), float(held)))
+    return found
