@@ -1,9 +1,9 @@
 """Data, tensor and pipeline parallelism with recomputation, chosen together: Piper's two-level programme.
 
 A layer has variants: for each degree of tensor parallelism a plain one and one that recomputes its activations. A plan
-is a sequence of contiguous stages, each with a data degree d and a tensor degree t, and a variant of every layer. A
-stage's time for a micro-batch is (sum of its layers + 2/B times the bytes over its borders)/d + 4 (d - 1)/d times its
-weights over N B, for N micro-batches a batch and bandwidth B; memory a device is the sum of a y + b, where y = ceil(s/d)
+is a sequence of contiguous stages, each with a data degree d and a tensor degree t, and a variant of every layer. For N
+micro-batches a batch and bandwidth B a stage takes, a micro-batch, (sum of its layers + 2/B times the bytes over its
+borders)/d + 4 (d - 1)/d times its weights over N B. Memory a device is the sum of a y + b, where y = ceil(s/d)
 micro-batches are alive and s is the sum of the data degrees from this stage to the last. The plan is as slow as its
 slowest stage.
 
@@ -229,12 +229,12 @@ def _closed_sets(graph: PiperGraph, limit: int) -> list[int]:
 @njit(cache=True, nogil=True)
 def _pick(
     v: LayerVariants, t: int, layers: NDArray[Any], alive: int, memory: float, picked: NDArray[Any]
-) -> tuple[bool, float]:
-    """Choose a variant of each layer of a stage; returns whether it fits, and its bytes a device.
+) -> tuple[bool, float, bool]:
+    """Choose a variant of each layer of a stage; returns whether it fits, its bytes a device, whether any was switched.
 
     First the fastest of each; then, while it doesn't fit, the switch that loses the least time a byte.
     """
-    held = 0.0
+    held, switched = 0.0, False
     for node in layers:
         fastest = 0 if v.seconds[t, 0, node] <= v.seconds[t, 1, node] else 1
         picked[node] = fastest
@@ -254,10 +254,11 @@ def _pick(
             if ratio < lowest:
                 chosen, lowest, most = node, ratio, saved
         if chosen < 0:
-            return False, held
+            return False, held, True
+        switched = True
         picked[chosen] = 1 - picked[chosen]
         held -= most
-    return True, held
+    return True, held, switched
 
 
 @njit(cache=True, nogil=True)
@@ -279,6 +280,17 @@ def _amounts(
 
 
 @njit(cache=True, nogil=True)
+def _packed(bits: NDArray[Any]) -> NDArray[np.int64]:
+    """Rows of flags as words of 62 bits."""
+    words = np.zeros((len(bits), bits.shape[1] // 62 + 1), dtype=np.int64)
+    for row in range(len(bits)):
+        for place in range(bits.shape[1]):
+            if bits[row, place]:
+                words[row, place // 62] |= np.int64(1) << np.int64(place % 62)
+    return words
+
+
+@njit(cache=True, nogil=True)
 def _outer(  # noqa: PLR0912  one table, filled in one walk
     bits: NDArray[Any], v: LayerVariants, degrees: NDArray[Any], shares: NDArray[Any], devices: int, total: int,
     memory: float, bandwidth: float, batches: int,
@@ -290,18 +302,21 @@ def _outer(  # noqa: PLR0912  one table, filled in one walk
     choice = np.full((sets, devices + 1, total + 1), -1, dtype=np.int64)
     picked, layers = np.zeros(count, dtype=np.int64), np.zeros(count, dtype=np.int64)
     seconds, border, weights = np.zeros(total + 1), np.zeros(total + 1), np.zeros(total + 1)
+    words = _packed(bits)
     for i in range(1, sets):
         for j in range(i):
-            size, nested = 0, True
-            for node in range(count):
-                if bits[j, node] and not bits[i, node]:
+            nested = True
+            for word in range(words.shape[1]):
+                if words[j, word] & ~words[i, word]:
                     nested = False
                     break
+            if not nested:
+                continue
+            size = 0
+            for node in range(count):
                 if bits[i, node] and not bits[j, node]:
                     layers[size] = node
                     size += 1
-            if not nested:
-                continue
             stage = layers[:size]
             for t in range(len(degrees)):
                 known = True
@@ -311,13 +326,17 @@ def _outer(  # noqa: PLR0912  one table, filled in one walk
                         break
                 if not known or degrees[t] > devices:
                     continue
-                most = 0
+                most, switched = 0, True
                 for alive in range(1, total + 1):
-                    fits, _ = _pick(v, t, stage, alive, memory, picked)
+                    fits, changed = _pick(v, t, stage, alive, memory, picked)[::2]
                     if not fits:
                         break
-                    seconds[alive], border[alive], weights[alive] = _amounts(v, t, stage, bits[i], bits[j], picked)
-                    most = alive
+                    if changed or switched:
+                        seconds[alive], border[alive], weights[alive] = _amounts(v, t, stage, bits[i], bits[j], picked)
+                    else:
+                        seconds[alive], border[alive] = seconds[alive - 1], border[alive - 1]
+                        weights[alive] = weights[alive - 1]
+                    most, switched = alive, changed
                 for c in range(len(shares)):
                     d = shares[c]
                     used = d * degrees[t]
@@ -364,7 +383,7 @@ def _stages(
         alive = -(-sum(each[3] for each in degrees[place:]) // d)
         layers = np.flatnonzero(bits[i] & ~bits[j])
         picked = np.zeros(len(bits[i]), dtype=np.int64)
-        _, held = _pick(v, t, layers, alive, memory, picked)
+        _, held, _ = _pick(v, t, layers, alive, memory, picked)
         seconds, border, weights = _amounts(v, t, layers, bits[i], bits[j], picked)
         time = (seconds + 2.0 * border / bandwidth) / d + 4.0 * (d - 1) / d * weights / (batches * bandwidth)
         ids = tuple(graph.node_ids[node] for node in layers.tolist())

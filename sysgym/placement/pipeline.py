@@ -1,0 +1,205 @@
+"""Pipeline schedules, simulated with micro-batches and memory.
+
+A schedule is an order of work for each device: forward or backward of a micro-batch in a chunk of the model. Work
+starts when its device is free and what it needs has arrived: the forward of the chunk before, or the backward of the
+chunk behind. Nothing else is decided here, so the makespan is that of the order itself.
+
+- "gpipe": all forwards, then all backwards (Huang et al., NeurIPS 2019).
+- "1f1b": a warm-up of as many forwards as stages follow, then one forward and one backward in turn, and a flush
+  (PipeDream-flush, Narayanan et al., ICML 2021).
+- "interleaved": the same with several chunks a device (Narayanan et al., SC 2021).
+- "pipedream": 1F1B without a flush between batches, which needs a version of the weights for each micro-batch in
+  flight (Narayanan et al., SOSP 2019).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sysgym.core.errors import SettingError, UnknownNameError, require_range
+
+SCHEDULES = ("gpipe", "1f1b", "interleaved", "pipedream")
+Work = tuple[bool, int, int]
+"""Whether it is a backward; the micro-batch; the chunk of the whole model."""
+
+
+@dataclass(frozen=True)
+class PipelineRun:
+    """A simulated schedule.
+
+    Attributes:
+        makespan: Seconds from the first forward to the last backward.
+        start: Seconds, shape (2, chunks, micro-batches): forwards, then backwards.
+        end: The same.
+        busy: Seconds that each device works, shape (devices,).
+        peak_activations: Most micro-batches (of a chunk) whose forward has begun and whose backward hasn't ended.
+        weight_versions: Versions of the weights that each device keeps, shape (devices,).
+    """
+
+    makespan: float
+    start: NDArray[np.float64]
+    end: NDArray[np.float64]
+    busy: NDArray[np.float64]
+    peak_activations: NDArray[np.int64]
+    weight_versions: NDArray[np.int64]
+
+    @property
+    def bubble(self) -> float:
+        """Share of the devices' time in which they idle."""
+        return 1.0 - float(self.busy.sum()) / (self.makespan * len(self.busy))
+
+
+def schedule_order(schedule: str, devices: int, micro_batches: int, chunks: int = 1) -> list[list[Work]]:
+    """What each device does, in order.
+
+    Args:
+        schedule: One of `SCHEDULES`.
+        devices: Stages; with "interleaved", device d holds chunks d, d + devices, ...
+        micro_batches: Of a batch; with "interleaved" a multiple of `devices`.
+        chunks: Chunks a device, for "interleaved".
+
+    Raises:
+        UnknownNameError: No such schedule.
+        SettingError: A number out of range.
+    """
+    if schedule not in SCHEDULES:
+        raise UnknownNameError("schedule", schedule, SCHEDULES)
+    for name, value in (("devices", devices), ("micro_batches", micro_batches), ("chunks", chunks)):
+        require_range(name, value, 1)
+    if chunks > 1 and schedule != "interleaved":
+        raise SettingError(f"schedule {schedule!r} has one chunk a device, not {chunks}; choose 'interleaved'")
+    if schedule == "interleaved":
+        if micro_batches % devices:
+            raise SettingError(f"interleaving {micro_batches} micro-batches over {devices} devices; they must divide")
+        return [_interleaved(device, devices, micro_batches, chunks) for device in range(devices)]
+    if schedule == "gpipe":
+        forwards = [(False, batch) for batch in range(micro_batches)]
+        backwards = [(True, batch) for batch in reversed(range(micro_batches))]
+        return [[(back, batch, device) for back, batch in (*forwards, *backwards)] for device in range(devices)]
+    warm = [min(micro_batches, devices - 1 - device) for device in range(devices)]
+    return [
+        _alternating(
+            [(batch, device) for batch in range(micro_batches)],
+            [(batch, device) for batch in range(micro_batches)],
+            warm[device],
+        )
+        for device in range(devices)
+    ]
+
+
+def _alternating(forwards: list[tuple[int, int]], backwards: list[tuple[int, int]], warm: int) -> list[Work]:
+    """`warm` forwards, then forward and backward in turn, then the backwards that are left."""
+    order: list[Work] = [(False, *work) for work in forwards[:warm]]
+    for forward, backward in zip(forwards[warm:], backwards, strict=False):
+        order += [(False, *forward), (True, *backward)]
+    return order + [(True, *work) for work in backwards[len(forwards) - warm :]]
+
+
+def _interleaved(device: int, devices: int, micro_batches: int, chunks: int) -> list[Work]:
+    """Groups of `devices` micro-batches pass through a device's chunks one after another."""
+
+    def in_groups(backward: bool) -> list[tuple[int, int]]:
+        order = []
+        for group in range(0, micro_batches, devices):
+            for chunk in reversed(range(chunks)) if backward else range(chunks):
+                order += [(group + place, chunk * devices + device) for place in range(devices)]
+        return order
+
+    warm = min(micro_batches * chunks, 2 * (devices - 1 - device) + (chunks - 1) * devices)
+    if chunks == 1:
+        warm = min(micro_batches, devices - 1 - device)
+    return _alternating(in_groups(False), in_groups(True), warm)
+
+
+def run_pipeline(
+    schedule: str,
+    forward: Sequence[float],
+    backward: Sequence[float],
+    micro_batches: int,
+    *,
+    chunks: int = 1,
+    transfer: float = 0.0,
+) -> PipelineRun:
+    """Simulate a schedule.
+
+    Args:
+        schedule: One of `SCHEDULES`.
+        forward: Seconds of a micro-batch's forward in each chunk of the model, in order; all 0 is allowed.
+        backward: The same of the backward; all 0 for inference.
+        micro_batches: How many.
+        chunks: Chunks a device.
+        transfer: Seconds from chunk to chunk.
+
+    Raises:
+        SettingError: Lengths differ or don't divide among the devices, or a time is negative.
+    """
+    count = len(forward)
+    if count != len(backward) or not count or count % chunks:
+        raise SettingError(f"{count} forward and {len(backward)} backward times for {chunks} chunks a device; "
+                           "they must be as many, and divide")  # fmt: skip
+    for name, value in (("forward", min(forward)), ("backward", min(backward)), ("transfer", transfer)):
+        require_range(name, value, 0.0)
+    devices = count // chunks
+    order = schedule_order(schedule, devices, micro_batches, chunks)
+    start, end = (np.full((2, count, micro_batches), np.nan) for _ in range(2))
+    free, done = [0.0] * devices, [0] * devices
+    left = sum(len(works) for works in order)
+    while left:
+        before = left
+        for device, works in enumerate(order):
+            while done[device] < len(works):
+                ready = _ready(works[done[device]], end, count, transfer)
+                if np.isnan(ready):
+                    break
+                is_backward, batch, chunk = works[done[device]]
+                begin = max(free[device], ready)
+                free[device] = begin + (backward if is_backward else forward)[chunk]
+                start[int(is_backward), chunk, batch], end[int(is_backward), chunk, batch] = begin, free[device]
+                done[device] += 1
+                left -= 1
+        assert left < before, "the order of a schedule waits for itself"
+    busy = np.array([sum(forward[d::devices]) + sum(backward[d::devices]) for d in range(devices)]) * micro_batches
+    peaks = np.array([_peak(works) for works in order], dtype=np.int64)
+    versions = peaks if schedule == "pipedream" else np.ones(devices, dtype=np.int64)
+    return PipelineRun(float(np.nanmax(end)), start, end, busy, peaks, versions)
+
+
+def _ready(work: Work, end: NDArray[np.float64], count: int, transfer: float) -> float:
+    """When what a piece of work needs has arrived; NaN while that isn't known."""
+    is_backward, batch, chunk = work
+    if not is_backward:
+        return 0.0 if chunk == 0 else float(end[0, chunk - 1, batch]) + transfer
+    if chunk == count - 1:
+        return float(end[0, chunk, batch])
+    return max(float(end[1, chunk + 1, batch]) + transfer, float(end[0, chunk, batch]))
+
+
+def _peak(works: list[Work]) -> int:
+    """Most forwards of a device without their backwards."""
+    level = most = 0
+    for is_backward, _, _ in works:
+        level += -1 if is_backward else 1
+        most = max(most, level)
+    return most
+
+
+def spilled_makespan(loads: Sequence[float], computes: Sequence[float], double_buffered: bool = True) -> float:
+    """Seconds of a pass over shards that don't all fit, each loaded before it computes.
+
+    Args:
+        loads: Seconds to load each shard.
+        computes: Seconds that it computes.
+        double_buffered: Whether the next shard loads while one computes, which keeps two resident.
+
+    Source: Hydra (Nagrecha, 2021).
+    """
+    if len(loads) != len(computes) or not len(loads):
+        raise SettingError(f"{len(loads)} loads and {len(computes)} computes; they must be as many, and at least 1")
+    if not double_buffered:
+        return float(sum(loads) + sum(computes))
+    overlapped = sum(max(compute, load) for compute, load in zip(computes, loads[1:], strict=False))
+    return float(loads[0] + overlapped + computes[-1])

@@ -1,0 +1,92 @@
+"""Pipeline schedules against their closed forms."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sysgym.core.errors import SettingError, UnknownNameError
+from sysgym.placement.pipeline import SCHEDULES, run_pipeline, schedule_order, spilled_makespan
+
+EQUAL = st.tuples(st.integers(1, 8), st.integers(1, 24), st.floats(0.1, 5), st.floats(0.1, 5))
+
+
+@pytest.mark.parametrize("schedule", ["gpipe", "1f1b"])
+@pytest.mark.parametrize(("stages", "batches", "makespan"), [(2, 3, 12), (4, 16, 57), (8, 32, 117)])
+def test_worked_makespans(schedule, stages, batches, makespan):
+    assert run_pipeline(schedule, [1.0] * stages, [2.0] * stages, batches).makespan == makespan
+
+
+@settings(max_examples=60, deadline=None)
+@given(EQUAL)
+def test_gpipe_and_1f1b_have_their_closed_forms(setting):
+    p, m, f, b = setting
+    runs = {name: run_pipeline(name, [f] * p, [b] * p, m) for name in ("gpipe", "1f1b", "pipedream")}
+    for run in runs.values():
+        assert run.makespan == pytest.approx((m + p - 1) * (f + b), rel=1e-9)
+        assert run.bubble == pytest.approx((p - 1) / (m + p - 1), abs=1e-9)
+    assert runs["gpipe"].peak_activations.tolist() == [m] * p
+    in_flight = [min(m, p - stage) for stage in range(p)]
+    assert runs["1f1b"].peak_activations.tolist() == in_flight
+    assert runs["1f1b"].weight_versions.tolist() == [1] * p
+    assert runs["pipedream"].weight_versions.tolist() == in_flight
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 6), st.integers(1, 4), st.integers(1, 4), st.floats(0.1, 5), st.floats(0.1, 5))
+def test_interleaving_divides_the_bubble_by_the_chunks(p, groups, v, f, b):
+    m = groups * p
+    run = run_pipeline("interleaved", [f / v] * (p * v), [b / v] * (p * v), m, chunks=v)
+    assert run.makespan == pytest.approx(m * (f + b) + (p - 1) * (f + b) / v, rel=1e-9)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.floats(0.1, 5), min_size=1, max_size=6), st.integers(1, 12))
+def test_forward_only_pipelines_are_as_slow_as_their_slowest_stage(times, m):
+    run = run_pipeline("gpipe", times, [0.0] * len(times), m)
+    assert run.makespan == pytest.approx(sum(times) + (m - 1) * max(times), rel=1e-9)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.sampled_from(SCHEDULES), st.integers(0, 2**32 - 1))
+def test_no_schedule_breaks_a_dependency(schedule, seed):
+    generator = np.random.default_rng(seed)
+    p, v = int(generator.integers(1, 5)), int(generator.integers(1, 4)) if schedule == "interleaved" else 1
+    m = p * int(generator.integers(1, 4))
+    forward, backward = generator.uniform(0, 3, p * v), generator.uniform(0, 3, p * v)
+    run = run_pipeline(schedule, forward, backward, m, chunks=v, transfer=0.25)
+    slack = 1e-9
+    assert (run.start[0, 1:] >= run.end[0, :-1] + 0.25 - slack).all()
+    assert (run.start[1, :-1] >= run.end[1, 1:] + 0.25 - slack).all()
+    assert (run.start[1] >= run.end[0] - slack).all()
+    for device in range(p):
+        starts = run.start[:, device::p].ravel()
+        ends = run.end[:, device::p].ravel()[np.argsort(starts, kind="stable")]
+        assert (np.sort(starts)[1:] >= ends[:-1] - slack).all()
+    assert run.makespan >= max(run.busy) - slack
+    assert sorted(work for works in schedule_order(schedule, p, m, v) for work in works) == sorted(
+        (back, batch, chunk) for back in (False, True) for batch in range(m) for chunk in range(p * v)
+    )
+
+
+def test_spilled_shards():
+    loads, computes = [2.0, 3.0, 1.0], [1.0, 4.0, 2.0]
+    assert spilled_makespan(loads, computes, double_buffered=False) == 13
+    assert spilled_makespan(loads, computes) == 2 + max(1, 3) + max(4, 1) + 2
+
+
+def test_wrong_words_and_numbers_are_refused():
+    with pytest.raises(UnknownNameError, match="schedule"):
+        run_pipeline("zigzag", [1.0], [1.0], 1)
+    for wrong in (
+        {"schedule": "1f1b", "forward": [1.0], "backward": [1.0, 1.0], "micro_batches": 1},
+        {"schedule": "1f1b", "forward": [], "backward": [], "micro_batches": 1},
+        {"schedule": "1f1b", "forward": [1.0], "backward": [1.0], "micro_batches": 0},
+        {"schedule": "1f1b", "forward": [-1.0], "backward": [1.0], "micro_batches": 1},
+        {"schedule": "gpipe", "forward": [1.0] * 2, "backward": [1.0] * 2, "micro_batches": 2, "chunks": 2},
+        {"schedule": "interleaved", "forward": [1.0] * 2, "backward": [1.0] * 2, "micro_batches": 3},
+    ):
+        with pytest.raises(SettingError):
+            run_pipeline(**wrong)
+    with pytest.raises(SettingError):
+        spilled_makespan([1.0], [])
