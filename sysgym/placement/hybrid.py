@@ -163,8 +163,8 @@ def plan_hybrid(
         InfeasibleError: No plan fits, with the memory that the least demanding single layer needs.
         SettingError: A number out of range, an unknown degree, or too many sets.
     """
-    for name, value in (("devices", devices), ("micro_batches", micro_batches)):
-        require_range(name, value, 1)
+    require_range("devices", devices, 1)
+    require_range("micro_batches", micro_batches, 1)
     require_range("bandwidth", bandwidth, 0.0, open_low=True)
     require_range("memory_bytes", memory_bytes, 0.0)
     if recompute not in RECOMPUTE:
@@ -291,7 +291,7 @@ def _packed(bits: NDArray[Any]) -> NDArray[np.int64]:
 
 
 @njit(cache=True, nogil=True)
-def _outer(  # noqa: PLR0912  one table, filled in one walk
+def _outer(  # noqa: PLR0912, PLR0915  one table, filled in one walk
     bits: NDArray[Any], v: LayerVariants, degrees: NDArray[Any], shares: NDArray[Any], devices: int, total: int,
     memory: float, bandwidth: float, batches: int,
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:  # fmt: skip

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import least_squares
 
 from sysgym.core.errors import SettingError, UnknownNameError, require_range
 
@@ -203,3 +204,43 @@ def spilled_makespan(loads: Sequence[float], computes: Sequence[float], double_b
         return float(sum(loads) + sum(computes))
     overlapped = sum(max(compute, load) for compute, load in zip(computes, loads[1:], strict=False))
     return float(loads[0] + overlapped + computes[-1])
+
+
+@dataclass(frozen=True)
+class PipelineModel:
+    """How far a measured pipeline stays behind the ideal one; times relative to one pass of the whole model.
+
+    Attributes:
+        imbalance: By how much each halving of the stages makes the slowest one slower than its equal share.
+        overhead: Added to every micro-batch of every stage.
+    """
+
+    imbalance: float
+    overhead: float
+
+    def seconds(self, stages: int, micro_batches: int) -> float:
+        """Time of a batch with GPipe: the slowest stage first, the others share the rest equally."""
+        slowest = min(1.0, (1.0 + self.imbalance) ** np.log2(stages) / stages)
+        rest = (1.0 - slowest) / max(1, stages - 1)
+        work = [slowest] + [rest] * (stages - 1)
+        times = [share / micro_batches + self.overhead for share in work]
+        return run_pipeline("gpipe", times, [0.0] * stages, micro_batches).makespan
+
+
+def fit_pipeline_model(rows: Sequence[tuple[int, int, float]]) -> PipelineModel:
+    """Least-squares fit to measured (stages, micro-batches, speed relative to the first row), at least 3 rows.
+
+    Raises:
+        SettingError: Too few rows.
+    """
+    if len(rows) < 3:
+        raise SettingError(f"{len(rows)} rows; at least 3 are needed for two constants")
+    first = rows[0]
+
+    def errors(constants: NDArray[np.float64]) -> list[float]:
+        model = PipelineModel(*constants.tolist())
+        base = model.seconds(first[0], first[1]) * first[2]
+        return [base / model.seconds(stages, batches) / speed - 1.0 for stages, batches, speed in rows[1:]]
+
+    found = least_squares(errors, [0.05, 0.001], bounds=([0.0, 0.0], [1.0, 1.0]), x_scale=[0.1, 0.001])
+    return PipelineModel(*found.x.tolist())

@@ -6,7 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sysgym.core.errors import SettingError, UnknownNameError
-from sysgym.placement.pipeline import SCHEDULES, run_pipeline, schedule_order, spilled_makespan
+from sysgym.placement.pipeline import (
+    SCHEDULES,
+    fit_pipeline_model,
+    run_pipeline,
+    schedule_order,
+    spilled_makespan,
+)
 
 EQUAL = st.tuples(st.integers(1, 8), st.integers(1, 24), st.floats(0.1, 5), st.floats(0.1, 5))
 
@@ -90,3 +96,20 @@ def test_wrong_words_and_numbers_are_refused():
             run_pipeline(**wrong)
     with pytest.raises(SettingError):
         spilled_makespan([1.0], [])
+
+
+AMOEBANET = {  # stages, micro-batches: speed relative to (2, 1), torchgpipe's AmoebaNet-D (18, 256)
+    (2, 1): 1.0, (2, 4): 1.539, (2, 32): 1.773, (4, 1): 1.004, (4, 4): 1.666, (4, 32): 2.709,
+    (8, 1): 0.932, (8, 4): 2.621, (8, 32): 4.953,
+}  # fmt: skip
+
+
+def test_two_constants_fitted_on_two_stages_predict_torchgpipes_table():
+    model = fit_pipeline_model([(n, m, speed) for (n, m), speed in AMOEBANET.items() if n == 2])
+    base = model.seconds(2, 1)
+    errors = {key: base / model.seconds(*key) / speed - 1 for key, speed in AMOEBANET.items()}
+    assert all(abs(errors[2, m]) < 1e-3 for m in (1, 4, 32))
+    assert np.mean(np.abs(list(errors.values()))) < 0.10
+    assert abs(errors[8, 32]) < 0.10
+    with pytest.raises(SettingError, match="3 are needed"):
+        fit_pipeline_model([(2, 1, 1.0)])
