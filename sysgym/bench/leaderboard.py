@@ -28,12 +28,8 @@ MINIMUM_SCENARIOS = 6
 """Fewest scenarios for a verdict: with fewer, all differences having one sign is no rare event (2 / 2**5 > 5 %)."""
 
 BETTER, WORSE, EQUAL = "better", "worse", "no difference"
-REFERENCE, CHOSEN, TOO_FEW, NO_HEURISTIC = (
-    "best heuristic",
-    "chosen",
-    "too few scenarios",
-    "no heuristic to compare with",
-)
+REFERENCE, CHOSEN = "best heuristic", "chosen"
+TOO_FEW, NO_HEURISTIC = "too few scenarios", "no heuristic to compare with"
 
 _RECIPE = {"algorithm", "settings", "planned_frames", "planned_seconds"}
 
@@ -69,8 +65,8 @@ class Row:
         tail: 95th percentile of the scenarios towards the worst side.
         difference: Its mean minus that of the best heuristic.
         ratio: Its mean over that of the best heuristic; None where a value is not above 0.
-        verdict: "better", "worse", "no difference", "best heuristic" (or "chosen"), "too few scenarios" or "no heuristic to
-            compare with".
+        verdict: "better", "worse", "no difference", "best heuristic" (or "chosen"), "too few scenarios" or "no
+            heuristic to compare with".
         lost: Share of scenarios on which the best heuristic did better.
         lost_to_any: Share of scenarios on which some heuristic did better.
         invalid_actions: Answers that were no actions.
@@ -166,6 +162,7 @@ class Contest:
         newest: The record that decides which others are comparable.
         entries: Best mean first.
         best: The heuristic that the others are compared with, the best unless another was asked for; or None.
+        against: Name of the heuristic that was asked for.
         failed: Records of such failures; see `Table`.
         left_out: See `Table`.
     """
