@@ -30,6 +30,7 @@ from sysgym.agents.rollout import Actor
 from sysgym.agents.settings import make_settings
 from sysgym.agents.spaces import largest_bound
 from sysgym.core.errors import CheckpointError, SettingError, TrainingError, UnknownNameError, require_range
+from sysgym.core.files import require_writable
 from sysgym.core.seeding import stream, stream_key
 
 LEARNERS: Final = {"ppo": (PPOSettings, PPO)}
@@ -134,6 +135,8 @@ class Training:
         self.env_id, self.algorithm, self.seed = env_id, algorithm, seed
         self.budget = Budget(DEFAULT_FRAMES if frames is None and seconds is None else frames, seconds)
         self.threads, self.output = threads, output
+        if output is not None:
+            require_writable(output)
         self.history = History()
         earlier = self._earlier() if resume else None
         if earlier is not None:

@@ -349,6 +349,10 @@ class SlottedKernel(Engine):
         elements = int(self._state.elements[row])
         return Jobset(self._record.length[row, :elements].copy(), self._record.demand[row, :elements].copy())
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but which array was drawn last; a copy draws its first image from scratch."""
+        return self.__dict__ | {"_drawn": None}
+
     def _draw(self, rows: NDArray[np.bool_], slot: Slot) -> None:
         observations = slot.observations
         if self._drawn is None or self._drawn() is not observations:
