@@ -84,7 +84,12 @@ def device_types(cluster: Cluster) -> DeviceTypes:
 
 
 def solve_contiguous(
-    graph: OpGraph, cluster: Cluster, ideal_limit: int = 60_000, pair_limit: int = 10**9, seed: int = 0
+    graph: OpGraph,
+    cluster: Cluster,
+    ideal_limit: int = 60_000,
+    pair_limit: int = 10**9,
+    seed: int = 0,
+    orders: int = ORDERS,
 ) -> ContiguousPlacement:
     """The contiguous placement with the smallest max-load.
 
@@ -96,6 +101,7 @@ def solve_contiguous(
         ideal_limit: With more ideals than this, the best over some topological orders is returned instead.
         pair_limit: The same for nested pairs; some ten million take a second.
         seed: For those orders.
+        orders: How many of them are tried.
 
     Raises:
         InfeasibleError: No contiguous placement fits; or nothing can, with the reason.
@@ -104,7 +110,7 @@ def solve_contiguous(
     contraction = contract(graph, cluster, groups.group_of)
     require_possible(graph, contraction)
     types = device_types(cluster)
-    bound, assignment, pairs = _best_order(contraction, groups.edges, types, seed)
+    bound, assignment, pairs = _best_order(contraction, groups.edges, types, seed, orders)
     lattice = _ideals(len(contraction.size), groups.edges, ideal_limit)
     status, ideals = "linearised", len(contraction.size) + 1
     if lattice is not None:
@@ -132,12 +138,22 @@ def _best_order(
 ) -> tuple[float, NDArray[np.int64] | None, int]:
     generator, best, kept, looked = stream(seed, "placement/orders"), np.inf, None, 0
     for number in range(orders):
-        order = _stack_order(len(contraction.size), edges, generator if number else None)
-        value, assignment, pairs = _programme(contraction, _chain(order), types, best * _SLACK)
-        looked += pairs
+        chain = _chain(_stack_order(len(contraction.size), edges, generator if number else None))
+        for bound in [best * _SLACK] if np.isfinite(best) else _guesses(contraction):
+            value, assignment, pairs = _programme(contraction, chain, types, bound)
+            looked += pairs
+            if assignment is not None:
+                break
         if value < best:
             best, kept = value, assignment
     return best, kept, looked
+
+
+def _guesses(contraction: Contraction) -> list[float]:
+    """Bounds to try while none is known, each four times the one before, and at last none: a small one cuts most."""
+    least = np.where(np.isfinite(contraction.cost), contraction.cost, np.inf).min(axis=1).sum()
+    share = float(least) / contraction.cost.shape[1]
+    return [1.5 * share, 6.0 * share, np.inf]
 
 
 def _stack_order(count: int, edges: NDArray[np.int64], generator: np.random.Generator | None) -> list[int]:

@@ -62,7 +62,8 @@ class Problem:
         self.generator, self.moves = stream(seed, "placement/search"), new_moves(len(self.contraction.size))
         self.order = self._group_order()
         self.work = float(self.contraction.cost.min(axis=1).sum())
-        self._move_seconds = 1e-6
+        self._move_seconds = 1e-6 if objective == "max_load" else 2e-7 * len(graph)
+        self._measured = False
 
     @property
     def seconds(self) -> float:
@@ -110,9 +111,11 @@ class Problem:
         return excess, self.evaluator.makespan(self.spread(device))
 
     def descend(self, device: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Single moves until none lessens the largest load (or the memory excess)."""
+        """Single moves until none lessens the largest load (or the memory excess), or the time is up."""
         state = search_state(self.contraction, device)
-        descend_load(state, self.contraction)
+        moves = max(1, 200_000 // self.contraction.cost.size)
+        while not descend_load(state, self.contraction, moves) and self.left() > 0:
+            pass
         return state.device
 
     def fit(self, device: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -155,7 +158,8 @@ class Problem:
                     self.generator, kept, value,
                 )  # fmt: skip
             done += chunk
-            if done > chunk or self._move_seconds == 1e-6:
+            if done > chunk or not self._measured:
+                self._measured = True
                 self._move_seconds = max(1e-8, (time.perf_counter() - began) / chunk)
         return ((0.0, value), kept) if kept[0] >= 0 else (best, None)
 

@@ -243,13 +243,13 @@ def anneal_load(
 
 
 @njit(cache=True, nogil=True)
-def descend_load(s: SearchState, c: Contraction) -> float:
-    """Make the best single move until none gains; returns the largest load.
+def descend_load(s: SearchState, c: Contraction, moves: int = 1_000_000) -> bool:
+    """Make the best single move until none gains, at most `moves` times; returns whether none gains any more.
 
     Memory caps count first: while one is exceeded, what lessens the excess is a gain.
     """
     groups, devices = c.cost.shape
-    while True:
+    for _ in range(moves):
         value, excess = _largest(s), _excess(s, c)
         best_group, best_to, best_value, best_excess = -1, -1, value - _GAIN, excess
         for g in range(groups):
@@ -263,8 +263,9 @@ def descend_load(s: SearchState, c: Contraction) -> float:
                     best_group, best_to, best_value, best_excess = g, to, now, over
                 _relocate(s, c, g, origin)
         if best_group < 0:
-            return value
+            return True
         _relocate(s, c, best_group, best_to)
+    return False
 
 
 @njit(cache=True, nogil=True)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sysgym.core.errors import InfeasibleError, UnknownNameError, require_range
-from sysgym.placement.exact import linearised, solve_contiguous
+from sysgym.placement.exact import ORDERS, linearised, solve_contiguous
 from sysgym.placement.execution import ExecutionRules
 from sysgym.placement.integer import solve_integer
 from sysgym.placement.metis import metis_partitions
@@ -147,13 +147,21 @@ def _construction(name: str) -> Callable[[Problem, _Found], None]:
 
 def _contiguous(problem: Problem, found: _Found, share: float = 1.0) -> None:
     pairs = int(max(1e5, share * problem.time_limit * _PAIRS_PER_SECOND))
-    exact = solve_contiguous(problem.graph, problem.cluster, pair_limit=pairs, seed=problem.seed)
+    limit = int(min(60_000, max(1_000, share * problem.time_limit * 4e6 / len(problem.contraction.size))))
+    orders = max(1, _orders(problem, share))
+    exact = solve_contiguous(problem.graph, problem.cluster, limit, pairs, problem.seed, orders)
     found.status = "optimal contiguous" if exact.status == "optimal" else exact.status
     found.offer(problem, problem.group(exact.assignment))
 
 
+def _orders(problem: Problem, share: float) -> int:
+    """How many topological orders there is time for, if each pair of cuts within a bound takes half a microsecond."""
+    pairs = len(problem.contraction.size) ** 2 / len(problem.cluster)
+    return min(ORDERS, int(share * problem.time_limit * 2e6 / pairs))
+
+
 def _linearised(problem: Problem, found: _Found) -> None:
-    assignment = linearised(problem.graph, problem.cluster, problem.seed)
+    assignment = linearised(problem.graph, problem.cluster, problem.seed, max(1, _orders(problem, 0.1)))
     if assignment is not None:
         found.offer(problem, problem.group(assignment))
 
@@ -260,8 +268,9 @@ def _constructions(problem: Problem, found: _Found) -> list[NDArray[np.int64]]:
             consider(_construction(name))
     if problem.left(0.3) > 0:
         consider(_metis)
-    if problem.left(0.3) > 0:
+    if problem.left(0.3) > 0 and _orders(problem, 0.25) == ORDERS:
         consider(_linearised)
+    if problem.left(0.3) > 0 and _orders(problem, 0.25) > 0:
         consider(_exact_if_possible)
     starts.sort(key=lambda item: item[:2])
     return [device for _, _, device in starts]

@@ -209,8 +209,9 @@ def test_annealing_keeps_its_books(seed):
     for column in ("readers_on", "compute", "moved", "held"):
         assert np.allclose(getattr(state, column), getattr(fresh, column)), column
     assert value == pytest.approx(evaluate(graph, cluster, kept).objective)
-    descended = descend_load(state, contraction)
-    assert descended == pytest.approx(evaluate(graph, cluster, state.device).objective)
+    before = evaluate(graph, cluster, state.device).objective
+    assert descend_load(state, contraction)
+    assert evaluate(graph, cluster, state.device).objective <= before + 1e-9
 
 
 def test_descent_mends_memory():
