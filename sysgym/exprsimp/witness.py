@@ -133,16 +133,16 @@ class Meaning:
         total: Linear = {}
         for atom, number in left.items():
             for other, factor in right.items():
-                part = self.atom(("power", *sorted(self._factors(atom) + self._factors(other))))
                 if atom == ONE or other == ONE:
-                    self_part = atom if other == ONE else other
-                    part = {self_part: 1}
+                    part = {max(atom, other): 1}
+                else:
+                    part = self.atom(("power", *sorted(self._factors(atom) + self._factors(other))))
                 total = combine(total, part, number * factor)
         return total
 
     def _factors(self, atom: int) -> list[int]:
-        key = self.atoms[atom] if atom != ONE else ()
-        return list(key[1:]) if key and key[0] == "power" else [atom]
+        kind, *parts = self.atoms[atom]
+        return parts if kind == "power" else [atom]
 
     def _division(self, op: int, form: Linear, divisor: Linear) -> Linear:
         size = _constant(divisor)

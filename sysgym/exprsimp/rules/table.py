@@ -167,7 +167,8 @@ def _leaves(builder: Builder, root: int) -> set[tuple[int, int]]:
 
 
 def _direction(builder: Builder, lhs: int, rhs: int) -> str:
-    if decreases(builder, lhs, rhs):
+    """Down only if every orientation of the pattern is above the replacement."""
+    if all(decreases(builder, oriented(builder, lhs, mask), rhs) for mask in range(_masks(builder, lhs))):
         return "down"
     left, right = _weigh(builder, lhs), _weigh(builder, rhs)
     return "flat" if left == right else "up"
@@ -230,9 +231,8 @@ def orientations(rule: Rule) -> list[tuple[int, Expression]]:
     """
     builder = Builder()
     root, condition = builder.load(rule.lhs), builder.load(rule.condition)
-    places = sum(builder.rows[term][0] in COMMUTATIVE for term in _preorder(builder, root))
     found: dict[tuple[str, str], tuple[int, Expression]] = {}
-    for mask in range(1 << min(places, _MOST_ORIENTATIONS)):
+    for mask in range(_masks(builder, root)):
         turned = oriented(builder, root, mask)
         names: dict[int, str] = {}
         for term in _preorder(builder, turned):
@@ -243,6 +243,11 @@ def orientations(rule: Rule) -> list[tuple[int, Expression]]:
         key = term_text(builder, turned, write), term_text(builder, condition, write)
         found.setdefault(key, (mask, builder.expression(turned)))
     return list(found.values())
+
+
+def _masks(builder: Builder, root: int) -> int:
+    places = sum(builder.rows[term][0] in COMMUTATIVE for term in _preorder(builder, root))
+    return 1 << min(places, _MOST_ORIENTATIONS)
 
 
 def oriented(builder: Builder, root: int, mask: int) -> int:
