@@ -7,7 +7,7 @@ another of the expression's terms, perhaps with a constant added, or itself with
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from math import gcd
 
 import numpy as np
@@ -27,26 +27,24 @@ _MOST_CANDIDATES = 400
 _MOST_ROUNDS = 40
 
 
-def swept(bench: Workbench, state: State, budget: int, deadline: float, clock: object) -> State:
+def swept(bench: Workbench, state: State, budget: int, over: Callable[[], bool]) -> State:
     """Exchange terms for smaller equal ones until none is found; every exchange is proved.
 
     Args:
         bench: The workbench.
         state: Where to begin; it should be normalised.
         budget: Linear programs a proof may take.
-        deadline: Value of `clock()` at which to stop.
-        clock: Callable that gives seconds.
+        over: Whether to stop; asked before every proof.
     """
     for _ in range(_MOST_ROUNDS):
-        move = _first_move(bench, state.root, budget, deadline, clock)
+        move = _first_move(bench, state.root, budget, over)
         if move is None:
             return state
         state = bench.normalised(bench.exchanged(state, move))
     return state
 
 
-def _first_move(bench: Workbench, root: int, budget: int, deadline: float, clock: object) -> Move | None:
-    assert callable(clock)
+def _first_move(bench: Workbench, root: int, budget: int, over: Callable[[], bool]) -> Move | None:
     terms = bench.terms(root)
     bench.evaluated()
     order = terms[np.argsort(-bench.arena.size[terms], kind="stable")]
@@ -54,7 +52,7 @@ def _first_move(bench: Workbench, root: int, budget: int, deadline: float, clock
         if bench.arena.nodes[term, 1] < 0 or not bench.usable[term]:
             continue
         for other in sorted(set(_candidates(bench, terms, term)), key=bench.cost):
-            if clock() > deadline:
+            if over():
                 return None
             if bench.cost(other) < bench.cost(term):
                 proof = bench.proved(term, other, budget)

@@ -147,12 +147,15 @@ class Workbench:
         table = _Table(self.arena, builder, self.names)
         root = table.term(self.start)
         steps: list[dict[str, Any]] = []
-        for group in map(self._single, state.moves):
-            reasons = {table.term(move.term): (table.term(move.result), self._reason(move)) for move in group}
+        for move in state.moves:
+            group = self._single(move)
+            reasons = {table.term(single.term): (table.term(single.result), self._reason(single)) for single in group}
             while (old := next((term for term in builder.order(root) if term in reasons), None)) is not None:
                 new, reason = reasons[old]
                 steps.append(write_step(builder, root, old, new, reason))
                 root = builder.replace(root, old, new)
+                if move.variant != NORMALISE:
+                    break
         output = to_text(builder.expression(root))
         return {"input": to_text(self.input), "output": output, "bools": bools_of(self.input), "steps": steps}
 
