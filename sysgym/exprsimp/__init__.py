@@ -1,8 +1,9 @@
 """Expression simplification: a typed language of integer expressions, proved rewriting rules, searches, certificates.
 
 `model` holds terms and their meaning, `parser` and `printer` their text, `rules` the rewriting rules and `proofs` their
-proofs. `matcher` is the readable rewriter, `kernel` its compiled copy. `prover` finds proofs of single claims, `witness`
-checks them. `policies` are the searches, `rivals` other people's. After Chen & Tian, "Learning to perform local
+proofs. `matcher` is the readable rewriter, `kernel` its compiled copy. `prover` finds proofs of single claims,
+`witness` checks them.
+`policies` are the searches, `rivals` other people's. After Chen & Tian, "Learning to perform local
 rewriting for combinatorial optimization", NeurIPS 2019.
 """
 

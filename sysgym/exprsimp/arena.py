@@ -7,7 +7,8 @@ a larger arena.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 from numba import njit
@@ -15,7 +16,14 @@ from numpy.typing import NDArray
 
 from sysgym.exprsimp.model import GIVES_BOOL, OWN_LENGTH, Builder, Expression, Op, Sort
 
-compiled = njit(cache=True, nogil=True)
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def compiled(function: _Function) -> _Function:
+    """Compile a kernel; its annotations stay what they are."""
+    return cast(_Function, njit(cache=True, nogil=True)(function))
+
+
 FULL = -2
 _OWN_LENGTH = np.array(OWN_LENGTH, np.int64)
 _GIVES_BOOL = np.array([op in GIVES_BOOL for op in Op], np.int64)
@@ -32,7 +40,7 @@ class Arena(NamedTuple):
         length: int64 (capacity,): characters of the canonical text.
         sort: int64 (capacity,): 0 for Int, 1 for Bool.
         table: int64 (a power of two,): term by hash, -1 where empty.
-        count: int64 (1,): terms so far.
+        filled: int64 (1,): terms so far.
     """
 
     nodes: NDArray[np.int64]
@@ -40,7 +48,7 @@ class Arena(NamedTuple):
     length: NDArray[np.int64]
     sort: NDArray[np.int64]
     table: NDArray[np.int64]
-    count: NDArray[np.int64]
+    filled: NDArray[np.int64]
 
 
 def make_arena(capacity: int) -> Arena:
@@ -52,7 +60,7 @@ def make_arena(capacity: int) -> Arena:
         length=np.empty(capacity, np.int64),
         sort=np.empty(capacity, np.int64),
         table=np.full(slots, -1, np.int64),
-        count=np.zeros(1, np.int64),
+        filled=np.zeros(1, np.int64),
     )
 
 
@@ -83,13 +91,13 @@ def intern(arena: Arena, op: int, a: int, b: int, c: int, value: int) -> int:
             nodes[term, 0] == op and nodes[term, 1] == a and nodes[term, 2] == b and nodes[term, 3] == c
             and nodes[term, 4] == value
         ):  # fmt: skip
-            return term
+            return int(term)
         slot = (slot + 1) & last
-    term = arena.count[0]
+    term = arena.filled[0]
     if term >= nodes.shape[0]:
         return FULL
     arena.table[slot] = term
-    arena.count[0] = term + 1
+    arena.filled[0] = term + 1
     nodes[term, 0], nodes[term, 1], nodes[term, 2], nodes[term, 3], nodes[term, 4] = op, a, b, c, value
     size, length = 1, _OWN_LENGTH[op]
     if a < 0:
@@ -102,7 +110,7 @@ def intern(arena: Arena, op: int, a: int, b: int, c: int, value: int) -> int:
             size, length = size + arena.size[c], length + arena.length[c]
     arena.size[term], arena.length[term] = min(size, _MOST), min(length, _MOST)
     arena.sort[term] = arena.sort[b] if op == _SELECT else _GIVES_BOOL[op]
-    return term
+    return int(term)
 
 
 @compiled
@@ -117,7 +125,7 @@ def load_nodes(arena: Arena, nodes: NDArray[np.int64]) -> int:
         place[row] = intern(arena, nodes[row, 0], a, b, c, nodes[row, 4])
         if place[row] == FULL:
             return FULL
-    return place[nodes.shape[0] - 1]
+    return int(place[nodes.shape[0] - 1])
 
 
 @compiled
@@ -157,7 +165,7 @@ def replace(arena: Arena, root: int, old: int, new: int) -> int:
             changed[term] = intern(arena, op, a, b, c, arena.nodes[term, 4])
             if changed[term] == FULL:
                 return FULL
-    return changed[root]
+    return int(changed[root])
 
 
 def load(arena: Arena, expression: Expression) -> int:

@@ -1,14 +1,16 @@
 """Certificates of simplifications, and the checker that replays them.
 
 A certificate is plain JSON: the input, the output, and steps. A step names a place in the expression (pre-order over
-its tree) whose term is exchanged everywhere it occurs: by a rule, in one of its orientations, or by a term whose equality
-carries a proof of its own. The checker has its own matcher (`matcher`), reads the rules' table and their stored proofs,
+its tree) whose term is exchanged everywhere it occurs: by a rule, in one of its orientations, or by a term whose
+equality carries a proof of its own.
+The checker has its own matcher (`matcher`), reads the rules' table and their stored proofs,
 follows proofs with `witness.verify`, and knows nothing of any search.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache, lru_cache
 from typing import Any
 
 from sysgym.core.errors import SysgymError
@@ -66,12 +68,7 @@ def replay(certificate: Certificate, rules: Sequence[Rule] | None = None) -> Exp
     Raises:
         CertificateError: A step, or the output, is not what the certificate says.
     """
-    if rules is None:
-        rules = published_rules()
-        proofs = read_certificates()
-        known = {rule.id: rule for rule in rules if rule.id in proofs and proofs[rule.id].status == "proved"}
-    else:
-        known = {rule.id: rule for rule in rules}
+    known = _proved_rules() if rules is None else {rule.id: rule for rule in rules}
     builder = Builder()
     try:
         bools = list(certificate["bools"])
@@ -91,7 +88,16 @@ def replay(certificate: Certificate, rules: Sequence[Rule] | None = None) -> Exp
     return found
 
 
-def _follow(builder: Builder, root: int, step: Mapping[str, Any], rules: Mapping[str, Rule], bools: Sequence[str]) -> int:
+@cache
+def _proved_rules() -> dict[str, Rule]:
+    """The published rules whose stored proof says that they are proved."""
+    proofs = read_certificates()
+    return {rule.id: rule for rule in published_rules() if rule.id in proofs and proofs[rule.id].status == "proved"}
+
+
+def _follow(
+    builder: Builder, root: int, step: Mapping[str, Any], rules: Mapping[str, Rule], bools: Sequence[str]
+) -> int:
     place = step["position"]
     term = builder.at(root, place) if type(place) is int else -1
     if term < 0:
@@ -121,6 +127,10 @@ def _as_truth(builder: Builder, term: int, result: int) -> int:
 
 
 def _apply(builder: Builder, rule: Rule, orientation: int, term: int) -> int | None:
+    return rewrite(builder, rule, _turned(rule, orientation), term)
+
+
+@lru_cache(maxsize=4096)
+def _turned(rule: Rule, orientation: int) -> Expression:
     pattern = Builder()
-    turned = oriented(pattern, pattern.load(rule.lhs), orientation)
-    return rewrite(builder, rule, pattern.expression(turned), term)
+    return pattern.expression(oriented(pattern, pattern.load(rule.lhs), orientation))

@@ -61,7 +61,9 @@ def _first_move(bench: Workbench, root: int, budget: int, over: Callable[[], boo
     return None
 
 
-def _candidates(bench: Workbench, terms: NDArray[np.int64], term: int) -> Iterator[int]:
+def _candidates(  # noqa: PLR0912  one kind of candidate after another
+    bench: Workbench, terms: NDArray[np.int64], term: int
+) -> Iterator[int]:
     """Terms that agree with one at all points."""
     row = bench.values[term]
     is_int = bench.arena.sort[term] == Sort.INT
@@ -90,16 +92,21 @@ def _candidates(bench: Workbench, terms: NDArray[np.int64], term: int) -> Iterat
     op = int(bench.arena.nodes[term, 0])
     if op in _SUMS or op in _COMPARISONS:
         yield from _collected(bench, term)
+    if op == Op.SELECT and is_int:
+        _, _, first, second, _ = bench.arena.nodes[term].tolist()
+        for choice, of_both in ((Op.MIN, np.minimum), (Op.MAX, np.maximum)):
+            if np.array_equal(row, of_both(bench.values[first], bench.values[second])):
+                yield bench.make(choice, first, second)
     if bench.arena.size[term] >= 5:
         yield from _without_operands(bench, term)
 
 
 def _without_operands(bench: Workbench, term: int) -> list[int]:
     found = np.empty(_MOST_CANDIDATES, np.int64)
-    count = without_operands(bench.arena, bench._points, bench.values, bench.usable, bench._valued, term, found)
+    count = without_operands(bench.arena, bench.points, bench.values, bench.usable, bench.valued, term, found)
     if count == FULL:
         raise ArenaFull
-    return found[:count].tolist()
+    return [int(made) for made in found[:count]]
 
 
 @compiled
@@ -111,7 +118,7 @@ def without_operands(
     count, tried = 0, 0
     for inner in below(arena, term):
         op = arena.nodes[inner, 0]
-        if op != _MIN and op != _MAX and op != _AND and op != _OR and op != _SELECT:
+        if op not in (_MIN, _MAX, _AND, _OR, _SELECT):
             continue
         for child in range(1, 4):
             operand = arena.nodes[inner, child]
@@ -143,7 +150,9 @@ def _collected(bench: Workbench, term: int) -> Iterator[int]:
     common = gcd(*parts.values()) if parts else 0
     if common > 1 and (op != Op.EQ or constant % common == 0):
         parts = {part: number // common for part, number in parts.items()}
-        constant = -(-constant // common) if op == Op.LE else (constant // common if op == Op.EQ else -((-constant) // common))
+        constant = (
+            -(-constant // common) if op == Op.LE else (constant // common if op == Op.EQ else -((-constant) // common))
+        )
         if op == Op.LT:  # common * p + c < 0 is common * p + c + 1 <= 0
             return
     left = {part: number for part, number in parts.items() if number > 0}
@@ -189,7 +198,8 @@ def _sum(bench: Workbench, parts: dict[int, int], constant: int) -> int:
     groups: dict[int, list[tuple[int, int]]] = {}
     for part, number in parts.items():
         groups.setdefault(abs(number), []).append((part, 1 if number > 0 else -1))
-    added, taken = [], []
+    added: list[int] = []
+    taken: list[int] = []
     for size, members in groups.items():
         plus = [part for part, sign in members if sign > 0]
         minus = [part for part, sign in members if sign < 0]

@@ -1,4 +1,4 @@
-"""Values of an expression at many assignments: compiled 64-bit arithmetic that notices overflow, exact integers else."""
+"""Values of an expression at many assignments: compiled 64-bit arithmetic that notices overflow, else exact."""
 
 from __future__ import annotations
 
@@ -48,12 +48,14 @@ def evaluate(expression: Expression, points: ArrayLike) -> NDArray[np.int64] | N
     table = np.asarray(points)
     wanted = max(expression.variables, default=-1) + 1
     if table.ndim != 2 or table.shape[1] < wanted or (table.dtype.kind not in "iu" and table.dtype != object):
-        raise SettingError(f"points have shape {table.shape}, {table.dtype}; expected integers of shape (points, {wanted} or more)")
+        raise SettingError(
+            f"points have shape {table.shape}, {table.dtype}; expected integers of shape (points, {wanted} or more)"
+        )
     if table.dtype != object:
         table = np.ascontiguousarray(table, np.int64)
         values = np.empty((len(expression.nodes), table.shape[0]), np.int64)
         if evaluate_nodes(expression.nodes, table, values):
-            return values[-1].copy()
+            return np.array(values[-1])
     return np.array([_exactly(expression, row) for row in table.tolist()], object)
 
 
@@ -72,18 +74,18 @@ def _exactly(expression: Expression, assignment: list[int]) -> int:
 @compiled
 def evaluate_nodes(nodes: NDArray[np.int64], points: NDArray[np.int64], values: NDArray[np.int64]) -> bool:
     """Fill `values` (rows of `nodes`, points); False as soon as a number may leave 62 bits."""
-    for row in range(nodes.shape[0]):
+    for row in range(nodes.shape[0]):  # noqa: SIM110  compiled
         if not evaluate_row(nodes, row, points, values):
             return False
     return True
 
 
 @compiled
-def evaluate_row(nodes: NDArray[np.int64], row: int, points: NDArray[np.int64], values: NDArray[np.int64]) -> bool:  # noqa: PLR0912, PLR0915  one branch an operator
+def evaluate_row(nodes: NDArray[np.int64], row: int, points: NDArray[np.int64], values: NDArray[np.int64]) -> bool:  # noqa: PLR0912  one branch an operator
     """Values of one term whose children are done; False on overflow."""
     op, a, b, c, constant = nodes[row, 0], nodes[row, 1], nodes[row, 2], nodes[row, 3], nodes[row, 4]
     for point in range(points.shape[0]):
-        if op == _INT or op == _TRUTH:
+        if op in (_INT, _TRUTH):
             result = constant
         elif op == _VAR:
             result = points[point, constant]
@@ -91,7 +93,7 @@ def evaluate_row(nodes: NDArray[np.int64], row: int, points: NDArray[np.int64], 
             result = np.int64(points[point, constant] != 0)
         else:
             x = values[a, point]
-            y = values[b, point] if b >= 0 else np.int64(0)
+            y = values[b, point] if b >= 0 else 0
             if op == _ADD:
                 result = x + y
             elif op == _SUB:
@@ -101,9 +103,9 @@ def evaluate_row(nodes: NDArray[np.int64], row: int, points: NDArray[np.int64], 
                     return False
                 result = x * y
             elif op == _DIV:
-                result = (x - x % abs(y)) // y if y != 0 else np.int64(0)
+                result = (x - x % abs(y)) // y if y != 0 else 0
             elif op == _MOD:
-                result = x % abs(y) if y != 0 else np.int64(0)
+                result = x % abs(y) if y != 0 else 0
             elif op == _MIN:
                 result = min(x, y)
             elif op == _MAX:

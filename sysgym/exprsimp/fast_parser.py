@@ -91,7 +91,7 @@ def _parse_all(arena: Arena, signs: NDArray[np.uint8], ends: NDArray[np.int64], 
 
 
 @compiled
-def _parse_one(
+def _parse_one(  # noqa: PLR0911, PLR0912, PLR0915  one state machine
     arena: Arena, signs: NDArray[np.uint8], at: int, end: int, terms: NDArray[np.int64], waiting: NDArray[np.int64]
 ) -> int:
     """One expression; `waiting` holds operator and arguments so far of what is unfinished."""
@@ -118,14 +118,18 @@ def _parse_one(
             depth, at = depth + 1, at + 7
             continue
         op, begin, negative = _INT, at, False
-        if sign == _V or sign == _MINUS:
+        if sign in (_V, _MINUS):
             op, negative = _VAR if sign == _V else _INT, sign == _MINUS
             begin += 1
         value, at = 0, begin
         while _ZERO <= signs[at] <= _NINE and at - begin < 18:
-            value = value * 10 + np.int64(signs[at]) - _ZERO
+            value = value * 10 + int(signs[at]) - _ZERO
             at += 1
-        if at == begin or at - begin >= (9 if op == _VAR else 18) or (signs[begin] == _ZERO and (at > begin + 1 or negative)):
+        if (
+            at == begin
+            or at - begin >= (9 if op == _VAR else 18)
+            or (signs[begin] == _ZERO and (at > begin + 1 or negative))
+        ):
             return _REFUSED
         terms[held] = intern(arena, op, -1, -1, -1, -value if negative else value)
         if terms[held] == FULL:

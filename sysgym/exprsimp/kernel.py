@@ -19,14 +19,16 @@ from sysgym.exprsimp.rules.table import SLOTS
 NO = -1
 _SLOTS, _STACK = int(SLOTS), 64
 _INT, _TRUTH, _VAR, _BOOL_VAR, _CONSTANT = int(Op.INT), int(Op.TRUTH), int(Op.VAR), int(Op.BOOL_VAR), int(Op.CONSTANT)
-_ADD, _SUB, _MUL, _DIV, _MOD, _MIN, _MAX, _LT, _LE, _EQ, _AND, _OR, _NOT, _SELECT = (int(op) for op in Op if op > Op.CONSTANT)
+_ADD, _SUB, _MUL, _DIV, _MOD, _MIN, _MAX, _LT, _LE, _EQ, _AND, _OR, _NOT, _SELECT = (
+    int(op) for op in Op if op > Op.CONSTANT
+)
 _ARITY = np.array(ARITY, np.int64)
 _GIVES_BOOL = np.array([op in GIVES_BOOL for op in Op], np.int64)
 _BEYOND = INT32  # marks a result that doesn't fit
 
 
 @compiled
-def _fold(op: int, x: int, y: int, z: int) -> int:  # noqa: PLR0911, PLR0912  one line an operator
+def _fold(op: int, x: int, y: int, z: int) -> int:  # noqa: PLR0912  one line an operator
     """`model.apply` on 32-bit numbers; `_BEYOND` where the result isn't one."""
     if op == _ADD:
         result = x + y
@@ -103,13 +105,13 @@ def _holds(arena: Arena, program: Program, variant: int, slots: NDArray[np.int64
         if op > _CONSTANT:
             arity = _ARITY[op]
             depth -= arity
-            y = stack[depth + 1] if arity > 1 else np.int64(0)
-            value = _fold(op, stack[depth], y, stack[depth + 2] if arity > 2 else np.int64(0))
+            y = stack[depth + 1] if arity > 1 else 0
+            value = _fold(op, stack[depth], y, stack[depth + 2] if arity > 2 else 0)
         if value >= _BEYOND or value < -_BEYOND:
             return False
         stack[depth] = value
         depth += 1
-    return stack[0] != 0
+    return bool(stack[0] != 0)
 
 
 @compiled
@@ -128,10 +130,10 @@ def _build(arena: Arena, program: Program, variant: int, slots: NDArray[np.int64
             arity = _ARITY[op]
             depth -= arity
             a = stack[depth]
-            b = stack[depth + 1] if arity > 1 else np.int64(-1)
-            c = stack[depth + 2] if arity > 2 else np.int64(-1)
+            b = stack[depth + 1] if arity > 1 else -1
+            c = stack[depth + 2] if arity > 2 else -1
             if computed == 1 and op != _SELECT:
-                number = _fold(op, arena.nodes[a, 4], arena.nodes[b, 4] if b >= 0 else np.int64(0), np.int64(0))
+                number = _fold(op, arena.nodes[a, 4], arena.nodes[b, 4] if b >= 0 else 0, 0)
                 if number == _BEYOND:
                     return NO
                 made = intern(arena, _TRUTH if _GIVES_BOOL[op] == 1 else _INT, -1, -1, -1, number)
@@ -141,7 +143,7 @@ def _build(arena: Arena, program: Program, variant: int, slots: NDArray[np.int64
             return FULL
         stack[depth] = made
         depth += 1
-    return stack[0]
+    return int(stack[0])
 
 
 @compiled
@@ -163,9 +165,7 @@ def scratch() -> NDArray[np.int64]:
 
 
 @compiled
-def applications(
-    arena: Arena, program: Program, root: int, found: NDArray[np.int64], steepest: int
-) -> int:
+def applications(arena: Arena, program: Program, root: int, found: NDArray[np.int64], steepest: int) -> int:
     """All that the rules can do to one expression.
 
     Args:
@@ -187,7 +187,7 @@ def applications(
             result = rewrite(arena, program, variant, term, slots)
             if result == FULL:
                 return FULL
-            if result != NO and result != term and count < found.shape[0]:
+            if result not in (NO, term) and count < found.shape[0]:
                 found[count, 0], found[count, 1], found[count, 2] = term, variant, result
                 count += 1
     return count
@@ -220,8 +220,13 @@ def legal_mask(arena: Arena, program: Program, roots: NDArray[np.int64], mask: N
 
 
 @compiled
-def normalise(
-    arena: Arena, program: Program, root: int, normal: NDArray[np.int64], trace: NDArray[np.int64], steps: NDArray[np.int64]
+def normalise(  # noqa: PLR0912  one stack machine
+    arena: Arena,
+    program: Program,
+    root: int,
+    normal: NDArray[np.int64],
+    trace: NDArray[np.int64],
+    steps: NDArray[np.int64],
 ) -> int:
     """Normal form under the down rules, from the leaves up, the first rule that applies in the table's order.
 
@@ -256,7 +261,7 @@ def normalise(
             continue
         same = term
         if a >= 0:
-            b, c = known[b] if b >= 0 else np.int64(-1), known[c] if c >= 0 else np.int64(-1)
+            b, c = known[b] if b >= 0 else -1, known[c] if c >= 0 else -1
             same = intern(arena, op, known[a], b, c, arena.nodes[term, 4])
             if same == FULL:
                 return FULL
@@ -285,4 +290,4 @@ def normalise(
             known[same] = known[forward[same]]
         known[term] = known[same]
         depth -= 1
-    return known[root]
+    return int(known[root])

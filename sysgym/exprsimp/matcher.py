@@ -78,7 +78,8 @@ def rewrite(builder: Builder, rule: Rule, pattern: Expression, term: int) -> int
             made.append(builder.add(Op.TRUTH if _gives_truth(op) else Op.INT, value=result))
             computed.append(result)
         else:
-            made.append(builder.add(op, *(made[child] for child in children), value=value))
+            places = [made[child] for child in children] + [-1] * (3 - len(children))
+            made.append(builder.add(op, places[0], places[1], places[2], value))
             computed.append(None)
     if any(number is not None and not -INT32 <= number < INT32 for number in computed):
         return None

@@ -251,7 +251,7 @@ class Builder:
     def expression(self, root: int) -> Expression:
         """What stands below a root, on its own."""
         place: dict[int, int] = {-1: -1}
-        nodes = []
+        nodes: list[Row] = []
         for term in self.order(root):
             op, a, b, c, value = self.rows[term]
             place[term] = len(nodes)

@@ -13,7 +13,18 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from sysgym.core.errors import InputFileError
-from sysgym.exprsimp.model import ARITY, CALLS, INT64, SYMBOLS, TAKES_BOOL, Builder, Expression, ExpressionError, Op, Sort
+from sysgym.exprsimp.model import (
+    ARITY,
+    CALLS,
+    INT64,
+    SYMBOLS,
+    TAKES_BOOL,
+    Builder,
+    Expression,
+    ExpressionError,
+    Op,
+    Sort,
+)
 
 _TOKEN = re.compile(r"\s*(?:(\d+)|([A-Za-z_]\w*)|(<=|>=|==|!=|&&|\|\||[-+*/%<>!(),]))")
 _LEVEL = {"||": 1, "&&": 2, "==": 3, "!=": 3, "<": 4, "<=": 4, ">": 4, ">=": 4, "+": 5, "-": 5, "*": 6, "/": 6, "%": 6}
@@ -102,7 +113,9 @@ class _Parser:
         while self._next():
             expect_operand = self._operand() if expect_operand else self._operator()
         if expect_operand:
-            raise self._error("the expression ends where an operand is expected" if self.text.strip() else "it is empty")
+            raise self._error(
+                "the expression ends where an operand is expected" if self.text.strip() else "it is empty"
+            )
         self._reduce(0)
         if self.waiting:
             raise self._error("a closing parenthesis is missing", self.waiting[-1][1])
@@ -172,7 +185,7 @@ class _Parser:
         symbol, begin, arguments = self.waiting[-1] if self.waiting else ("", 0, 0)
         wanted = ARITY[_FUNCTIONS[symbol]] if symbol in _FUNCTIONS else 0
         if token == ",":
-            if arguments == 0 or arguments == wanted:
+            if arguments in (0, wanted):
                 raise self._error(f"{symbol} takes {wanted} arguments" if wanted else "a comma outside a function")
             self.waiting[-1] = (symbol, begin, arguments + 1)
             return True

@@ -21,15 +21,21 @@ def to_text(expression: Expression, *, compact: bool = False) -> str:
     '(-4 < (v0 + (3 * v1)))'
     """
     rows = [tuple(row) for row in expression.nodes.tolist()]
-    return _write(rows, len(rows) - 1, lambda op, value: str(value) if op in (Op.INT, Op.TRUTH) else f"v{value}", compact)
+    return _write(
+        rows, len(rows) - 1, lambda op, value: str(value) if op in (Op.INT, Op.TRUTH) else f"v{value}", compact
+    )
 
 
 def term_text(builder: Builder, root: int, names: Names | None = None) -> str:
     """Canonical text of a term in a table, with the caller's names for leaves."""
-    return _write(builder.rows, root, names or (lambda op, value: f"{'' if op <= Op.TRUTH else 'v'}{value}"), compact=False)
+    return _write(
+        builder.rows, root, names or (lambda op, value: f"{'' if op <= Op.TRUTH else 'v'}{value}"), compact=False
+    )
 
 
-def _write(rows: list[tuple[int, ...]] | list[tuple[int, int, int, int, int]], root: int, names: Names, compact: bool) -> str:
+def _write(
+    rows: list[tuple[int, ...]] | list[tuple[int, int, int, int, int]], root: int, names: Names, compact: bool
+) -> str:
     parts: list[str] = []
     stack: list[int | str] = [root]
     while stack:

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import operator
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
 
 CERTIFICATES = PUBLISHED.with_name("proofs.jsonl")
 _TRIALS = 4000
+_PYTHON: dict[Op, Callable[[Any, Any], Any]] = {
+    Op.ADD: operator.add, Op.SUB: operator.sub, Op.MUL: operator.mul, Op.LT: operator.lt, Op.LE: operator.le,
+    Op.EQ: operator.eq,
+}  # fmt: skip
 _SECONDS = 3.0
 
 
@@ -75,11 +80,11 @@ def solver_module() -> Any:
     return z3
 
 
-def encode(solver: Any, expression: Expression, names: Mapping[tuple[int, int], Any] | None = None) -> Any:  # noqa: PLR0912  one branch an operator
+def encode(solver: Any, expression: Expression, names: Mapping[tuple[int, int], Any] | None = None) -> Any:
     """An expression as a z3 term with our division; names replace leaves."""
     made: list[Any] = []
     for op, a, b, c, value in expression.nodes.tolist():
-        x, y = (made[child] if child >= 0 else None for child in (a, b))
+        x, y = made[a] if a >= 0 else None, made[b] if b >= 0 else None  # type: Any, Any
         if op == Op.INT:
             term = solver.IntVal(value)
         elif op == Op.TRUTH:
@@ -104,8 +109,7 @@ def encode(solver: Any, expression: Expression, names: Mapping[tuple[int, int], 
         elif op in (Op.AND, Op.OR):
             term = (solver.And if op == Op.AND else solver.Or)(x, y)
         else:
-            term = {Op.ADD: lambda x, y: x + y, Op.SUB: lambda x, y: x - y, Op.MUL: lambda x, y: x * y,
-                    Op.LT: lambda x, y: x < y, Op.LE: lambda x, y: x <= y, Op.EQ: lambda x, y: x == y}[Op(op)](x, y)  # fmt: skip
+            term = _PYTHON[Op(op)](x, y)
         made.append(term)
     return made[-1]
 
@@ -206,9 +210,7 @@ def plain(expression: Expression) -> Expression:
     return Expression(nodes)
 
 
-def _counterexample(
-    rule: Rule, model: Any, names: Mapping[tuple[int, int], Any], solver: Any
-) -> dict[str, int] | None:
+def _counterexample(rule: Rule, model: Any, names: Mapping[tuple[int, int], Any], solver: Any) -> dict[str, int] | None:
     """A model as values by name, if our evaluator agrees that the sides differ there."""
     slots, values = [0] * SLOTS, {}
     for (op, slot), term in names.items():

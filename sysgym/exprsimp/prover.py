@@ -45,7 +45,9 @@ class _Search:
         self.meaning, self.budget = meaning, budget
         self._axioms: dict[int, list[Linear]] = {}
 
-    def refute(self, branch: Branch, done: frozenset[int], cuts: int) -> Proof | None:
+    def refute(  # noqa: PLR0911  every way to give up
+        self, branch: Branch, done: frozenset[int], cuts: int
+    ) -> Proof | None:
         """A proof that a case cannot be."""
         forms, sources, atoms = self._system(branch)
         for form, source in zip(forms, sources, strict=True):
@@ -96,13 +98,13 @@ class _Search:
     ) -> tuple[str, int] | tuple[str, int, int] | None:
         """The split that the solution of the linear program violates most."""
         worst, gap = -1, 1e-6
-        for atom in point:
+        for atom, reached in point.items():
             kind, *parts = self.meaning.atoms[atom]
             if atom in done or kind not in ("below", "select"):
                 continue
             form = parts[0] if kind == "below" else parts[1]
             value = sum(number * (1.0 if part == ONE else point.get(part, 0.0)) for part, number in form)
-            missing = min(0.0, value) - point[atom] if kind == "below" else 1.0
+            missing = min(0.0, value) - reached if kind == "below" else 1.0
             if missing > gap:
                 worst, gap = atom, missing
         for number, choice in enumerate(branch.choices):
@@ -148,7 +150,9 @@ def _solve(forms: list[Linear], atoms: list[int]) -> tuple[int, NDArray[np.float
 
 
 @compiled
-def solve_table(table: NDArray[np.float64], multipliers: NDArray[np.float64], point: NDArray[np.float64]) -> int:
+def solve_table(  # noqa: PLR0912  one simplex
+    table: NDArray[np.float64], multipliers: NDArray[np.float64], point: NDArray[np.float64]
+) -> int:
     """Dual simplex without costs over free variables.
 
     Args:

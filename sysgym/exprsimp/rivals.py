@@ -1,8 +1,8 @@
 """Rivals: other people's simplifiers under our protocol, each behind its own import.
 
 z3 gets our division guarded as in `proofs`; an Int goes to the contextual tactic as `r == e` with a fresh r. What comes
-back is written in our grammar: `ite` as min, max or select, `-1 * x` as a subtraction, n-ary operators from the left. If
-it cannot be written so, or the tactic gives another form, the input stands.
+back is written in our grammar: `ite` as min, max or select, `-1 * x` as a subtraction, n-ary operators from the left.
+If it cannot be written so, or the tactic gives another form, the input stands.
 """
 
 from __future__ import annotations

@@ -87,7 +87,9 @@ def simplify(
     if time_limit is not None:
         require_range("time_limit", time_limit, 0.0, open_low=True)
     if expression.size > MOST_NODES:
-        raise ExpressionError(f"the expression has {expression.size} nodes; simplify takes up to {MOST_NODES}, so split it")
+        raise ExpressionError(
+            f"the expression has {expression.size} nodes; simplify takes up to {MOST_NODES}, so split it"
+        )
     if method in RIVALS:
         return _by_rival(expression, method, time_limit)
     began = time.perf_counter()
@@ -148,7 +150,7 @@ def check(simplification: Simplification | Certificate) -> bool:
 
 
 def equality(before: Expression, after: Expression, seconds: float = _PROOF_SECONDS) -> str:
-    """How two expressions were shown to be equal: "z3", "points" where z3 isn't there or gives up, "" if they differ."""
+    """How two expressions were shown to be equal: "same", "z3", or "points" where z3 can't tell; "" if they differ."""
     if before == after:
         return "same"
     if not by_points(before, after):

@@ -4,9 +4,9 @@ A claim is a Bool expression that is said to be true whatever its variables are.
 into two cases that leave nothing out, and every leaf adds up inequalities of its case, each times a positive number,
 to `1 <= 0` or worse (Farkas). `verify` follows the tree in exact integers; how the tree was found is no concern here.
 
-Integer terms are read as linear forms over atoms. `min(a, b)` is `a + below(b - a)` with the atom `below(d) = min(0, d)`,
-so that what is added to both sides cancels; `max` follows from it, `x % k` from the atom of `x / k`. Every inequality
-over integers is divided by the common divisor of its coefficients, and its constant rounded up.
+Integer terms are read as linear forms over atoms. `min(a, b)` is `a + below(b - a)` with the atom
+`below(d) = min(0, d)`, so that what is added to both sides cancels; `max` follows from it, `x % k` from the atom of
+`x / k`. An inequality over integers is divided by the common divisor of its coefficients, its constant rounded up.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class Meaning:
             self.atoms.append(key)
         return {number: 1}
 
-    def _read(self, op: int, a: int, b: int, c: int, value: int) -> Linear:  # noqa: PLR0911, PLR0912  one line an operator
+    def _read(self, op: int, a: int, b: int, c: int, value: int) -> Linear:  # noqa: PLR0911  one line an operator
         if op == Op.INT:
             return {ONE: value} if value else {}
         if op == Op.VAR:
@@ -133,7 +133,7 @@ class Meaning:
         total: Linear = {}
         for atom, number in left.items():
             for other, factor in right.items():
-                if atom == ONE or other == ONE:
+                if ONE in (atom, other):
                     part = {max(atom, other): 1}
                 else:
                     part = self.atom(("power", *sorted(self._factors(atom) + self._factors(other))))
@@ -247,7 +247,9 @@ class Meaning:
         elif kind == "cut":
             bound = rest[0]
             self._known(number)
-            made.facts.append({number: 1, **({ONE: -bound} if bound else {})} if case == 0 else {number: -1, ONE: bound + 1})
+            made.facts.append(
+                {number: 1, **({ONE: -bound} if bound else {})} if case == 0 else {number: -1, ONE: bound + 1}
+            )
             made.facts[-1] = combine({}, made.facts[-1])
         else:
             self._choose_atom(made, self._known(number), case)
@@ -279,7 +281,8 @@ def verify(claim: Expression, proof: Proof) -> bool:
 
     Args:
         claim: A Bool expression.
-        proof: `{"split": [...], "cases": [proof, proof]}` or `{"sum": [[multiplier, fact] or [multiplier, atom, axiom]]}`.
+        proof: `{"split": [...], "cases": [proof, proof]}` or `{"sum": [part, ...]}` with a
+            part `[multiplier, fact]` or `[multiplier, atom, axiom]`.
     """
     meaning = Meaning(claim)
     start = Branch()
@@ -290,7 +293,9 @@ def verify(claim: Expression, proof: Proof) -> bool:
             node, branch = pending.pop()
             if "split" in node:
                 first, second = node["cases"]
-                pending.extend((case, meaning.choose(branch, node["split"], place)) for place, case in ((0, first), (1, second)))
+                pending.extend(
+                    (case, meaning.choose(branch, node["split"], place)) for place, case in ((0, first), (1, second))
+                )
             elif not _contradicts(meaning, branch, node["sum"]):
                 return False
     except (IndexError, KeyError, TypeError, ValueError):

@@ -86,8 +86,8 @@ class Workbench:
         self._trace = np.empty((_ROOM + 64 * len(expression.nodes), 3), np.int64)
         self.values = np.empty((capacity, POINTS), np.int64)
         self.usable = np.zeros(capacity, np.bool_)
-        self._valued = np.zeros(1, np.int64)
-        self._points = _points(max(1, len(self.names)))
+        self.valued = np.zeros(1, np.int64)
+        self.points = _points(max(1, len(self.names)))
         self.start = load(self.arena, _renamed(expression, {name: place for place, name in enumerate(self.names)}))
         self._refused: set[tuple[int, int]] = set()
 
@@ -124,11 +124,11 @@ class Workbench:
         count = kernel.applications(self.arena, self.program, root, found, steepest)
         if count == FULL:
             raise ArenaFull
-        return found[:count].tolist()
+        return [list(row) for row in found[:count].tolist()]
 
     def evaluated(self) -> None:
         """Bring the values at the points up to date with the arena."""
-        evaluate_arena(self.arena, self._points, self.values, self.usable, self._valued)
+        evaluate_arena(self.arena, self.points, self.values, self.usable, self.valued)
 
     def proved(self, old: int, new: int, budget: int) -> Proof | None:
         """A proof that two terms are equal; what was refused once is not tried again."""
@@ -210,13 +210,17 @@ def _renamed(expression: Expression, places: dict[int, int]) -> Expression:
 
 @compiled
 def evaluate_arena(
-    arena: Arena, points: NDArray[np.int64], values: NDArray[np.int64], usable: NDArray[np.bool_], valued: NDArray[np.int64]
+    arena: Arena,
+    points: NDArray[np.int64],
+    values: NDArray[np.int64],
+    usable: NDArray[np.bool_],
+    valued: NDArray[np.int64],
 ) -> None:
     """Values of all terms that are new since the last call; where 64 bits don't suffice a term isn't `usable`."""
     nodes = arena.nodes
-    for term in range(valued[0], arena.count[0]):
+    for term in range(valued[0], arena.filled[0]):
         known = True
         for child in range(1, 4):
             known = known and (nodes[term, child] < 0 or usable[nodes[term, child]])
         usable[term] = known and evaluate_row(nodes, term, points, values)
-    valued[0] = arena.count[0]
+    valued[0] = arena.filled[0]

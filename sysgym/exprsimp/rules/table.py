@@ -41,7 +41,7 @@ _PRECEDENCE = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Rule:
     """A pattern, what replaces it, and when.
 
@@ -153,7 +153,8 @@ def make_rule(text: str, category: str = "extra", place: int = 1) -> Rule:
         raise ExpressionError(f"the hint of {text!r} is no product; write `by factor * factor`")
     return Rule(
         f"{category}.{place}", category, text, builder.expression(lhs), builder.expression(rhs),
-        builder.expression(condition), None if hint is None else builder.expression(hint), _direction(builder, lhs, rhs),
+        builder.expression(condition), None if hint is None else builder.expression(hint),
+        _direction(builder, lhs, rhs),
     )  # fmt: skip
 
 
@@ -239,10 +240,13 @@ def orientations(rule: Rule) -> list[tuple[int, Expression]]:
             op, *_, value = builder.rows[term]
             if op in (Op.VAR, Op.BOOL_VAR, Op.CONSTANT):
                 names.setdefault(value, f"{op}_{len(names)}")
-        write = lambda op, value, names=names: str(value) if op <= Op.TRUTH else names.get(value, "?")  # noqa: E731  a name of the pattern at hand
-        key = term_text(builder, turned, write), term_text(builder, condition, write)
+        key = _renamed_text(builder, turned, names), _renamed_text(builder, condition, names)
         found.setdefault(key, (mask, builder.expression(turned)))
     return list(found.values())
+
+
+def _renamed_text(builder: Builder, root: int, names: dict[int, str]) -> str:
+    return term_text(builder, root, lambda op, value: str(value) if op <= Op.TRUTH else names.get(value, "?"))
 
 
 def _masks(builder: Builder, root: int) -> int:
@@ -260,7 +264,8 @@ def oriented(builder: Builder, root: int, mask: int) -> int:
         children = [made.pop() for child in (a, b, c) if child >= 0]
         if swap:
             children.reverse()
-        made.append(builder.add(op, *(children + [-1] * (3 - len(children))), value=value))
+        first, second, third = children + [-1] * (3 - len(children))
+        made.append(builder.add(op, first, second, third, value))
     return made[0]
 
 
