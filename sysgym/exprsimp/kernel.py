@@ -17,6 +17,7 @@ from sysgym.exprsimp.rules.program import Program
 from sysgym.exprsimp.rules.table import SLOTS
 
 NO = -1
+_OPERATORS = len(Op)
 _SLOTS, _STACK = int(SLOTS), 64
 _INT, _TRUTH, _VAR, _BOOL_VAR, _CONSTANT = int(Op.INT), int(Op.TRUTH), int(Op.VAR), int(Op.BOOL_VAR), int(Op.CONSTANT)
 _ADD, _SUB, _MUL, _DIV, _MOD, _MIN, _MAX, _LT, _LE, _EQ, _AND, _OR, _NOT, _SELECT = (
@@ -149,13 +150,19 @@ def _build(arena: Arena, program: Program, variant: int, slots: NDArray[np.int64
 @compiled
 def rewrite(arena: Arena, program: Program, variant: int, term: int, slots: NDArray[np.int64]) -> int:
     """What a variant makes of a term; `NO` where it doesn't apply, `FULL` without room. `slots` is scratch space."""
-    nodes = arena.nodes
-    first, second = program.second[variant, 0], program.second[variant, 1]
-    if (first >= 0 and nodes[nodes[term, 1], 0] != first) or (second >= 0 and nodes[nodes[term, 2], 0] != second):
-        return NO
     if not _matches(arena, program, variant, term, slots) or not _holds(arena, program, variant, slots):
         return NO
     return _build(arena, program, variant, slots)
+
+
+@compiled
+def bucket_of(arena: Arena, term: int) -> int:
+    """Number of the bucket of variants that may match a term."""
+    nodes = arena.nodes
+    first, second = nodes[term, 1], nodes[term, 2]
+    a = nodes[first, 0] if first >= 0 else 0
+    b = nodes[second, 0] if second >= 0 else 0
+    return int((nodes[term, 0] * _OPERATORS + a) * _OPERATORS + b)
 
 
 @compiled
@@ -180,8 +187,9 @@ def applications(arena: Arena, program: Program, root: int, found: NDArray[np.in
     """
     slots, count = scratch(), 0
     for term in below(arena, root):
-        op = arena.nodes[term, 0]
-        for variant in range(program.by_operator[op], program.by_operator[op + 1]):
+        bucket = bucket_of(arena, term)
+        for place in range(program.bucket_begin[bucket], program.bucket_begin[bucket + 1]):
+            variant = program.bucket[place]
             if program.direction[variant] > steepest:
                 continue
             result = rewrite(arena, program, variant, term, slots)
@@ -210,8 +218,9 @@ def legal_mask(arena: Arena, program: Program, roots: NDArray[np.int64], mask: N
             if done[term]:
                 continue
             done[term] = True
-            op = arena.nodes[term, 0]
-            for variant in range(program.by_operator[op], program.by_operator[op + 1]):
+            bucket = bucket_of(arena, term)
+            for place in range(program.bucket_begin[bucket], program.bucket_begin[bucket + 1]):
+                variant = program.bucket[place]
                 result = rewrite(arena, program, variant, term, slots)
                 if result == FULL:
                     return False
@@ -266,7 +275,9 @@ def normalise(  # noqa: PLR0912  one stack machine
             if same == FULL:
                 return FULL
         if known[same] < 0 and forward[same] < 0:
-            for variant in range(program.by_operator[op], program.by_operator[op + 1]):
+            bucket = bucket_of(arena, same)
+            for place in range(program.bucket_begin[bucket], program.bucket_begin[bucket + 1]):
+                variant = program.bucket[place]
                 if program.direction[variant] == 0:
                     result = rewrite(arena, program, variant, same, slots)
                     if result == FULL:

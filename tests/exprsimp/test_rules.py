@@ -83,18 +83,15 @@ def test_unsound_published_rules_are_refuted(category, text):
 
 
 def test_what_cannot_be_proved_does_not_pass():
-    assert prove(make_rule("x -> y + x - y if 1 < 0".replace("y", "x"))).status == "vacuous"
-    assert (
-        prove(make_rule("x * x * x + y * y * y == z * z * z -> 0 if c0 == c0".replace(" if c0 == c0", "")), 0.01).status
-        != "proved"
-    )
+    assert prove(make_rule("x + 0 -> x + 1 if 1 < 0")).status == "vacuous"
+    assert prove(make_rule("x * x * x + y * y * y == z * z * z -> 0"), 0.01).status != "proved"
 
 
 @pytest.mark.parametrize(
     ("text", "word"),
     [
-        ("x + 0", "is not a rule"), ("x -> y", "names y"), ("x + c0 -> x if x < c0", "speaks about terms"),
-        ("x -> x < 1", "expected an Int"), ("x + -> x", "caret"), ("a -> a", "unknown name"),
+        ("x + 0", "is not a rule"), ("x + x -> y", "names y"), ("x + c0 -> x if x < c0", "speaks about terms"),
+        ("-x -> x < 1", "expected an Int"), ("x -> x + 0", "single name"), ("x + -> x", "caret"), ("-a -> a", "unknown name"),
         ("!!x -> x", "expected a Bool"), ("x + c0 -> x if c0 == 0 by c0 + c0", "no product"),
     ],
 )  # fmt: skip
@@ -132,7 +129,7 @@ def test_down_rules_decrease_a_well_founded_order_in_every_orientation():
 def test_the_order_is_strict():
     directions = {text: make_rule(text).direction for text in (
         "x + y -> y + x", "(x / c0 + y) / c1 -> (x + y * c0) / (c0 * c1)", "x - c0 -> x + (0 - c0)",
-        "x * y + x * z -> x * (y + z)", "x * (y + z) -> x * y + x * z", "x -> x",
+        "x * y + x * z -> x * (y + z)", "x * (y + z) -> x * y + x * z", "x + 0 -> 0 + x",
     )}  # fmt: skip
     assert list(directions.values()) == ["flat", "flat", "down", "down", "up", "flat"]
 
@@ -165,10 +162,11 @@ def test_the_mask_of_a_batch_is_what_applies():
     mask = np.zeros((terms, len(PROGRAM.rule)), np.bool_)
     assert kernel.legal_mask(arena, PROGRAM, roots, mask)
     slots = kernel.scratch()
+    rule_op = PROGRAM.pattern[PROGRAM.pattern_begin[:-1], 0]
     for term in range(terms):
         op = arena.nodes[term, 0]
         for variant in range(len(PROGRAM.rule)):
-            fits = PROGRAM.by_operator[op] <= variant < PROGRAM.by_operator[op + 1]
+            fits = rule_op[variant] == op
             applies = fits and kernel.rewrite(arena, PROGRAM, variant, term, slots) != kernel.NO
             assert mask[term, variant] == applies
 

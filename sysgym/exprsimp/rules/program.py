@@ -1,7 +1,7 @@
 """Rules as flat arrays for the kernel: patterns in pre-order, replacements and conditions in post-order.
 
-A rule becomes one variant for each orientation of its commutative nodes; variants are sorted by the operator that their
-pattern has at the root, so that a term meets only those that can match.
+A rule becomes one variant for each orientation of its commutative nodes. Variants are filed by the operators that their
+pattern asks of the root and of its first two operands, so that a term meets only those that can match.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ class Program(NamedTuple):
         replacement_begin: int64 (variants + 1,).
         condition: int64 (instructions, 2): operator and slot or constant, in post-order.
         condition_begin: int64 (variants + 1,).
-        by_operator: int64 (operators + 1,): first variant of each root operator.
+        bucket_begin: int64 (operators ** 3 + 1,): where the variants of a bucket begin in `bucket`; see `bucket_of`.
+        bucket: int64: variants that may match a term, in the table's order.
         rule: int64 (variants,): row of the rule in the table.
         orientation: int64 (variants,): which commutative nodes are swapped.
         direction: int64 (variants,): index into `DIRECTIONS`.
-        second: int64 (variants, 2): operator that the pattern asks of the first and the second child, -1 for any.
     """
 
     pattern: NDArray[np.int64]
@@ -41,32 +41,27 @@ class Program(NamedTuple):
     replacement_begin: NDArray[np.int64]
     condition: NDArray[np.int64]
     condition_begin: NDArray[np.int64]
-    by_operator: NDArray[np.int64]
+    bucket_begin: NDArray[np.int64]
+    bucket: NDArray[np.int64]
     rule: NDArray[np.int64]
     orientation: NDArray[np.int64]
     direction: NDArray[np.int64]
-    second: NDArray[np.int64]
 
 
 def compile_rules(rules: Sequence[Rule]) -> Program:
-    """Flatten rules; the order of the table is kept within a root operator."""
-    variants = [
-        (int(pattern.nodes[-1, 0]), row, mask, pattern)
-        for row, rule in enumerate(rules)
-        for mask, pattern in orientations(rule)
-    ]
-    variants.sort(key=lambda variant: variant[0])
+    """Flatten rules; variants keep the order of the table."""
+    variants = [(row, mask, pattern) for row, rule in enumerate(rules) for mask, pattern in orientations(rule)]
     patterns = [_preorder(pattern) for *_, pattern in variants]
-    replacements = [_postorder(rules[row].rhs) for _, row, _, _ in variants]
-    conditions = [[step[:2] for step in _postorder(rules[row].condition)] for _, row, _, _ in variants]
-    roots = np.array([operator for operator, *_ in variants])
+    replacements = [_postorder(rules[row].rhs) for row, _, _ in variants]
+    conditions = [[step[:2] for step in _postorder(rules[row].condition)] for row, _, _ in variants]
+    buckets = _buckets([pattern for *_, pattern in variants])
     return Program(
         *_flat(patterns, 2), *_flat(replacements, 3), *_flat(conditions, 2),
-        by_operator=np.searchsorted(roots, np.arange(len(Op) + 1)).astype(np.int64),
-        rule=np.array([row for _, row, _, _ in variants], np.int64),
-        orientation=np.array([mask for _, _, mask, _ in variants], np.int64),
-        direction=np.array([DIRECTIONS.index(rules[row].direction) for _, row, _, _ in variants], np.int64),
-        second=np.array([_asked(pattern) for *_, pattern in variants], np.int64).reshape(-1, 2),
+        bucket_begin=np.cumsum([0, *map(len, buckets)], dtype=np.int64),
+        bucket=np.array([variant for bucket in buckets for variant in bucket], np.int64),
+        rule=np.array([row for row, _, _ in variants], np.int64),
+        orientation=np.array([mask for _, mask, _ in variants], np.int64),
+        direction=np.array([DIRECTIONS.index(rules[row].direction) for row, _, _ in variants], np.int64),
     )  # fmt: skip
 
 
@@ -74,6 +69,18 @@ def _flat(programs: list[list[tuple[int, ...]]], width: int) -> tuple[NDArray[np
     begins = np.cumsum([0, *(len(program) for program in programs)], dtype=np.int64)
     steps = [step for program in programs for step in program]
     return np.array(steps, np.int64).reshape(-1, width), begins
+
+
+def _buckets(patterns: list[Expression]) -> list[list[int]]:
+    """Variants by the operators of a term and of its first two operands (0 where there is none)."""
+    buckets: list[list[int]] = [[] for _ in range(len(Op) ** 3)]
+    for variant, pattern in enumerate(patterns):
+        asked = _asked(pattern)
+        first, second = (range(len(Op)) if op < 0 else (op,) for op in asked)
+        for a in first:
+            for b in second:
+                buckets[(int(pattern.nodes[-1, 0]) * len(Op) + a) * len(Op) + b].append(variant)
+    return buckets
 
 
 def _asked(pattern: Expression) -> tuple[int, int]:

@@ -138,6 +138,8 @@ def make_rule(text: str, category: str = "extra", place: int = 1) -> Rule:
         raise ExpressionError(f"{text!r} is not a rule; write `pattern -> replacement if condition`")
     builder = Builder()
     lhs = _side(builder, match["lhs"], None)
+    if builder.rows[lhs][1] < 0:
+        raise ExpressionError(f"the pattern of {text!r} is a single name or constant; it must have an operator")
     sort = Sort(builder.sorts[lhs])
     rhs = _side(builder, match["rhs"], sort)
     condition = _side(builder, match["condition"] or "1", Sort.BOOL)
