@@ -7,6 +7,7 @@ its own.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 from sysgym.exprsimp.model import ARITY, Builder, Expression, Op, apply
 from sysgym.exprsimp.rules.table import Rule, orientations
@@ -92,10 +93,19 @@ def _gives_truth(op: int) -> bool:
 
 def applications(builder: Builder, rules: Sequence[Rule], root: int) -> Iterator[tuple[int, int, int, int]]:
     """All that rules can do to an expression: (term, row of the rule, orientation, result)."""
-    turned = [(row, rule, orientations(rule)) for row, rule in enumerate(rules)]
+    turned = _by_operator(tuple(rules))
     for term in builder.order(root):
-        for row, rule, patterns in turned:
-            for orientation, pattern in patterns:
-                result = rewrite(builder, rule, pattern, term)
-                if result is not None:
-                    yield term, row, orientation, result
+        for row, orientation, pattern in turned.get(builder.rows[term][0], ()):
+            result = rewrite(builder, rules[row], pattern, term)
+            if result is not None:
+                yield term, row, orientation, result
+
+
+@lru_cache(maxsize=4)
+def _by_operator(rules: tuple[Rule, ...]) -> dict[int, list[tuple[int, int, Expression]]]:
+    """Row, orientation and pattern of what can match, by the operator of the root."""
+    found: dict[int, list[tuple[int, int, Expression]]] = {}
+    for row, rule in enumerate(rules):
+        for orientation, pattern in orientations(rule):
+            found.setdefault(int(pattern.nodes[-1, 0]), []).append((row, orientation, pattern))
+    return found

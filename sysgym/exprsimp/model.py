@@ -211,6 +211,7 @@ class Builder:
     def __init__(self) -> None:
         self.rows: list[Row] = []
         self.sorts: list[int] = []
+        self.sizes: list[int] = []
         self._index: dict[Row, int] = {}
 
     def add(self, op: int, a: int = -1, b: int = -1, c: int = -1, value: int = 0) -> int:
@@ -221,6 +222,7 @@ class Builder:
             known = self._index[row] = len(self.rows)
             self.rows.append(row)
             self.sorts.append(self.sorts[b] if op == Op.SELECT else int(op in GIVES_BOOL))
+            self.sizes.append(1 + sum(self.sizes[child] for child in (a, b, c) if child >= 0))
         return known
 
     def load(self, expression: Expression) -> int:
@@ -233,19 +235,28 @@ class Builder:
 
     def order(self, root: int) -> list[int]:
         """Terms below a root, children first, left before right, each once."""
-        seen: set[int] = set()
+        seen: set[int] = {-1}
         found: list[int] = []
         stack = [root]
+        rows = self.rows
         while stack:
             term = stack.pop()
-            if term < 0:
-                if ~term not in seen:
-                    seen.add(~term)
-                    found.append(~term)
+            if term < -1:  # -2 - term marks a term whose children are done
+                term = -2 - term
+                if term not in seen:
+                    seen.add(term)
+                    found.append(term)
             elif term not in seen:
-                stack.append(~term)
-                _, a, b, c, _ = self.rows[term]
-                stack.extend(child for child in (c, b, a) if child >= 0)
+                _, a, b, c, _ = rows[term]
+                if a < 0:
+                    seen.add(term)
+                    found.append(term)
+                elif b < 0:
+                    stack += (-2 - term, a)
+                elif c < 0:
+                    stack += (-2 - term, b, a)
+                else:
+                    stack += (-2 - term, c, b, a)
         return found
 
     def expression(self, root: int) -> Expression:
@@ -260,22 +271,21 @@ class Builder:
 
     def replace(self, root: int, old: int, new: int) -> int:
         """The root with one subterm exchanged everywhere it occurs."""
-        changed: dict[int, int] = {-1: -1, old: new}
+        changed: dict[int, int] = {old: new}
         for term in self.order(root):
-            if term not in changed:
-                op, a, b, c, value = self.rows[term]
-                changed[term] = self.add(op, changed[a], changed[b], changed[c], value)
-        return changed[root]
+            op, a, b, c, value = self.rows[term]
+            if term != old and (a in changed or b in changed or c in changed):
+                a, b, c = changed.get(a, a), changed.get(b, b), changed.get(c, c)
+                changed[term] = self.add(op, a, b, c, value)
+        return changed.get(root, root)
 
     def position(self, root: int, wanted: int) -> int:
         """Place of a subterm in pre-order over the tree (its first occurrence), or -1."""
-        sizes: dict[int, int] = {}
+        sizes = self.sizes
         holds: set[int] = set()
         for term in self.order(root):
-            _, *children, _ = self.rows[term]
-            below = [child for child in children if child >= 0]
-            sizes[term] = 1 + sum(sizes[child] for child in below)
-            if term == wanted or any(child in holds for child in below):
+            _, a, b, c, _ = self.rows[term]
+            if term == wanted or a in holds or b in holds or c in holds:
                 holds.add(term)
         if root not in holds:
             return -1
@@ -291,9 +301,7 @@ class Builder:
 
     def at(self, root: int, place: int) -> int:
         """The subterm at a place in pre-order, or -1 where the tree has no such place."""
-        sizes: dict[int, int] = {}
-        for term in self.order(root):
-            sizes[term] = 1 + sum(sizes[child] for child in self.rows[term][1:4] if child >= 0)
+        sizes = self.sizes
         if not 0 <= place < sizes[root]:
             return -1
         term = root
