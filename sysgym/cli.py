@@ -6,13 +6,14 @@ mistake is one line on standard error and exit code 2; whatever was already writ
 
 from __future__ import annotations
 
+import inspect
 import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.box import SIMPLE_HEAD
@@ -21,7 +22,10 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from sysgym.core.errors import SettingError, SysgymError
+from sysgym.core.errors import SettingError, SysgymError, UnknownNameError
+
+if TYPE_CHECKING:
+    from sysgym.bench.records import Record
 
 app = typer.Typer(
     name="sysgym",
@@ -41,7 +45,9 @@ Processors = Annotated[int | None, typer.Option(help="Size of the machine; the l
 Format = Annotated[str, typer.Option("--format", help="Format of the log: auto, swf, csv.")]
 Environment = Annotated[str, typer.Option("--env", help="Id of the environment, also as module:Id.")]
 Settings = Annotated[list[str] | None, typer.Option("--set", help="Setting of the algorithm, name=value; repeatable.")]
-Arguments = Annotated[list[str] | None, typer.Option("--arg", help="Argument of the environment, name=value; repeatable.")]
+Arguments = Annotated[
+    list[str] | None, typer.Option("--arg", help="Argument of the environment, name=value; repeatable.")
+]
 
 
 def main() -> None:
@@ -112,9 +118,12 @@ def replay(
     Example: sysgym replay KTH-SP2.swf.gz --clean sc15 --policy easy --policy sjf
     """
     from sysgym.bench.replays import replay_policies
+    from sysgym.jobsched.batch.model import BACKFILLS
     from sysgym.jobsched.batch.replay import SCHEDULERS
     from sysgym.workloads import read_trace
 
+    if backfill is not None and backfill not in BACKFILLS:
+        raise UnknownNameError("backfill", backfill, BACKFILLS)
     workload = read_trace(trace, format=form, clean=clean, processors=processors, columns=_columns(columns))
     results = replay_policies(workload, policy or list(SCHEDULERS), pass_rule, engine, backfill)
     if as_json:
@@ -152,6 +161,9 @@ def train(
     """
     from sysgym import agents
 
+    chosen = _pairs(settings, "--set")
+    for name in chosen.keys() & inspect.signature(agents.train).parameters.keys():
+        raise SettingError(f"--set {name}: this is no setting of the algorithm; use the option of that name")
     with _bar(f"training {algorithm}") as advance:
         policy = agents.train(
             env,
@@ -168,10 +180,16 @@ def train(
                 f"{progress.frames:,} frames, {progress.frames_per_second:,.0f}/s, "
                 f"return {_figure(progress.mean_return)}",
             ),
-            **_pairs(settings, "--set"),
+            **chosen,
         )
-    row = {"output": str(output), "algorithm": algorithm, "seed": policy.seed, "frames": policy.frames,
-           "parameters": policy.parameter_count, "mean_return": policy.curve[-1]["mean_return"] if policy.curve else None}  # fmt: skip
+    row = {
+        "output": str(output),
+        "algorithm": algorithm,
+        "seed": policy.seed,
+        "frames": policy.frames,
+        "parameters": policy.parameter_count,
+        "mean_return": policy.curve[-1]["mean_return"] if policy.curve else None,
+    }
     if as_json:
         _print_json(row)
     else:
@@ -180,7 +198,9 @@ def train(
 
 @app.command()
 def evaluate(
-    policy: Annotated[str, typer.Argument(help="A heuristic, a checkpoint, file.py[:Class] or a stable-baselines3 zip.")],
+    policy: Annotated[
+        str, typer.Argument(help="A heuristic, a checkpoint, file.py[:Class] or a stable-baselines3 zip.")
+    ],
     env: Environment,
     split: Annotated[str, typer.Option(help="train, valid or test.")] = "test",
     scenarios: Annotated[int, typer.Option(help="Scenarios to play; on a log, its disjoint windows.")] = 20,
@@ -234,7 +254,7 @@ def run(
         return
     if as_json:
         for record in records:
-            _print_json(json.loads(record.line))
+            _print_json(json.loads(record.line()))
     else:
         _show_leaderboard(records)
     if any(record.failed for record in records):
@@ -451,7 +471,7 @@ def _classic() -> list[str]:
     return list(SCHEDULERS)
 
 
-def _run_study(study: Path, jobs: int, resume: bool, dry_run: bool, quiet: bool) -> list[Any]:
+def _run_study(study: Path, jobs: int, resume: bool, dry_run: bool, quiet: bool) -> list[Record]:
     """Run a study under a progress bar; failures and notices are told as they happen."""
     from sysgym.bench.runner import Progress as Change
     from sysgym.bench.runner import run_study
@@ -469,7 +489,7 @@ def _run_study(study: Path, jobs: int, resume: bool, dry_run: bool, quiet: bool)
         return run_study(study, jobs, resume, dry_run, tell)
 
 
-def _show_leaderboard(records: Sequence[Any]) -> None:
+def _show_leaderboard(records: Sequence[Record]) -> None:
     """The tables of `leaderboard` for a terminal."""
     from sysgym.bench import formats
     from sysgym.bench.leaderboard import leaderboard as tables_of
@@ -510,7 +530,13 @@ def _columns(given: Sequence[str] | None) -> Any:
     """What `read_trace` takes: a mapping, a TOML file's path, or None."""
     if given and len(given) == 1 and "=" not in given[0]:
         return Path(given[0])
-    return {name: str(header) for name, header in _pairs(given, "--columns").items()} or None
+    columns = {}
+    for word in given or ():
+        name, equals, header = word.partition("=")
+        if not equals or not name:
+            raise SettingError(f"--columns {word}: write it as name=header")
+        columns[name] = json.loads(header) if header.startswith("{") else header
+    return columns or None
 
 
 def _pairs(given: Sequence[str] | None, option: str) -> dict[str, Any]:
@@ -557,7 +583,9 @@ def _print_table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
     table = Table(box=SIMPLE_HEAD, padding=(0, 1), header_style="bold")
     for name, value in rows[0].items():
         right = isinstance(value, int | float)
-        table.add_column(name.replace("_", " "), justify="right" if right else "left", no_wrap=right or len(str(value)) < 30)
+        table.add_column(
+            name.replace("_", " "), justify="right" if right else "left", no_wrap=right or len(str(value)) < 30
+        )
     for row in rows:
         table.add_row(*(escape(_figure(value)) for value in row.values()))
     out.print(table)

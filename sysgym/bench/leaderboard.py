@@ -29,6 +29,8 @@ MINIMUM_SCENARIOS = 6
 BETTER, WORSE, EQUAL = "better", "worse", "no difference"
 REFERENCE, TOO_FEW, NO_HEURISTIC = "best heuristic", "too few scenarios", "no heuristic to compare with"
 
+_RECIPE = {"algorithm", "settings", "planned_frames", "planned_seconds"}
+
 
 @dataclass(frozen=True)
 class Training:
@@ -102,7 +104,7 @@ class Table:
         direction: "min" or "max".
         workload: Name of the log, or "".
         rows: Best first.
-        failures: Policy and cause of runs whose last try failed.
+        failures: Policy and cause of failed runs, unless a later one of the policy and training seed ended well.
         left_out: Older records of other scenarios, arguments or settings that are not compared.
     """
 
@@ -156,7 +158,7 @@ class Contest:
         newest: The record that decides which others are comparable.
         entries: Best mean first.
         best: The best heuristic, or None.
-        failed: Records of runs whose last try failed.
+        failed: Records of such failures; see `Table`.
         left_out: See `Table`.
     """
 
@@ -194,12 +196,12 @@ def leaderboard(records: Iterable[Record]) -> list[Table]:
 
 
 def contests(records: Iterable[Record]) -> list[Contest]:
-    """The records as contests: the last one of each run, grouped by environment, comparable ones together."""
+    """The records as contests: grouped by environment, the last one of each run, comparable ones together."""
     groups: dict[tuple[str, ...], list[Record]] = {}
-    for record in latest(records):
+    for record in records:
         facts = record.environment
         groups.setdefault((record.study, facts.name, facts.id, facts.split), []).append(record)
-    return [_contest(group) for group in groups.values()]
+    return [_contest(latest(group)) for group in groups.values()]
 
 
 def table_of(contest: Contest) -> Table:
@@ -242,7 +244,7 @@ def tail_name(direction: str) -> str:
 
 def _contest(group: list[Record]) -> Contest:
     good = [record for record in group if not record.failed]
-    failed = [record for record in group if record.failed]
+    failed = _open_failures(group)
     newest = (good or group)[-1]
     by_name: dict[str, list[Record]] = {}
     for record in good:
@@ -253,6 +255,12 @@ def _contest(group: list[Record]) -> Contest:
     entries.sort(key=lambda entry: (sign * entry.mean, entry.name))
     best = next((entry for entry in entries if entry.kind == "heuristic"), None)
     return Contest(newest, entries, best, failed, len(good) - sum(len(entry.records) for entry in entries))
+
+
+def _open_failures(group: list[Record]) -> list[Record]:
+    """Failed records after which no run of the same policy and training seed ended well."""
+    mended = {_trained_as(record): number for number, record in enumerate(group) if not record.failed}
+    return [r for number, r in enumerate(group) if r.failed and mended.get(_trained_as(r), -1) < number]
 
 
 def _entry(name: str, found: list[Record]) -> Entry:
@@ -274,7 +282,13 @@ def _scenarios_of(record: Record) -> bytes:
 def _recipe_of(record: Record) -> bytes:
     """What two runs of a learned policy must share to be runs of the same."""
     training = record.policy.training
-    return canonical([record.policy.kind, training and [training.algorithm, training.settings]])
+    return canonical([record.policy.kind, training and training.model_dump(include=_RECIPE)])
+
+
+def _trained_as(record: Record) -> tuple[str, int | None]:
+    """Policy and training seed: what a failed run and the one that replaces it have in common."""
+    training = record.policy.training
+    return record.policy.name, training.seed if training else record.seeds.training
 
 
 def _row(rank: int, entry: Entry, contest: Contest, drawn: NDArray[np.int64]) -> Row:

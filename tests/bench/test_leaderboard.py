@@ -101,6 +101,24 @@ def test_the_last_record_of_a_run_counts_and_failures_are_listed():
     assert failed.rows == [] and "Failed: mine: boom" in to_markdown([failed])
 
 
+def test_trainings_of_different_budgets_are_no_one_policy():
+    records = [make_record("PPO", NOISE, seed=seed, planned_frames=1000 * (seed + 1)) for seed in (0, 1, 2)]
+    table, rows = board(*records, make_record("PPO", NOISE, seed=3, planned_frames=3000))
+    assert rows["PPO"].training.seeds == [2, 3] and table.left_out == 2
+
+
+def test_a_failure_that_was_made_good_is_no_longer_listed():
+    boom = [make_record("PPO", [], seed=seed, failure=f"boom {seed}", run=f"old {seed}") for seed in (0, 1)]
+    mine = make_record("mine", [], kind="code", failure="KeyError", run="old")
+    good = [make_record("PPO", NOISE, seed=0), make_record("mine", NOISE, kind="code")]
+    table, rows = board(*boom, mine, *good)
+    assert table.failures == [("PPO", "boom 1")] and set(rows) == {"PPO", "mine"}
+    table, _ = board(*good, *boom, mine)
+    assert len(table.failures) == 3
+    table, _ = board(good[1], *boom, mine, good[1])
+    assert table.failures == [("PPO", "boom 0"), ("PPO", "boom 1")]
+
+
 def test_environments_have_tables_of_their_own():
     tables = tables_of([make_record("a", NOISE), make_record("a", NOISE, name="Other"), make_record("b", NOISE)])
     assert [(t.environment, len(t.rows)) for t in tables] == [("Queue", 2), ("Other", 1)]

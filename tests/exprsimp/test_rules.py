@@ -91,7 +91,8 @@ def test_what_cannot_be_proved_does_not_pass():
     ("text", "word"),
     [
         ("x + 0", "is not a rule"), ("x + x -> y", "names y"), ("x + c0 -> x if x < c0", "speaks about terms"),
-        ("-x -> x < 1", "expected an Int"), ("x -> x + 0", "single name"), ("x + -> x", "caret"), ("-a -> a", "unknown name"),
+        ("-x -> x < 1", "expected an Int"), ("x -> x + 0", "single name"), ("x + -> x", "caret"),
+        ("-a -> a", "unknown name"),
         ("!!x -> x", "expected a Bool"), ("x + c0 -> x if c0 == 0 by c0 + c0", "no product"),
     ],
 )  # fmt: skip
