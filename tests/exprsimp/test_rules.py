@@ -1,6 +1,7 @@
 """The rules: read, ordered, proved, and applied by two engines that must agree."""
 
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -80,6 +81,11 @@ def test_unsound_published_rules_are_refuted(category, text):
     rule = make_rule(text, category)
     proof = prove(rule)
     assert proof.status == "refuted" and proof.counterexample["lhs"] != proof.counterexample["rhs"]
+
+
+def test_the_documentation_lists_the_unsound_rules():
+    page = (Path(__file__).parents[2] / "docs/expressions.md").read_text(encoding="utf-8")
+    assert all(f"| {category} | `{text.replace('||', '∨')}` |" in page for category, text in UNSOUND)
 
 
 def test_what_cannot_be_proved_does_not_pass():
