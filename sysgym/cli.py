@@ -349,17 +349,25 @@ def simplify(
     lenient: Annotated[bool, typer.Option("--lenient", help="Convert between Int and Bool.")] = False,
     certificate: Annotated[Path | None, typer.Option(help="Write certificates there, one JSON object a line.")] = None,
     check: Annotated[bool, typer.Option("--check", help="Replay the certificates in FILE instead.")] = False,
+    generated: Annotated[
+        int, typer.Option("--generate", help="Compare methods on so many generated expressions instead.")
+    ] = 0,
+    distribution: Annotated[
+        str, typer.Option(help="Of generated expressions: neurewriter, halide, fuzz.")
+    ] = "neurewriter",
     prove_rules: Annotated[
         bool, typer.Option("--prove-rules", help="Prove the rules in FILE instead, or the published ones.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Simplify an expression, compare methods on a file of them, check certificates, or prove rules.
+    """Simplify an expression, compare methods on a file of them or on generated ones, check certificates, prove rules.
 
     Example: sysgym simplify "min(v0, v1) <= max(v1, v2)" --method greedy
     """
     if prove_rules:
         _prove_rules(given, certificate, as_json)
+    elif generated:
+        _compare_generated(generated, distribution, method or ["greedy", "beam"], time_limit, seed, as_json)
     elif check:
         _check_certificates(Path(given), as_json)
     elif Path(given).suffix in (".txt", ".jsonl"):
@@ -398,23 +406,41 @@ def _compare_methods(
     certificate: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     from sysgym.exprsimp import read_expressions
-    from sysgym.exprsimp.comparison import compare
 
     if certificate:
         raise SettingError("--certificate goes with one expression; leave it out with a file")
     texts = read_expressions(path, field)
-    with _bar(f"simplifying {path.name}") as advance:
+    _compare(path.name, texts, methods, time_limit, seed, as_json)
+
+
+def _compare_generated(
+    count: int, distribution: str, methods: Sequence[str], time_limit: float | None, seed: int, as_json: bool
+) -> None:
+    from sysgym.exprsimp import to_text
+    from sysgym.exprsimp.generator import generate
+
+    texts = [to_text(made) for made in generate(count, distribution, seed, reducible=True)]
+    _compare(f"{distribution}, seed {seed}", texts, methods, time_limit, seed, as_json)
+
+
+def _compare(
+    title: str, texts: Sequence[str], methods: Sequence[str], time_limit: float | None, seed: int, as_json: bool
+) -> None:
+    from sysgym.exprsimp.comparison import compare
+
+    with _bar(f"simplifying {title}") as advance:
         rows = compare(texts, methods, time_limit, seed, advance)
     if as_json:
         for row in rows:
             _print_json(row)
         return
-    shown = ("method", "length_share", "size_share", "other_share", "median_ms", "mean_ms", "different")
     table = [
-        {name: row[name] for name in shown} | {"constants": f"{row['constants']} of {row['constant_inputs']}"}
+        {"method": row["method"], "length": row["length_share"], "size": row["size_share"], "other": row["other_share"],
+         "constants": f"{row['constants']} of {row['constant_inputs']}", "median ms": row["median_ms"],
+         "mean ms": row["mean_ms"], "different": row["different"]}
         for row in rows
-    ]
-    _print_table(f"{path.name}: {len(texts)} expressions, shares of characters and nodes saved", table)
+    ]  # fmt: skip
+    _print_table(f"{title}: {len(texts)} expressions, shares of characters and nodes saved", table)
 
 
 def _check_certificates(path: Path, as_json: bool) -> None:

@@ -6,6 +6,8 @@ from importlib import import_module
 import pytest
 
 
-@pytest.mark.parametrize("name", ["evaluation", "model", "parser", "printer", "rules.table", "simplification"])
+@pytest.mark.parametrize(
+    "name", ["evaluation", "generator", "model", "parser", "printer", "rules.table", "simplification"]
+)
 def test_examples(name):
     assert doctest.testmod(import_module(f"sysgym.exprsimp.{name}")).failed == 0

@@ -58,15 +58,8 @@ def expression_rows(rows, rate, data):
         )
     )
     for method, goal in (("greedy", None), ("beam", 100)):
-        done = texts[::40]
-        rows.append(
-            (
-                f"expressions, {method}, expressions/s",
-                rate(lambda m=method: [simplify(t, m) for t in done], len(done), 1),
-                goal,
-                "",
-            )
-        )
+        done = rate(lambda name=method: [simplify(text, name) for text in texts[::40]], len(texts[::40]), 1)
+        rows.append((f"expressions, {method}, expressions/s", done, goal, ""))
 
 
 def check_applications(wanted=MILLION, seed=0, batch=2000, points=24):
@@ -77,9 +70,9 @@ def check_applications(wanted=MILLION, seed=0, batch=2000, points=24):
     turned = [(rule, pattern) for rule in rules for _, pattern in orientations(rule)]
     slots, checked, wrong = kernel.scratch(), 0, 0
     while checked < wanted:
-        builder, made = Builder(), []
-        for variant in generator.integers(len(turned), size=batch).tolist():
-            made.append((instance(generator, *turned[variant], builder), variant))
+        builder = Builder()
+        drawn = generator.integers(len(turned), size=batch).tolist()
+        made = [(instance(generator, *turned[variant], builder), variant) for variant in drawn]
         arena = make_arena(40 * batch)
         load_nodes(arena, np.array(builder.rows, np.int64))  # every row is new, so numbers stay what they are
         pairs = np.array([(term, kernel.rewrite(arena, program, variant, term, slots)) for term, variant in made])
