@@ -47,9 +47,17 @@ def bools_of(expression: Expression) -> list[str]:
     return [f"v{value}" for value in sorted(set(rows[rows[:, 0] == Op.BOOL_VAR, 4].tolist()))]
 
 
-def write_step(builder: Builder, root: int, term: int, result: int, reason: Mapping[str, Any]) -> dict[str, Any]:
-    """One step as JSON: a rule with its orientation, or a proof, to which the result is added."""
-    step: dict[str, Any] = {"position": builder.position(root, term), **reason}
+def write_step(builder: Builder, order: list[int], term: int, result: int, reason: Mapping[str, Any]) -> dict[str, Any]:
+    """One step as JSON: a rule with its orientation, or a proof, to which the result is added.
+
+    Args:
+        builder: Table of the terms.
+        order: Terms of the expression at hand, the root last.
+        term: What is exchanged.
+        result: What takes its place.
+        reason: The rule and orientation, or the proof.
+    """
+    step: dict[str, Any] = {"position": builder.position(order[-1], term, order), **reason}
     if "proof" in reason:
         step["result"] = term_text(builder, result)
     return step

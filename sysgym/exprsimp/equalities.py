@@ -25,6 +25,8 @@ _INT, _TRUTH, _MIN, _MAX, _AND, _OR, _SELECT = (
 )
 _MOST_CANDIDATES = 400
 _MOST_ROUNDS = 40
+_LARGE = 300
+"""Nodes of a term beyond which it is left alone in an expression of more than as many terms: large ones go in parts."""
 
 
 def swept(bench: Workbench, state: State, budget: int, over: Callable[[], bool]) -> State:
@@ -36,7 +38,7 @@ def swept(bench: Workbench, state: State, budget: int, over: Callable[[], bool])
         budget: Linear programs a proof may take.
         over: Whether to stop; asked before every proof.
     """
-    for _ in range(_MOST_ROUNDS):
+    for _ in range(min(_MOST_ROUNDS, max(4, 20_000 // len(bench.terms(state.root))))):
         move = _first_move(bench, state.root, budget, over)
         if move is None:
             return state
@@ -50,6 +52,8 @@ def _first_move(bench: Workbench, root: int, budget: int, over: Callable[[], boo
     order = terms[np.argsort(-bench.arena.size[terms], kind="stable")]
     for term in order.tolist():
         if bench.arena.nodes[term, 1] < 0 or not bench.usable[term]:
+            continue
+        if len(terms) > _LARGE and bench.arena.size[term] > _LARGE and bench.arena.sort[term] == Sort.INT:
             continue
         for other in sorted(set(_candidates(bench, terms, term)), key=bench.cost):
             if over():

@@ -1,7 +1,8 @@
 """Random expressions: typed by construction, seeded, split by shape, in three named distributions.
 
 `neurewriter` follows table 2 of Chen & Tian (NeurIPS 2019) in compact length: 10 to 579 characters, 106.84 on average,
-3 to 100 nodes, 27.39 on average, and the shares of at most 20, 30, 50 and 100 characters. `halide` follows the operators,
+3 to 100 nodes, 27.39 on average, and the shares of at most 20, 30, 50 and 100 characters.
+`halide` follows the operators,
 constants and lengths of the expressions that Halide's compiler meets. `fuzz` draws all operators alike. All of them
 hold `select`, and divisors that are 0, negative or variable, which compilers' data lacks.
 """

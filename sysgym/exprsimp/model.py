@@ -269,21 +269,21 @@ class Builder:
             nodes.append((op, place[a], place[b], place[c], value))
         return Expression(np.array(nodes, np.int64))
 
-    def replace(self, root: int, old: int, new: int) -> int:
-        """The root with one subterm exchanged everywhere it occurs."""
+    def replace(self, root: int, old: int, new: int, order: list[int] | None = None) -> int:
+        """The root with one subterm exchanged everywhere it occurs; `order(root)` may be given where it is known."""
         changed: dict[int, int] = {old: new}
-        for term in self.order(root):
+        for term in order or self.order(root):
             op, a, b, c, value = self.rows[term]
             if term != old and (a in changed or b in changed or c in changed):
                 a, b, c = changed.get(a, a), changed.get(b, b), changed.get(c, c)
                 changed[term] = self.add(op, a, b, c, value)
         return changed.get(root, root)
 
-    def position(self, root: int, wanted: int) -> int:
+    def position(self, root: int, wanted: int, order: list[int] | None = None) -> int:
         """Place of a subterm in pre-order over the tree (its first occurrence), or -1."""
         sizes = self.sizes
         holds: set[int] = set()
-        for term in self.order(root):
+        for term in order or self.order(root):
             _, a, b, c, _ = self.rows[term]
             if term == wanted or a in holds or b in holds or c in holds:
                 holds.add(term)

@@ -26,7 +26,7 @@ from sysgym.exprsimp.rules.table import Rule
 from sysgym.exprsimp.workbench import Workbench
 
 METHODS = (*SEARCHES, *RIVALS)
-MOST_NODES = 20_000
+MOST_NODES = 5_000
 POINTS = 1_000
 _PROOF_SECONDS = 1.0
 
@@ -74,7 +74,7 @@ def simplify(
         rules: Rules instead of the published ones; they should be proved.
 
     Raises:
-        ExpressionError: The text cannot be read, or has more than 20,000 nodes.
+        ExpressionError: The text cannot be read, or has more than 5,000 nodes.
         UnknownNameError: There is no such method.
         SettingError: The rival isn't installed, or the time limit isn't positive.
 

@@ -150,10 +150,12 @@ class Workbench:
         for move in state.moves:
             group = self._single(move)
             reasons = {table.term(single.term): (table.term(single.result), self._reason(single)) for single in group}
-            while (old := next((term for term in builder.order(root) if term in reasons), None)) is not None:
+            order = builder.order(root)
+            while (old := next((term for term in order if term in reasons), None)) is not None:
                 new, reason = reasons[old]
-                steps.append(write_step(builder, root, old, new, reason))
-                root = builder.replace(root, old, new)
+                steps.append(write_step(builder, order, old, new, reason))
+                root = builder.replace(root, old, new, order)
+                order = builder.order(root)
                 if move.variant != NORMALISE:
                     break
         output = to_text(builder.expression(root))
