@@ -264,6 +264,7 @@ def run(
 @app.command()
 def leaderboard(
     places: Annotated[list[Path], typer.Argument(help="Studies, folders of results, or files of records.")],
+    against: Annotated[str | None, typer.Option(help="Heuristic to compare with; the best when left out.")] = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -277,11 +278,11 @@ def leaderboard(
 
     records = find_records(*places)
     if as_json:
-        _print_json(to_data(tables_of(records)))
+        _print_json(to_data(tables_of(records, against)))
     elif markdown:
-        sys.stdout.write(to_markdown(tables_of(records)))
+        sys.stdout.write(to_markdown(tables_of(records, against)))
     else:
-        _show_leaderboard(records)
+        _show_leaderboard(records, against)
 
 
 @app.command()
@@ -515,12 +516,12 @@ def _run_study(study: Path, jobs: int, resume: bool, dry_run: bool, quiet: bool)
         return run_study(study, jobs, resume, dry_run, tell)
 
 
-def _show_leaderboard(records: Sequence[Record]) -> None:
+def _show_leaderboard(records: Sequence[Record], against: str | None = None) -> None:
     """The tables of `leaderboard` for a terminal."""
     from sysgym.bench import formats
     from sysgym.bench.leaderboard import leaderboard as tables_of
 
-    for table in tables_of(records):
+    for table in tables_of(records, against):
         rows = [
             {
                 "policy": row.policy + (" *" if row.best_heuristic else ""),
@@ -534,7 +535,7 @@ def _show_leaderboard(records: Sequence[Record]) -> None:
         scenarios = table.rows[0].scenarios if table.rows else 0
         title = f"{table.environment}: {table.objective}, {better} is better; {scenarios} scenarios of {table.split}"
         if rows:
-            _print_table(f"{title}; * best heuristic", rows)
+            _print_table(f"{title}; * {against or 'best heuristic'}", rows)
         for policy, cause in table.failures:
             out.print(f"  failed: {escape(policy)}: {escape(cause)}", highlight=False)
 

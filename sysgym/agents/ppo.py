@@ -55,9 +55,11 @@ class PPOSettings:
     """Whether learning rate and entropy weight fall linearly to 0 with the budget."""
     discount: float = 0.99
     """gamma. Below 1 even where the score is not discounted: what arrives much later is noise to today's decision
-    (JobSched-v0 after 3 M frames: mean slowdown 3.8, with 1.0 it is 5.0). Rewards paid at the end only need 1."""
+    (compact JobSched-v0, 3 M frames, seeds 0, 1, 2: mean slowdown 4.9, 4.8, 3.8; with 1.0 5.0, 5.0,
+    5.2). Rewards paid at the end only need 1."""
     trace_decay: float = 0.9
-    """lambda of (1). Lower than the common 0.95: arrivals that no action can change make long sums noisy."""
+    """lambda of (1). Lower than the common 0.95: arrivals that no action can change make long sums noisy (compact
+    JobSched-v0, 3 M frames, seeds 0, 1, 2: mean slowdown 4.9, 4.8, 3.8; with 0.95 6.0, 4.6, 5.0)."""
     clip: float = 0.2
     """e of (4) and (5)."""
     clip_values: bool = False

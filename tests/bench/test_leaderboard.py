@@ -9,6 +9,7 @@ import pytest
 from sysgym.bench import formats, leaderboard, statistics
 from sysgym.bench.leaderboard import contests, to_data, to_markdown
 from sysgym.bench.leaderboard import leaderboard as tables_of
+from sysgym.core.errors import UnknownNameError
 from tests.bench.conftest import make_record
 
 NOISE = np.random.default_rng(4).pareto(1.2, 30) + 1
@@ -154,3 +155,14 @@ def test_the_interval_of_a_verdict_has_its_level():
         )[1]
         wrong += any(row.verdict == leaderboard.WORSE for row in rows.values())
     assert 0.02 < wrong / 300 < 0.11
+
+
+def test_another_heuristic_can_be_the_one_to_compare_with():
+    records = [make_record("fcfs", NOISE * 1.3), make_record("sjf", NOISE), make_record("PPO", NOISE * 1.1, seed=0)]
+    table = tables_of(records, against="fcfs")[0]
+    rows = {row.policy: row for row in table.rows}
+    assert (rows["PPO"].verdict, rows["sjf"].verdict, rows["fcfs"].verdict) == ("better", "better", "chosen")
+    assert rows["PPO"].ratio.estimate == pytest.approx(1.1 / 1.3) and table.reference == "fcfs"
+    assert {row.policy: row.verdict for row in tables_of(records)[0].rows}["PPO"] == "worse"
+    with pytest.raises(UnknownNameError, match="did you mean fcfs"):
+        tables_of(records, against="fcsf")
