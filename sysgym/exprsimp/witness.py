@@ -246,11 +246,11 @@ class Meaning:
                 self.assume(made, literals)
         elif kind == "cut":
             bound = rest[0]
-            self._known(number)
-            made.facts.append(
-                {number: 1, **({ONE: -bound} if bound else {})} if case == 0 else {number: -1, ONE: bound + 1}
-            )
-            made.facts[-1] = combine({}, made.facts[-1])
+            if type(bound) is not int:  # between two integers, none may be left out
+                raise ValueError(bound)
+            atom = {self._known(number): 1}
+            below, above = combine(atom, {ONE: -bound}), combine({ONE: bound + 1}, atom, -1)
+            made.facts.append(below if case == 0 else above)
         else:
             self._choose_atom(made, self._known(number), case)
         return made

@@ -85,6 +85,12 @@ def test_the_verifier_believes_nothing_without_a_reason():
     ):  # fmt: skip
         assert not verify(claim, broken)
     assert not verify(parse("min(v0, v1) < (v0 + v1) / 2"), proof)
+    between = {"split": ["cut", 0, 1.5], "cases": [{"sum": [[1, 0], [1, 2]]}, {"sum": [[1, 1], [1, 2]]}]}
+    assert not verify(parse("v0 <= 1 || 3 <= v0"), between)  # false at 2, which a cut at 1.5 would leave out
+    whole = {"split": ["cut", 0, 1], "cases": [{"sum": [[1, 0], [1, 2]]}, {"sum": [[1, 1], [1, 2]]}]}
+    assert verify(parse("v0 <= 1 || 2 <= v0"), {"sum": [[1, 0], [1, 1]]}) and not verify(
+        parse("v0 <= 1 || 3 <= v0"), whole
+    )
     assert find_proof(parse("v0 <= v0 * v0 * v0")) is None
 
 
