@@ -17,6 +17,7 @@ import numpy as np
 import sysgym  # noqa: F401  registers the ids
 from sysgym.jobsched import replay
 from sysgym.workloads import poisson_pareto, read_trace, write_swf
+from tests.ratios.exprsimp import expression_rows
 from tests.ratios.placement import placement_rows
 
 ROUNDS = 7
@@ -119,6 +120,7 @@ def main():
     log_rows(rows)
     environment_rows(rows)
     placement_rows(rows, rate)
+    expression_rows(rows, rate, DATA)
     width = max(len(name) for name, *_ in rows)
     print(f"{'':{width}} {'rate':>12} {'goal':>12}  beside")
     for name, measured, goal, beside in rows:
