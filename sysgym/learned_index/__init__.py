@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sysgym.learned_index.binary import BinarySearch
     from sysgym.learned_index.btree import BPlusTree
+    from sysgym.learned_index.interpolated import InterpolatedTree
     from sysgym.learned_index.pgm import PGMIndex
     from sysgym.learned_index.radix_spline import RadixSpline
     from sysgym.learned_index.rmi import RMI
@@ -21,13 +22,14 @@ if TYPE_CHECKING:
 _HOMES = {
     "BPlusTree": "btree",
     "BinarySearch": "binary",
+    "InterpolatedTree": "interpolated",
     "PGMIndex": "pgm",
     "RMI": "rmi",
     "RadixSpline": "radix_spline",
     "SortedIndex": "static",
 }
 
-__all__ = ["RMI", "BPlusTree", "BinarySearch", "PGMIndex", "RadixSpline", "SortedIndex"]
+__all__ = ["RMI", "BPlusTree", "BinarySearch", "InterpolatedTree", "PGMIndex", "RadixSpline", "SortedIndex"]
 
 
 def __getattr__(name: str) -> Any:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from sysgym.learned_index.last_mile import search_halving
+from sysgym.learned_index.last_mile import new_scratch, search_halving
 from sysgym.learned_index.scalar import HALVING
 from sysgym.learned_index.static import SortedIndex
 
@@ -34,7 +34,7 @@ class BinarySearch(SortedIndex):
         pass
 
     def _find(self, queries: NDArray[np.uint64], step: np.uint64, out: NDArray[np.int64]) -> int:
-        return int(search_halving(self._stored, *self._codec.form, queries, step, out))
+        return int(search_halving(self._stored, *self._codec.form, queries, step, new_scratch(), out))
 
     def _addresses(self) -> tuple[int, list[int], list[NDArray[Any]]]:
         return HALVING, [0, 0], []

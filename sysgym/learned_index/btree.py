@@ -12,6 +12,7 @@ from sysgym.core.errors import SettingError
 from sysgym.learned_index.btree_kernel import search_tree
 from sysgym.learned_index.directory import build_directory
 from sysgym.learned_index.keys import map_stored
+from sysgym.learned_index.last_mile import new_scratch
 from sysgym.learned_index.machine import BLOCK
 from sysgym.learned_index.scalar import TREE
 from sysgym.learned_index.static import SortedIndex
@@ -54,8 +55,8 @@ class BPlusTree(SortedIndex):
         self._tree, self._layers = arrays["tree"], arrays["layers"]
 
     def _find(self, queries: NDArray[np.uint64], step: np.uint64, out: NDArray[np.int64]) -> int:
-        form = self._codec.form
-        return int(search_tree(self._stored, *form, self._tree, self._layers, self.stride, self._pad, queries, step, out))
+        tree = (self._tree, self._layers, self.stride, self._pad)
+        return int(search_tree(self._stored, *self._codec.form, *tree, queries, step, new_scratch(), out))
 
     def _addresses(self) -> tuple[int, list[int], list[NDArray[Any]]]:
         return TREE, [self.stride, self._pad], [self._tree, self._layers]

@@ -8,15 +8,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from sysgym.learned_index.directory import descend_group, descend_one
 from sysgym.learned_index.last_mile import GROUP, Word, finish_group, finish_one
-from sysgym.learned_index.machine import BLOCK, count_less, prefetch
+from sysgym.learned_index.machine import BLOCK, count_less, prefetch, uncounted
 
 
-@njit(cache=True, nogil=True)
+@uncounted
 def search_tree_one(
     stored: NDArray[Any],
     sign: Word,
@@ -36,7 +35,7 @@ def search_tree_one(
     return position
 
 
-@njit(cache=True, nogil=True)
+@uncounted
 def search_tree(
     stored: NDArray[Any],
     sign: Word,
@@ -48,12 +47,12 @@ def search_tree(
     pad: int,
     queries: NDArray[Word],
     step: Word,
+    scratch: NDArray[np.int64],
     out: NDArray[np.int64],
 ) -> int:
     """Positions of mapped queries. The tree names the right block always, so nothing is checked or counted."""
     n, last = len(stored), len(stored) - BLOCK
-    blocks = np.empty(GROUP, dtype=np.int64)
-    lengths = np.empty(GROUP, dtype=np.int64)
+    blocks, lengths = scratch[:GROUP], scratch[GROUP : 2 * GROUP]
     for first in range(0, len(queries), GROUP):
         group = queries[first : min(first + GROUP, len(queries))]
         answers = out[first : first + len(group)]

@@ -12,10 +12,9 @@ Free places hold the largest number. They are never below a query, so a real key
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-from sysgym.learned_index.machine import BLOCK, count_below, prefetch
+from sysgym.learned_index.machine import BLOCK, count_below, prefetch, uncounted
 
 FANOUT = BLOCK + 1
 _LARGEST = np.uint64(0xFFFFFFFFFFFFFFFF)
@@ -56,7 +55,7 @@ def build_directory(parts: NDArray[np.uint64]) -> tuple[NDArray[np.uint64], NDAr
     return tree, ends[:-1].astype(np.int64)  # type: ignore[return-value]
 
 
-@njit(cache=True, nogil=True)
+@uncounted
 def descend_one(tree: NDArray[np.uint64], layers: NDArray[np.int64], query: np.uint64) -> int:
     """The part in which the first key that is not below the query lies, or at whose end it would lie."""
     node = 0
@@ -65,7 +64,7 @@ def descend_one(tree: NDArray[np.uint64], layers: NDArray[np.int64], query: np.u
     return node
 
 
-@njit(cache=True, nogil=True)
+@uncounted
 def descend_group(
     tree: NDArray[np.uint64],
     layers: NDArray[np.int64],

@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from sysgym.core.errors import KeyTypeError, KeyValueError, UnknownNameError
+from sysgym.learned_index.machine import uncounted
 
 SUPPORTED = "integers, floats of 16 to 64 bits, datetime64, timedelta64, byte strings of up to 8 bytes"
 _TOP = 1 << 64
@@ -176,14 +176,6 @@ def map_queries(queries: NDArray[Any], codec: Codec, side: str) -> Mapped:
     if own == "S" and kind == "S":
         return _map_bytes(flat, step)
     raise KeyTypeError(f"queries of type {flat.dtype} cannot be compared exactly with keys of type {codec.dtype}")
-
-
-def map_integer(query: int, codec: Codec, step: int) -> int:
-    """A Python integer on integer keys as the left side's mapped query; 2^64 where above all keys."""
-    low, high = _bounds(codec)
-    if query < low:
-        return 0
-    return _TOP if query > high else ((query - low) + step)
 
 
 def _as_array(values: Any, what: str, *, exact: bool = True) -> NDArray[Any]:
@@ -354,14 +346,14 @@ def _float_above(query: int) -> NDArray[np.float64]:
     return np.array([near if int(near) >= query else math.nextafter(near, math.inf)])
 
 
-@njit(cache=True, nogil=True)
+@uncounted
 def mapped_key(key: Any, sign: np.uint64, flip: np.uint64, shift: np.uint64) -> np.uint64:
     """A stored key in the order of unsigned integers."""
     wide = np.uint64(key)
     return np.uint64(wide ^ sign ^ (flip * (wide >> shift)))
 
 
-@njit(cache=True, nogil=True)
+@uncounted
 def map_stored(
     stored: NDArray[Any], sign: np.uint64, flip: np.uint64, shift: np.uint64, out: NDArray[np.uint64]
 ) -> None:
@@ -370,7 +362,7 @@ def map_stored(
         out[i] = mapped_key(stored[i], sign, flip, shift)
 
 
-@njit(cache=True, nogil=True)
+@uncounted
 def first_descent(stored: NDArray[Any], sign: np.uint64, flip: np.uint64, shift: np.uint64) -> int:
     """First position whose key is larger than the next one; -1 if the keys are sorted."""
     for begin in range(0, len(stored) - 1, 4096):

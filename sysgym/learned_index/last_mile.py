@@ -11,11 +11,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from sysgym.learned_index.keys import mapped_key
-from sysgym.learned_index.machine import BLOCK, count_less, prefetch
+from sysgym.learned_index.machine import BLOCK, count_less, prefetch, uncounted
 
 GROUP = 32
 """Queries that are searched together: enough to fill the memory's queue, few enough to stay in the first cache."""
@@ -23,7 +22,12 @@ GROUP = 32
 Word = np.uint64
 
 
-@njit(cache=True, nogil=True)
+def new_scratch() -> NDArray[np.int64]:
+    """Memory for one group, which each call of a batched kernel needs for itself."""
+    return np.empty(3 * GROUP, dtype=np.int64)
+
+
+@uncounted
 def lower_bound(
     stored: NDArray[Any], sign: Word, flip: Word, shift: Word, query: Word, start: int, length: int
 ) -> int:
@@ -38,7 +42,7 @@ def lower_bound(
     return start
 
 
-@njit(cache=True, nogil=True)
+@uncounted
 def search_plain(
     stored: NDArray[Any], sign: Word, flip: Word, shift: Word, queries: NDArray[Word], step: Word, out: NDArray[np.int64]
 ) -> int:
@@ -52,8 +56,8 @@ def search_plain(
     return 0
 
 
-@njit(cache=True, nogil=True)
-def _gallop_left(stored: NDArray[Any], sign: Word, flip: Word, shift: Word, query: Word, end: int) -> int:
+@uncounted
+def gallop_left(stored: NDArray[Any], sign: Word, flip: Word, shift: Word, query: Word, end: int) -> int:
     """The answer, if it is not behind `end`."""
     width = BLOCK
     while end > 0:
@@ -65,8 +69,8 @@ def _gallop_left(stored: NDArray[Any], sign: Word, flip: Word, shift: Word, quer
     return 0
 
 
-@njit(cache=True, nogil=True)
-def _gallop_right(stored: NDArray[Any], sign: Word, flip: Word, shift: Word, query: Word, start: int) -> int:
+@uncounted
+def gallop_right(stored: NDArray[Any], sign: Word, flip: Word, shift: Word, query: Word, start: int) -> int:
     """The answer, if it is not before `start`."""
     width, n = BLOCK, len(stored)
     while start < n:
@@ -78,7 +82,7 @@ def _gallop_right(stored: NDArray[Any], sign: Word, flip: Word, shift: Word, que
     return n
 
 
-@njit(cache=True, nogil=True)
+@uncounted
 def settle(stored: NDArray[Any], sign: Word, flip: Word, shift: Word, query: Word, start: int) -> tuple[int, int]:
     """The exact position, where the block at `start` should hold it; and 1 where it did not.
 
@@ -86,14 +90,14 @@ def settle(stored: NDArray[Any], sign: Word, flip: Word, shift: Word, query: Wor
     """
     count = count_less(stored, start, query, sign, flip, shift)
     if count == 0 and start > 0 and mapped_key(stored[start - 1], sign, flip, shift) >= query:
-        return _gallop_left(stored, sign, flip, shift, query, start - 1), 1
+        return gallop_left(stored, sign, flip, shift, query, start - 1), 1
     end = start + BLOCK
     if count == BLOCK and end < len(stored) and mapped_key(stored[end], sign, flip, shift) < query:
-        return _gallop_right(stored, sign, flip, shift, query, end), 1
+        return gallop_right(stored, sign, flip, shift, query, end), 1
     return start + count, 0
 
 
-@njit(cache=True, nogil=True)
+@uncounted
 def finish_one(
     stored: NDArray[Any], sign: Word, flip: Word, shift: Word, query: Word, start: int, length: int
 ) -> tuple[int, int]:
@@ -105,7 +109,7 @@ def finish_one(
     return settle(stored, sign, flip, shift, query, max(0, min(start, len(stored) - BLOCK)))
 
 
-@njit(cache=True, nogil=True)
+@uncounted
 def finish_group(
     stored: NDArray[Any],
     sign: Word,
@@ -170,12 +174,19 @@ def finish_group(
     return misses
 
 
-@njit(cache=True, nogil=True)
+@uncounted
 def search_halving(
-    stored: NDArray[Any], sign: Word, flip: Word, shift: Word, queries: NDArray[Word], step: Word, out: NDArray[np.int64]
+    stored: NDArray[Any],
+    sign: Word,
+    flip: Word,
+    shift: Word,
+    queries: NDArray[Word],
+    step: Word,
+    scratch: NDArray[np.int64],
+    out: NDArray[np.int64],
 ) -> int:
     """Interleaved binary search without any model; the array has at least one block."""
-    starts, lengths = np.empty(GROUP, dtype=np.int64), np.empty(GROUP, dtype=np.int64)
+    starts, lengths = scratch[:GROUP], scratch[GROUP : 2 * GROUP]
     for first in range(0, len(queries), GROUP):
         end = min(first + GROUP, len(queries))
         starts[:] = 0

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sysgym.core.errors import SettingError
 from sysgym.learned_index.directory import aligned
 from sysgym.learned_index.keys import map_stored
-from sysgym.learned_index.last_mile import search_halving, search_plain
+from sysgym.learned_index.last_mile import new_scratch, search_halving, search_plain
 from sysgym.learned_index.leaves import LEAF, MAX_KEYS, Route, search_leaves
 from sysgym.learned_index.machine import BLOCK
 from sysgym.learned_index.scalar import LEAVES
@@ -88,8 +88,10 @@ class LearnedIndex(SortedIndex):
     def _rank(self, values: NDArray[np.uint64]) -> NDArray[np.int64]:
         """Number of keys below some mapped values."""
         ranks = np.empty(len(values), dtype=np.int64)
-        search = search_halving if len(self) >= BLOCK else search_plain
-        search(self._stored, *self._codec.form, values, np.uint64(0), ranks)
+        if len(self) >= BLOCK:
+            search_halving(self._stored, *self._codec.form, values, np.uint64(0), new_scratch(), ranks)
+        else:
+            search_plain(self._stored, *self._codec.form, values, np.uint64(0), ranks)
         return ranks
 
     def _parts(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
@@ -102,7 +104,8 @@ class LearnedIndex(SortedIndex):
         self._set_options(parameters["options"])
 
     def _find(self, queries: NDArray[np.uint64], step: np.uint64, out: NDArray[np.int64]) -> int:
-        return int(search_leaves(self._stored, *self._codec.form, self._route, self._leaves, queries, step, out))
+        form, scratch = self._codec.form, new_scratch()
+        return int(search_leaves(self._stored, *form, self._route, self._leaves, queries, step, scratch, out))
 
     def _addresses(self) -> tuple[int, list[int], list[NDArray[Any]]]:
         route = self._route

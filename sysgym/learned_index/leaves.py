@@ -14,13 +14,12 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from sysgym.learned_index.directory import descend_group, descend_one
 from sysgym.learned_index.keys import mapped_key
 from sysgym.learned_index.last_mile import GROUP, Word, finish_group, finish_one
-from sysgym.learned_index.machine import BLOCK, prefetch
+from sysgym.learned_index.machine import BLOCK, prefetch, uncounted
 
 LEAF = np.dtype(
     [("base", "u8"), ("slope", "f8"), ("start", "u4"), ("count", "u4"), ("low", "i4"), ("high", "i4")]
@@ -29,6 +28,7 @@ LEAF = np.dtype(
 
 MAX_KEYS = (1 << 32) - 1
 _WIDEST = 1 << 30
+_LINE_KEYS = 8
 
 LINEAR, CUBIC, RADIX, TABLE, DIRECTORY, KNOTS = range(6)
 """Kinds of routes."""
@@ -54,7 +54,7 @@ class Route(NamedTuple):
     layers: NDArray[np.int64]
 
 
-@njit(cache=True, nogil=True)
+@uncounted
 def prefix_of(words: NDArray[np.uint64], query: Word) -> int:
     """The bits of a query that a radix table looks at; queries outside of the keys get the first or the last."""
     if query < words[0]:
@@ -62,7 +62,7 @@ def prefix_of(words: NDArray[np.uint64], query: Word) -> int:
     return np.int64(min((query - words[0]) >> words[1], words[2]))
 
 
-@njit(cache=True, nogil=True)
+@uncounted
 def leaf_of(route: Route, leaves: NDArray[Any], query: Word) -> int:
     """The leaf that a route leads to; O(1), or O(log leaves) for DIRECTORY."""
     last = len(leaves) - 1
@@ -95,7 +95,7 @@ def leaf_of(route: Route, leaves: NDArray[Any], query: Word) -> int:
     return last if guess >= last else int(guess)
 
 
-@njit(cache=True, nogil=True)
+@uncounted
 def predict(leaves: NDArray[Any], leaf: int, query: Word) -> int:
     """The rank that a leaf predicts, before its errors."""
     base, count = leaves[leaf]["base"], np.int64(leaves[leaf]["count"])
@@ -105,19 +105,20 @@ def predict(leaves: NDArray[Any], leaf: int, query: Word) -> int:
     return np.int64(leaves[leaf]["start"]) + (int(offset) if offset < count else count)
 
 
-@njit(cache=True, nogil=True)
-def window_of(leaves: NDArray[Any], leaf: int, query: Word) -> tuple[int, int]:
-    """First key and number of keys that must be looked at; a short window is centred in its block."""
+@uncounted
+def window_of(leaves: NDArray[Any], leaf: int, query: Word, lead: int) -> tuple[int, int]:
+    """First key and number of keys that must be looked at; a short window's block begins on a cache line if it can."""
     guess, start = predict(leaves, leaf, query), np.int64(leaves[leaf]["start"])
     low = max(guess + np.int64(leaves[leaf]["low"]), start)
     high = min(guess + np.int64(leaves[leaf]["high"]), start + np.int64(leaves[leaf]["count"]))
     length = max(high - low, 0)
-    if length <= BLOCK:
-        return low - ((BLOCK - length) >> 1), BLOCK
-    return low, length
+    if length > BLOCK:
+        return low, length
+    ahead = (low + lead) & (_LINE_KEYS - 1)
+    return (low - ahead if ahead + length <= BLOCK else low - ((BLOCK - length) >> 1)), BLOCK
 
 
-@njit(cache=True, nogil=True)
+@uncounted
 def search_leaves(
     stored: NDArray[Any],
     sign: Word,
@@ -127,11 +128,12 @@ def search_leaves(
     leaves: NDArray[Any],
     queries: NDArray[Word],
     step: Word,
+    scratch: NDArray[np.int64],
     out: NDArray[np.int64],
 ) -> int:
     """Positions of mapped queries; the number of windows that did not hold their answer."""
-    parts = np.empty(GROUP, dtype=np.int64)
-    starts, lengths = np.empty(GROUP, dtype=np.int64), np.empty(GROUP, dtype=np.int64)
+    parts, starts, lengths = scratch[:GROUP], scratch[GROUP : 2 * GROUP], scratch[2 * GROUP :]
+    lead = np.int64((stored.ctypes.data & 63) // stored.itemsize)
     misses = 0
     for first in range(0, len(queries), GROUP):
         group = queries[first : min(first + GROUP, len(queries))]
@@ -148,14 +150,14 @@ def search_leaves(
                 parts[j] = leaf_of(route, leaves, group[j] + step)
                 prefetch(leaves, parts[j])
         for j in range(len(group)):
-            starts[j], lengths[j] = window_of(leaves, parts[j], group[j] + step)
+            starts[j], lengths[j] = window_of(leaves, parts[j], group[j] + step, lead)
         misses += finish_group(
             stored, sign, flip, shift, group, step, starts, lengths, out[first : first + len(group)]
         )
     return misses
 
 
-@njit(cache=True, nogil=True)
+@uncounted
 def search_leaf(
     stored: NDArray[Any],
     sign: Word,
@@ -166,28 +168,32 @@ def search_leaf(
     query: Word,
 ) -> int:
     """Position of one mapped query."""
-    start, length = window_of(leaves, leaf_of(route, leaves, query), query)
+    start, length = window_of(leaves, leaf_of(route, leaves, query), query, 0)
     position, _ = finish_one(stored, sign, flip, shift, query, start, length)
     return position
 
 
-@njit(cache=True, nogil=True)
+@uncounted
 def route_keys(
-    stored: NDArray[Any], sign: Word, flip: Word, shift: Word, route: Route, leaves: NDArray[Any]
-) -> NDArray[np.int64]:
-    """First key of each leaf, and n behind them: where a route sends the sorted keys."""
-    count, n = len(leaves), len(stored)
-    starts = np.full(count + 1, n, dtype=np.int64)
-    seen = 0
+    stored: NDArray[Any],
+    sign: Word,
+    flip: Word,
+    shift: Word,
+    route: Route,
+    leaves: NDArray[Any],
+    starts: NDArray[np.int64],
+) -> None:
+    """Write the first key of each leaf, and n behind them: where a route sends the sorted keys."""
+    n, seen = len(stored), 0
+    starts[:] = n
     for i in range(n):
         leaf = leaf_of(route, leaves, mapped_key(stored[i], sign, flip, shift))
         while seen <= leaf:
             starts[seen] = i
             seen += 1
-    return starts
 
 
-@njit(cache=True, nogil=True)
+@uncounted
 def _least_squares(
     stored: NDArray[Any], sign: Word, flip: Word, shift: Word, start: int, end: int
 ) -> float:
@@ -209,7 +215,7 @@ def _least_squares(
     return max((sum_xy - sum_x * sum_y / count) / spread, 0.0) if spread > 0.0 else 0.0
 
 
-@njit(cache=True, nogil=True)
+@uncounted
 def measure_leaf(
     stored: NDArray[Any], sign: Word, flip: Word, shift: Word, leaves: NDArray[Any], leaf: int
 ) -> int:
@@ -233,7 +239,7 @@ def measure_leaf(
     return high - low
 
 
-@njit(cache=True, nogil=True)
+@uncounted
 def fit_leaves(
     stored: NDArray[Any],
     sign: Word,

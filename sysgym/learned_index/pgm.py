@@ -21,6 +21,7 @@ from sysgym.learned_index.keys import mapped_key
 from sysgym.learned_index.last_mile import Word
 from sysgym.learned_index.learned import LearnedIndex, new_route
 from sysgym.learned_index.leaves import DIRECTORY, measure_leaf
+from sysgym.learned_index.machine import uncounted
 
 MAX_EPSILON = 1 << 20
 
@@ -72,9 +73,12 @@ def require_epsilon(epsilon: Any) -> int:
     return int(epsilon)
 
 
-@njit(cache=True, nogil=True)
+@uncounted
 def _product_less(a: Word, b: Word, c: Word, d: Word) -> bool:
-    """Whether a * b < c * d in 128 bits; b and d are below 2^33."""
+    """Whether a * b < c * d in 128 bits; b and d are below 2^33. Floats decide where their rounding cannot matter."""
+    left, right = float(a) * float(b), float(c) * float(d)
+    if abs(left - right) > 1e-15 * (left + right):
+        return left < right
     half = np.uint64(32)
     mask = np.uint64(0xFFFFFFFF)
     left_low, right_low = (a & mask) * b, (c & mask) * d
@@ -84,7 +88,7 @@ def _product_less(a: Word, b: Word, c: Word, d: Word) -> bool:
     return (left_low & mask) < (right_low & mask)
 
 
-@njit(cache=True, nogil=True)
+@uncounted
 def _shallower(x1: Word, y1: int, x2: Word, y2: int) -> bool:
     """Whether y1 / x1 < y2 / x2, exactly; both x are positive."""
     if y1 < 0:

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from sysgym.core.errors import SettingError
@@ -18,6 +17,7 @@ from sysgym.learned_index.keys import mapped_key
 from sysgym.learned_index.last_mile import Word
 from sysgym.learned_index.learned import LearnedIndex, new_route
 from sysgym.learned_index.leaves import KNOTS, measure_leaf
+from sysgym.learned_index.machine import uncounted
 from sysgym.learned_index.pgm import require_epsilon
 
 MAX_RADIX_BITS = 28
@@ -69,7 +69,7 @@ class RadixSpline(LearnedIndex):
         self.epsilon, self.radix_bits = int(options["epsilon"]), int(options["radix_bits"])
 
 
-@njit(cache=True, nogil=True)
+@uncounted
 def fit_spline(
     stored: NDArray[Any], sign: Word, flip: Word, shift: Word, epsilon: float, pieces: NDArray[Any]
 ) -> int:
@@ -109,7 +109,7 @@ def fit_spline(
     return count + 1
 
 
-@njit(cache=True, nogil=True)
+@uncounted
 def _write_piece(
     stored: NDArray[Any], sign: Word, flip: Word, shift: Word, pieces: NDArray[Any], piece: int, start: int, end: int
 ) -> None:

@@ -2,7 +2,7 @@
 
 A root model sends a key to one of many leaves, the leaf predicts its position. Roots are trained on the leaf number
 i * leaves / n of key i. Departures from the published code: differences to the smallest key are taken in integers; a
-root of pivots (`histogram`) is searched as a B+-tree; regressions look at no more than 2^20 evenly spaced keys;
+root of pivots (`histogram`) is searched as a B+-tree; regressions look at about 2^18 evenly spaced keys;
 bounds hold for absent keys too (see `leaves` and `last_mile`).
 """
 
@@ -21,7 +21,7 @@ from sysgym.learned_index.leaves import CUBIC, DIRECTORY, LINEAR, RADIX, TABLE, 
 
 MODELS = ("linear", "linear_spline")
 MAX_LEAVES = 1 << 26
-_SAMPLE = 1 << 20
+_SAMPLE = 1 << 18
 
 
 class RMI(LearnedIndex):
@@ -61,18 +61,20 @@ class RMI(LearnedIndex):
         else:
             self._route = self._new_route(root, count)
             self._leaves = self._new_leaves(count)
-            starts = route_keys(self._stored, *self._codec.form, self._route, self._leaves)
+            starts = np.empty(count + 1, dtype=np.int64)
+            route_keys(self._stored, *self._codec.form, self._route, self._leaves, starts)
         fit_leaves(self._stored, *self._codec.form, starts, leaf == "linear_spline", self._leaves)
 
     def _pivots(self, count: int) -> NDArray[np.int64]:
         """Ranges of about equal size whose borders don't cut a run of equal keys."""
         positions = np.arange(count, dtype=np.int64) * len(self) // count
-        return np.append(np.unique(self._rank(self._mapped(positions))) if len(self) else [0], len(self))
+        firsts = self._rank(self._mapped(positions)) if len(self) else positions
+        return np.append(firsts[np.append(True, firsts[1:] > firsts[:-1])], len(self))
 
     def _new_route(self, root: str, count: int) -> Route:
         if not len(self):
             return new_route(LINEAR, reals=(0.0, 0.0), words=(0,))
-        positions = np.unique(np.linspace(0, len(self) - 1, min(len(self), _SAMPLE)).astype(np.int64))
+        positions = np.append(np.arange(0, len(self) - 1, max(1, len(self) // _SAMPLE)), len(self) - 1)
         keys = self._mapped(positions)
         first = keys[0]
         return ROOTS[root](self, (keys - first).astype(np.float64), positions * (count / len(self)), first, count)

@@ -14,11 +14,11 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from sysgym.learned_index.btree_kernel import search_tree_one
+from sysgym.learned_index.interpolated_kernel import search_interpolated_one
 from sysgym.learned_index.last_mile import finish_one, lower_bound
 from sysgym.learned_index.leaves import LEAF, Route, search_leaf
 
-HALVING, TREE, LEAVES = range(3)
-PLAIN = 3
+PLAIN, HALVING, TREE, LEAVES, INTERPOLATED = range(5)
 
 
 @intrinsic
@@ -46,10 +46,11 @@ class AddressTable:
         self.address = int(self._table.ctypes.data)
 
 
-@njit("int64(uint64, uint64)", cache=True, nogil=True)
-def search_address(address: int, query: np.uint64) -> int:
+@njit(cache=True, nogil=True)
+def search_address(address: int, number: int) -> int:
     """Position of a mapped query in the index whose table stands at an address; 64-bit keys."""
-    head = carray(_pointer(address), (18,), np.uint64)
+    query = np.uint64(number)
+    head = carray(_pointer(np.uint64(address)), (20,), np.uint64)
     kind, sign, flip, shift = head[0], head[1], head[2], head[3]
     stored = carray(_pointer(head[6]), (np.int64(head[7]),), np.uint64)
     if kind == PLAIN:
@@ -60,10 +61,12 @@ def search_address(address: int, query: np.uint64) -> int:
     layers = carray(_pointer(head[10]), (np.int64(head[11]),), np.int64)
     if kind == TREE:
         return search_tree_one(stored, sign, flip, shift, tree, layers, np.int64(head[4]), np.int64(head[5]), query)
+    if kind == INTERPOLATED:
+        firsts = carray(_pointer(head[12]), (np.int64(head[13]),), np.uint64)
+        return search_interpolated_one(stored, sign, flip, shift, firsts, tree, layers, np.int64(head[4]), query)
     leaves = carray(_pointer(head[12]), (np.int64(head[13]),), LEAF)
     reals = carray(_pointer(head[14]), (np.int64(head[15]),), np.float64)
     words = carray(_pointer(head[16]), (np.int64(head[17]),), np.uint64)
-    more = carray(_pointer(address), (20,), np.uint64)
-    table = carray(_pointer(more[18]), (np.int64(more[19]),), np.uint32)
+    table = carray(_pointer(head[18]), (np.int64(head[19]),), np.uint32)
     route = Route(np.int64(head[4]), reals, words, table, tree, layers)
     return search_leaf(stored, sign, flip, shift, route, leaves, query)

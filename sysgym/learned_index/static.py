@@ -14,16 +14,18 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from numba import njit
+from numba import config
 from numpy.typing import NDArray
 
 from sysgym.core.errors import InputFileError, KeyTypeError, KeyValueError, SettingError, require_range
 from sysgym.learned_index import storage
-from sysgym.learned_index.keys import Codec, codec_of, map_integer, map_queries, mapped_key, prepare_keys, query_array, side_step, store
+from sysgym.learned_index.keys import Codec, codec_of, map_queries, mapped_key, prepare_keys, query_array, side_step, store
 from sysgym.learned_index.last_mile import search_plain
-from sysgym.learned_index.machine import BLOCK, unlocked
+from sysgym.learned_index.machine import BLOCK, uncounted, unlocked
 from sysgym.learned_index.scalar import PLAIN, AddressTable, search_address
 
+_SIGNED_MOST = (1 << 63) - 1
+_SINGLE = (int, np.uint64, np.int64)
 _CHUNK = 1 << 14
 """Queries that make a thread worth its start."""
 
@@ -45,7 +47,6 @@ class SortedIndex(ABC):
         self._stored, self._codec = unlocked(stored), codec
         self._source: storage.MappedFile | None = None
         self._fallbacks = 0
-        self._integers = codec.dtype.kind in "ui"
 
     @classmethod
     def build(cls, keys: Any, *, sort: bool = False, **options: Any) -> Self:
@@ -95,7 +96,10 @@ class SortedIndex(ABC):
     def _ready(self) -> None:
         """Set up the path of single queries."""
         self._table: AddressTable | None = None
-        if self._stored.dtype == np.uint64:
+        self._address = 0
+        if self._codec.dtype.kind in "ui" and self._stored.dtype == np.uint64 and not config.DISABLE_JIT:
+            limits = np.iinfo(self._codec.dtype)
+            self._least, self._most, self._span = int(limits.min), int(limits.max), (1 << 64) - 1
             kind, numbers, arrays = (PLAIN, [0, 0], []) if len(self) < BLOCK else self._addresses()
             form = [int(word) for word in self._codec.form]
             self._table = AddressTable([kind, *form, *numbers], [self._stored, *arrays])
@@ -143,19 +147,29 @@ class SortedIndex(ABC):
             KeyValueError: NaN among the queries, or `out` of another shape or type.
             KeyTypeError: Queries that cannot be compared with the keys exactly.
         """
-        if type(queries) is int and self._integers and self._table is not None and out is None:
-            value = map_integer(queries, self._codec, side_step(side))
-            return search_address(self._address, value) if value < 1 << 64 else len(self._stored)
+        if out is None and self._address and type(queries) in _SINGLE:
+            return self._search_one(int(queries), side)
         array = query_array(queries)
         if array.ndim == 0 and not isinstance(queries, np.ndarray) and out is None:
             return self._search_scalar(array, side)
         return self._search_array(array, side, out, threads)
 
     def _search_scalar(self, query: NDArray[Any], side: str) -> int:
-        if self._integers and self._table is not None and query.dtype.kind in "ui":
-            value = map_integer(int(query), self._codec, side_step(side))
-            return int(search_address(self._address, value)) if value < 1 << 64 else len(self)
-        return int(self._search_array(query, side, None, 1)[()])
+        if query.dtype.kind not in "ui" or not self._address:
+            return int(self._search_array(query, side, None, 1)[()])
+        return self._search_one(int(query), side)
+
+    def _search_one(self, query: int, side: str) -> int:
+        """One integer on 64-bit integer keys; written for few steps of the interpreter."""
+        value = query - self._least
+        if side != "left":
+            value += side_step(side)
+        if 0 <= value <= self._span and query <= self._most:
+            if value > _SIGNED_MOST:  # numba takes every int for a signed one
+                value -= 1 << 64
+            return search_address(self._address, value)  # type: ignore[no-any-return]
+        side_step(side)
+        return 0 if query < self._least else len(self._stored)
 
     def _search_array(self, queries: NDArray[Any], side: str, out: NDArray[np.int64] | None, threads: int) -> Any:
         if self._source is not None:
@@ -271,7 +285,7 @@ class SortedIndex(ABC):
         assert np.array_equal(self.search(self.keys, "right"), np.searchsorted(self.keys, self.keys, "right"))
 
 
-@njit(cache=True, nogil=True)
+@uncounted
 def keep_found(
     stored: NDArray[Any],
     sign: np.uint64,
