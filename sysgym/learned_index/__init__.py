@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sysgym.learned_index.pgm import PGMIndex
     from sysgym.learned_index.radix_spline import RadixSpline
     from sysgym.learned_index.rmi import RMI
+    from sysgym.learned_index.selection import auto
     from sysgym.learned_index.static import SortedIndex
 
 _HOMES = {
@@ -27,9 +28,10 @@ _HOMES = {
     "RMI": "rmi",
     "RadixSpline": "radix_spline",
     "SortedIndex": "static",
+    "auto": "selection",
 }
 
-__all__ = ["RMI", "BPlusTree", "BinarySearch", "InterpolatedTree", "PGMIndex", "RadixSpline", "SortedIndex"]
+__all__ = ["RMI", "BPlusTree", "BinarySearch", "InterpolatedTree", "PGMIndex", "RadixSpline", "SortedIndex", "auto"]
 
 
 def __getattr__(name: str) -> Any:

@@ -37,6 +37,7 @@ class SortedIndex(ABC):
 
     Attributes:
         keys: The sorted keys.
+        trials: What `auto` measured, if it built the index.
     """
 
     kind: ClassVar[str]
@@ -47,6 +48,7 @@ class SortedIndex(ABC):
         self._stored, self._codec = unlocked(stored), codec
         self._source: storage.MappedFile | None = None
         self._fallbacks = 0
+        self.trials: tuple[Any, ...] = ()
 
     @classmethod
     def build(cls, keys: Any, *, sort: bool = False, **options: Any) -> Self:
