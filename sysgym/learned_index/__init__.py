@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sysgym.learned_index.binary import BinarySearch
     from sysgym.learned_index.btree import BPlusTree
+    from sysgym.learned_index.gapped import BPlusTreeMap, GappedIndex
     from sysgym.learned_index.interpolated import InterpolatedTree
     from sysgym.learned_index.pgm import PGMIndex
     from sysgym.learned_index.radix_spline import RadixSpline
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "BPlusTree": "btree",
+    "BPlusTreeMap": "gapped",
     "BinarySearch": "binary",
+    "GappedIndex": "gapped",
     "InterpolatedTree": "interpolated",
     "PGMIndex": "pgm",
     "RMI": "rmi",
@@ -31,7 +34,7 @@ _HOMES = {
     "auto": "selection",
 }
 
-__all__ = ["RMI", "BPlusTree", "BinarySearch", "InterpolatedTree", "PGMIndex", "RadixSpline", "SortedIndex", "auto"]
+__all__ = ["RMI", "BPlusTree", "BPlusTreeMap", "BinarySearch", "GappedIndex", "InterpolatedTree", "PGMIndex", "RadixSpline", "SortedIndex", "auto"]
 
 
 def __getattr__(name: str) -> Any:

@@ -346,6 +346,16 @@ def _float_above(query: int) -> NDArray[np.float64]:
     return np.array([near if int(near) >= query else math.nextafter(near, math.inf)])
 
 
+def unmap(values: NDArray[np.uint64], codec: Codec) -> NDArray[Any]:
+    """Keys of their own type from mapped ones."""
+    if codec.dtype.kind == "S":
+        letters = values.astype(">u8").view(np.uint8).reshape(len(values), 8)[:, : codec.dtype.itemsize]
+        return np.ascontiguousarray(letters).reshape(-1).view(codec.dtype)
+    negative = (values >> codec.shift) == 0
+    stored = values ^ codec.sign ^ np.where(negative, codec.flip, np.uint64(0))
+    return stored.astype(codec.storage).view(codec.dtype)
+
+
 @uncounted
 def mapped_key(key: Any, sign: np.uint64, flip: np.uint64, shift: np.uint64) -> np.uint64:
     """A stored key in the order of unsigned integers."""

@@ -65,6 +65,24 @@ def count_below(values: NDArray[np.uint64], start: int, query: int) -> int:
     return int(np.count_nonzero(values[start : start + BLOCK] < np.uint64(query)))
 
 
+def popcount(word: int) -> int:
+    """Number of set bits of an unsigned 64-bit word."""
+    return int(word).bit_count()
+
+
+@overload(popcount, strict=False)
+def _overload_popcount(word: Any) -> Any:
+    return lambda word: _popcount(word)
+
+
+@intrinsic
+def _popcount(_typing: Any, word: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.ctpop(arguments[0])
+
+    return types.int64(types.uint64), generate
+
+
 @overload(prefetch, strict=False)  # annotations differ from the inner function's
 def _overload_prefetch(array: Any, index: Any) -> Any:
     return lambda array, index: _prefetch(array, index)
