@@ -34,7 +34,18 @@ _HOMES = {
     "auto": "selection",
 }
 
-__all__ = ["RMI", "BPlusTree", "BPlusTreeMap", "BinarySearch", "GappedIndex", "InterpolatedTree", "PGMIndex", "RadixSpline", "SortedIndex", "auto"]
+__all__ = [
+    "RMI",
+    "BPlusTree",
+    "BPlusTreeMap",
+    "BinarySearch",
+    "GappedIndex",
+    "InterpolatedTree",
+    "PGMIndex",
+    "RadixSpline",
+    "SortedIndex",
+    "auto",
+]
 
 
 def __getattr__(name: str) -> Any:

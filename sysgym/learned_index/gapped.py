@@ -183,14 +183,17 @@ class GappedIndex:
 
     def _exactly(self, array: NDArray[Any]) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
         """Mapped queries, and which of them are numbers that the keys' type holds."""
+        if array.ndim == 0 and array.dtype.kind in "ui" and self._codec.dtype.kind in "ui":
+            limits = np.iinfo(self._codec.dtype)
+            if limits.min <= int(array) <= limits.max:
+                array = array.astype(self._codec.dtype)  # the short way for one number
         left = map_queries(array, self._codec, "left")
         if array.dtype == self._codec.dtype and self._codec.dtype.kind != "S":
             return unlocked(left.values), np.ones(array.size, dtype=np.bool_)
         right = map_queries(array, self._codec, "right")
         held = right.values + right.step != left.values
-        for mapped in (left,):
-            if mapped.above is not None:
-                held &= ~mapped.above
+        if left.above is not None:
+            held &= ~left.above
         return left.values, held
 
     def insert(self, keys: Any, values: Any = None) -> Any:
@@ -357,7 +360,9 @@ def _values(values: Any, count: int, first: int = 0) -> NDArray[np.int64]:
     array = np.asarray(values)
     if array.dtype.kind not in "ui" or (array.dtype == np.uint64 and array.size and int(array.max()) >= 1 << 63):
         if array.size:
-            raise KeyTypeError(f"values of type {array.dtype} are not 64-bit integers; give positions of what they stand for")
+            raise KeyTypeError(
+                f"values of type {array.dtype} are not 64-bit integers; give positions of what they stand for"
+            )
         array = array.astype(np.int64)
     if array.size != count:
         raise KeyValueError(f"{array.size} values for {count} keys; give as many")

@@ -203,9 +203,7 @@ def collect(arena: Arena, row: int, keys: NDArray[np.uint64], values: NDArray[np
 
 
 @uncounted
-def rows_needed(
-    arena: Arena, order: NDArray[np.int64], parts: NDArray[np.int64], total: NDArray[np.int64]
-) -> int:
+def rows_needed(arena: Arena, order: NDArray[np.int64], parts: NDArray[np.int64], total: NDArray[np.int64]) -> int:
     """New rows that an insertion of sorted keys, whose leaves are `parts`, takes at most; `total[0]`: most keys of a split."""
     rows, largest, i = 0, 0, 0
     while i < len(parts):
@@ -269,7 +267,9 @@ def insert_sorted(
         write_row(arena, row, merged_keys, merged_values, 0, total // pieces, packed)
         for piece in range(1, pieces):
             fresh = free + taken
-            write_row(arena, fresh, merged_keys, merged_values, total * piece // pieces, total * (piece + 1) // pieces, packed)
+            write_row(
+                arena, fresh, merged_keys, merged_values, total * piece // pieces, total * (piece + 1) // pieces, packed
+            )
             new_parts[taken] = parts[i]
             taken += 1
         i = end

@@ -32,9 +32,7 @@ def place(firsts: NDArray[np.uint64], group: int, stride: int, last: int, lead: 
 
 
 @uncounted
-def settle_wide(
-    stored: NDArray[Any], sign: Word, flip: Word, shift: Word, query: Word, start: int
-) -> tuple[int, int]:
+def settle_wide(stored: NDArray[Any], sign: Word, flip: Word, shift: Word, query: Word, start: int) -> tuple[int, int]:
     """The exact position, where the window at `start` should hold it; else by galloping. And 1 in that case."""
     count = count_less(stored, start, query, sign, flip, shift)
     count += count_less(stored, start + BLOCK, query, sign, flip, shift)

@@ -199,7 +199,9 @@ def _as_array(values: Any, what: str, *, exact: bool = True) -> NDArray[Any]:
 def _unrounded(values: Any, array: NDArray[Any], what: str, exact: bool) -> NDArray[Any]:
     """The array, if it holds the given Python numbers unchanged; else an array of objects where that may be."""
     objects = np.asarray(values, dtype=object)
-    numbers = all(isinstance(x, int | float | np.integer | np.floating) and not isinstance(x, bool) for x in objects.flat)
+    numbers = all(
+        isinstance(x, int | float | np.integer | np.floating) and not isinstance(x, bool) for x in objects.flat
+    )
     if not numbers:
         raise KeyTypeError(f"{what} of mixed or unknown types are not supported; give {SUPPORTED}")
     same = array.dtype.kind == "f" and all(
@@ -318,7 +320,9 @@ def _map_python_numbers(flat: NDArray[Any], codec: Codec, step: int) -> Mapped:
         low, high = (-(1 << 63), _TOP - 1) if codec.dtype.kind == "f" else _bounds(codec)
         if isinstance(query, int | np.integer) and not low <= int(query) <= high:
             if codec.dtype.kind == "f":
-                one = map_queries(_float_above(int(query)), codec, "left" if not _is_float(int(query)) else ("left", "right")[step])
+                one = map_queries(
+                    _float_above(int(query)), codec, "left" if not _is_float(int(query)) else ("left", "right")[step]
+                )
             else:
                 above[i] = int(query) > high
                 continue

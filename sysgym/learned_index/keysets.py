@@ -73,7 +73,9 @@ def read_sosd(path: str | Path) -> NDArray[np.unsignedinteger[np.typing.NBitBase
         raise InputFileError(path, f"cannot be read: {error.strerror or error}") from error
     for dtype in ("<u8", "<u4"):
         if count >= 0 and size == 8 + count * np.dtype(dtype).itemsize:
-            return np.memmap(path, dtype=dtype, mode="r", offset=8, shape=(count,)) if count else np.empty(0, dtype=dtype)
+            return (
+                np.memmap(path, dtype=dtype, mode="r", offset=8, shape=(count,)) if count else np.empty(0, dtype=dtype)
+            )
     raise InputFileError(
         path, f"is no SOSD file: {size} bytes do not hold a count and as many keys of 64 or 32 bits (count: {count})"
     )

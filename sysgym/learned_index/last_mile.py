@@ -28,9 +28,7 @@ def new_scratch() -> NDArray[np.int64]:
 
 
 @uncounted
-def lower_bound(
-    stored: NDArray[Any], sign: Word, flip: Word, shift: Word, query: Word, start: int, length: int
-) -> int:
+def lower_bound(stored: NDArray[Any], sign: Word, flip: Word, shift: Word, query: Word, start: int, length: int) -> int:
     """First position in a window that is not below the query, by halving; O(log length)."""
     while length > 0:
         half = length >> 1
@@ -44,7 +42,13 @@ def lower_bound(
 
 @uncounted
 def search_plain(
-    stored: NDArray[Any], sign: Word, flip: Word, shift: Word, queries: NDArray[Word], step: Word, out: NDArray[np.int64]
+    stored: NDArray[Any],
+    sign: Word,
+    flip: Word,
+    shift: Word,
+    queries: NDArray[Word],
+    step: Word,
+    out: NDArray[np.int64],
 ) -> int:
     """Search arrays that are shorter than one block."""
     n = len(stored)

@@ -71,7 +71,9 @@ class LearnedIndex(SortedIndex):
 
     def _require_countable(self) -> None:
         if len(self) > MAX_KEYS:
-            raise SettingError(f"{len(self)} keys are too many for {type(self).__name__}; at most {MAX_KEYS}: use BPlusTree")
+            raise SettingError(
+                f"{len(self)} keys are too many for {type(self).__name__}; at most {MAX_KEYS}: use BPlusTree"
+            )
 
     def _new_leaves(self, count: int) -> NDArray[Any]:
         leaves: NDArray[Any] = aligned(count, LEAF)

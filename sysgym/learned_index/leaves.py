@@ -21,9 +21,7 @@ from sysgym.learned_index.keys import mapped_key
 from sysgym.learned_index.last_mile import GROUP, Word, finish_group, finish_one
 from sysgym.learned_index.machine import BLOCK, prefetch, uncounted
 
-LEAF = np.dtype(
-    [("base", "u8"), ("slope", "f8"), ("start", "u4"), ("count", "u4"), ("low", "i4"), ("high", "i4")]
-)
+LEAF = np.dtype([("base", "u8"), ("slope", "f8"), ("start", "u4"), ("count", "u4"), ("low", "i4"), ("high", "i4")])
 """Half a cache line. Ranks have 32 bits, so an index holds at most `MAX_KEYS` keys."""
 
 MAX_KEYS = (1 << 32) - 1
@@ -151,9 +149,7 @@ def search_leaves(
                 prefetch(leaves, parts[j])
         for j in range(len(group)):
             starts[j], lengths[j] = window_of(leaves, parts[j], group[j] + step, lead)
-        misses += finish_group(
-            stored, sign, flip, shift, group, step, starts, lengths, out[first : first + len(group)]
-        )
+        misses += finish_group(stored, sign, flip, shift, group, step, starts, lengths, out[first : first + len(group)])
     return misses
 
 
@@ -194,9 +190,7 @@ def route_keys(
 
 
 @uncounted
-def _least_squares(
-    stored: NDArray[Any], sign: Word, flip: Word, shift: Word, start: int, end: int
-) -> float:
+def _least_squares(stored: NDArray[Any], sign: Word, flip: Word, shift: Word, start: int, end: int) -> float:
     """Slope of the regression of first ranks on keys; never negative."""
     base = mapped_key(stored[start], sign, flip, shift)
     sum_x = sum_y = sum_xx = sum_xy = 0.0
@@ -216,9 +210,7 @@ def _least_squares(
 
 
 @uncounted
-def measure_leaf(
-    stored: NDArray[Any], sign: Word, flip: Word, shift: Word, leaves: NDArray[Any], leaf: int
-) -> int:
+def measure_leaf(stored: NDArray[Any], sign: Word, flip: Word, shift: Word, leaves: NDArray[Any], leaf: int) -> int:
     """Set `low` and `high` of a leaf whose line stands; the width of its window.
 
     Between two keys a query has the rank of the upper one and a prediction that is not below the lower one's. So the

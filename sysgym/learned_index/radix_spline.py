@@ -70,9 +70,7 @@ class RadixSpline(LearnedIndex):
 
 
 @uncounted
-def fit_spline(
-    stored: NDArray[Any], sign: Word, flip: Word, shift: Word, epsilon: float, pieces: NDArray[Any]
-) -> int:
+def fit_spline(stored: NDArray[Any], sign: Word, flip: Word, shift: Word, epsilon: float, pieces: NDArray[Any]) -> int:
     """Write the pieces between knots and measure them; their number, or -1 if there is no room for all.
 
     A piece runs from its knot to before the next; the last key is a knot, with a piece of its own run.

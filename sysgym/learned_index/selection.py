@@ -126,7 +126,9 @@ def measure(
         truth = answers.copy()
         indexes.append(index)
         nanoseconds = 1e9 * min(seconds) / max(1, len(queries))
-        trials.append(Trial(structure.__name__, options, nanoseconds, 1e9 * build / max(1, len(keys)), index.size_bytes))
+        trials.append(
+            Trial(structure.__name__, options, nanoseconds, 1e9 * build / max(1, len(keys)), index.size_bytes)
+        )
     return indexes, trials
 
 

@@ -19,7 +19,16 @@ from numpy.typing import NDArray
 
 from sysgym.core.errors import InputFileError, KeyTypeError, KeyValueError, SettingError, require_range
 from sysgym.learned_index import storage
-from sysgym.learned_index.keys import Codec, codec_of, map_queries, mapped_key, prepare_keys, query_array, side_step, store
+from sysgym.learned_index.keys import (
+    Codec,
+    codec_of,
+    map_queries,
+    mapped_key,
+    prepare_keys,
+    query_array,
+    side_step,
+    store,
+)
 from sysgym.learned_index.last_mile import search_plain
 from sysgym.learned_index.machine import BLOCK, uncounted, unlocked
 from sysgym.learned_index.scalar import PLAIN, AddressTable, search_address
@@ -71,7 +80,9 @@ class SortedIndex(ABC):
         except TypeError as error:
             if "keyword argument" not in str(error):
                 raise
-            raise SettingError(f"{cls.__name__}: {str(error).split(') ', 1)[-1]}; see {cls.__name__}'s options") from None
+            raise SettingError(
+                f"{cls.__name__}: {str(error).split(') ', 1)[-1]}; see {cls.__name__}'s options"
+            ) from None
         index._ready()
         return index
 
@@ -111,7 +122,9 @@ class SortedIndex(ABC):
         return len(self._stored)
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} of {len(self):,} {self._codec.dtype} keys, {self.size_bytes:,} bytes beside them>"
+        return (
+            f"<{type(self).__name__} of {len(self):,} {self._codec.dtype} keys, {self.size_bytes:,} bytes beside them>"
+        )
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -133,7 +146,9 @@ class SortedIndex(ABC):
         """Batched queries so far whose answer lay outside of the window that the model gave."""
         return self._fallbacks
 
-    def search(self, queries: Any, side: str = "left", *, out: NDArray[np.int64] | None = None, threads: int = 1) -> Any:
+    def search(
+        self, queries: Any, side: str = "left", *, out: NDArray[np.int64] | None = None, threads: int = 1
+    ) -> Any:
         """Positions at which queries would be inserted; O(1) to O(log n) each, see the class.
 
         Args:
@@ -278,7 +293,12 @@ class SortedIndex(ABC):
 
     def __reduce__(self) -> tuple[Any, ...]:
         parameters, arrays = self._parts()
-        return _unpickle, (type(self), np.array(self.keys), parameters, {name: np.array(a) for name, a in arrays.items()})
+        return _unpickle, (
+            type(self),
+            np.array(self.keys),
+            parameters,
+            {name: np.array(a) for name, a in arrays.items()},
+        )
 
     def _check(self) -> None:
         """Assert that every key is found at its first and behind its last position."""

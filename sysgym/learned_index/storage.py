@@ -112,7 +112,8 @@ class MappedFile:
         self._data = memoryview(self._memory)[_begin(self._header_length) :]
         if len(self._data) != self.header["bytes"]:
             raise InputFileError(
-                path, f"is truncated or lengthened: {self.header['bytes']} bytes of data expected, {len(self._data)} found"
+                path,
+                f"is truncated or lengthened: {self.header['bytes']} bytes of data expected, {len(self._data)} found",
             )
 
     def _read_header(self) -> dict[str, Any]:
@@ -121,7 +122,9 @@ class MappedFile:
             raise InputFileError(self.path, "is no index file; build one with `.save(path)`")
         version = int.from_bytes(start[8:12], "little")
         if version != VERSION:
-            raise InputFileError(self.path, f"has format version {version}; this release reads {VERSION}: build it anew")
+            raise InputFileError(
+                self.path, f"has format version {version}; this release reads {VERSION}: build it anew"
+            )
         self._header_length = int.from_bytes(start[12:16], "little")
         text = self._memory[_PREAMBLE : _PREAMBLE + self._header_length]
         if hashlib.sha256(text).digest() != start[16:48]:
@@ -201,7 +204,11 @@ def _pages(arrays: Mapping[str, Any], tables: list[dict[str, Any]]) -> list[byte
         data = arrays[table["name"]]
         flat = memoryview(data).cast("B") if table["bytes"] else memoryview(b"")
         last = max(table["bytes"] - _PAGE, 0)
-        pages += [bytes(flat[last * i // _PAGES : last * i // _PAGES + _PAGE]) for i in range(_PAGES + 1)] if last else [bytes(flat)]
+        pages += (
+            [bytes(flat[last * i // _PAGES : last * i // _PAGES + _PAGE]) for i in range(_PAGES + 1)]
+            if last
+            else [bytes(flat)]
+        )
     return pages
 
 

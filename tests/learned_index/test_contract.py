@@ -61,7 +61,8 @@ PITFALLS = {
     ),
     "uniform_64_bit": lambda: np.sort(draw().integers(0, LARGEST, 5000, dtype=np.uint64, endpoint=True)),
     "far_clusters": lambda: np.sort(
-        (draw().integers(0, 256, 5000, dtype=np.uint64) << np.uint64(56)) + draw(1).integers(0, 3000, 5000, dtype=np.uint64)
+        (draw().integers(0, 256, 5000, dtype=np.uint64) << np.uint64(56))
+        + draw(1).integers(0, 3000, 5000, dtype=np.uint64)
     ),
     "shorter_than_a_block": lambda: uint64(range(3, 48, 3)),
     "exactly_a_block": lambda: uint64(range(3, 51, 3)),
@@ -88,7 +89,9 @@ def test_types(name, dtype):
         keys[:2], keys[-2:] = -np.inf, np.inf
         keys[1000] = 0.0
         keys.sort()
-        queries = np.concatenate([keys, np.nextafter(keys, np.inf), np.nextafter(keys, -np.inf), np.array([0.0, -0.0], dtype)])
+        queries = np.concatenate(
+            [keys, np.nextafter(keys, np.inf), np.nextafter(keys, -np.inf), np.array([0.0, -0.0], dtype)]
+        )
     else:
         limits = np.iinfo(dtype)
         keys = np.sort(generator.integers(limits.min, limits.max, 2000, dtype=dtype, endpoint=True))
@@ -195,7 +198,12 @@ def test_ranges_counts_and_find():
     assert starts.tolist() == [0, 4] and stops.tolist() == [4, 4]
     assert index.count(3) == 3 and index.count(np.array([0, 1, 3])).tolist() == [0, 1, 3]
     assert index.find(3) == 1 and index.find(4) == -1 and index.find(np.array([9, 10])).tolist() == [4, -1]
-    assert index.find(3.5) == -1 and not index.contains(2.5) and index.contains(9.0) and index.contains([1, 2]).tolist() == [True, False]
+    assert (
+        index.find(3.5) == -1
+        and not index.contains(2.5)
+        and index.contains(9.0)
+        and index.contains([1, 2]).tolist() == [True, False]
+    )
 
 
 def test_keys_are_not_copied_and_sorting_is_on_demand():
@@ -207,7 +215,9 @@ def test_keys_are_not_copied_and_sorting_is_on_demand():
 
 def test_a_window_that_misses_falls_back_and_is_counted():
     """Clamped errors stand for a model that is wrong."""
-    keys = np.sort(draw().integers(0, 2**60, 50_000, dtype=np.uint64) >> draw(1).integers(0, 50, 50_000, dtype=np.uint64))
+    keys = np.sort(
+        draw().integers(0, 2**60, 50_000, dtype=np.uint64) >> draw(1).integers(0, 50, 50_000, dtype=np.uint64)
+    )
     index = RMI.build(keys, root="linear", leaves=1)
     index._leaves["low"] = index._leaves["high"] = 0
     np.testing.assert_array_equal(index.search(keys), np.searchsorted(keys, keys))
@@ -227,8 +237,13 @@ def test_epsilon_bounds_the_pgm_index_and_segments_are_few():
 
 
 def test_outliers_spoil_a_linear_root_but_not_the_robust_ones():
-    keys = np.append(np.sort(draw().integers(0, 2**40, 50_000, dtype=np.uint64)), np.uint64(2**63) + np.arange(2, dtype=np.uint64))
-    error = {root: RMI.build(keys, root=root, leaves=256).mean_log2_error for root in ("linear_spline", "robust_linear", "histogram")}
+    keys = np.append(
+        np.sort(draw().integers(0, 2**40, 50_000, dtype=np.uint64)), np.uint64(2**63) + np.arange(2, dtype=np.uint64)
+    )
+    error = {
+        root: RMI.build(keys, root=root, leaves=256).mean_log2_error
+        for root in ("linear_spline", "robust_linear", "histogram")
+    }
     assert error["linear_spline"] > error["robust_linear"] + 2 > error["histogram"]
 
 

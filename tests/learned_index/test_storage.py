@@ -26,14 +26,21 @@ def test_round_trip(name, count, tmp_path):
     index, path = build(name, keys), tmp_path / "keys.index"
     index.save(path)
     answer = np.searchsorted(keys, QUERIES)
-    for again in (type(index).load(path), type(index).load(path, mmap=False), SortedIndex.load(path), pickle.loads(pickle.dumps(index))):
+    for again in (
+        type(index).load(path),
+        type(index).load(path, mmap=False),
+        SortedIndex.load(path),
+        pickle.loads(pickle.dumps(index)),
+    ):
         assert type(again) is type(index) and again.size_bytes == index.size_bytes
         np.testing.assert_array_equal(again.search(QUERIES), answer)
         assert again.search(int(QUERIES[0])) == answer[0]
         again.verify()
 
 
-@pytest.mark.parametrize("keys", [np.array(["2020", "2021"], dtype="M8[Y]"), np.array([b"ab", b"b"]), np.array([-1.5, 2.5], dtype="f4")])
+@pytest.mark.parametrize(
+    "keys", [np.array(["2020", "2021"], dtype="M8[Y]"), np.array([b"ab", b"b"]), np.array([-1.5, 2.5], dtype="f4")]
+)
 def test_other_types_come_back(keys, tmp_path):
     PGMIndex.build(keys).save(tmp_path / "i")
     again = PGMIndex.load(tmp_path / "i")
@@ -119,4 +126,6 @@ def test_a_failed_save_leaves_the_old_file(saved, monkeypatch):
 
 def test_the_package_is_light_until_an_index_is_asked_for():
     program = "import sys, sysgym.learned_index; print('numba' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "False\n"
+    assert (
+        subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "False\n"
+    )
