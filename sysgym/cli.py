@@ -6,13 +6,14 @@ mistake is one line on standard error and exit code 2; whatever was already writ
 
 from __future__ import annotations
 
+import inspect
 import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.box import SIMPLE_HEAD
@@ -21,7 +22,10 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from sysgym.core.errors import SettingError, SysgymError
+from sysgym.core.errors import SettingError, SysgymError, UnknownNameError
+
+if TYPE_CHECKING:
+    from sysgym.bench.records import Record
 
 app = typer.Typer(
     name="sysgym",
@@ -114,9 +118,12 @@ def replay(
     Example: sysgym replay KTH-SP2.swf.gz --clean sc15 --policy easy --policy sjf
     """
     from sysgym.bench.replays import replay_policies
+    from sysgym.jobsched.batch.model import BACKFILLS
     from sysgym.jobsched.batch.replay import SCHEDULERS
     from sysgym.workloads import read_trace
 
+    if backfill is not None and backfill not in BACKFILLS:
+        raise UnknownNameError("backfill", backfill, BACKFILLS)
     workload = read_trace(trace, format=form, clean=clean, processors=processors, columns=_columns(columns))
     results = replay_policies(workload, policy or list(SCHEDULERS), pass_rule, engine, backfill)
     if as_json:
@@ -154,6 +161,9 @@ def train(
     """
     from sysgym import agents
 
+    chosen = _pairs(settings, "--set")
+    for name in chosen.keys() & inspect.signature(agents.train).parameters.keys():
+        raise SettingError(f"--set {name}: this is no setting of the algorithm; use the option of that name")
     with _bar(f"training {algorithm}") as advance:
         policy = agents.train(
             env,
@@ -170,10 +180,16 @@ def train(
                 f"{progress.frames:,} frames, {progress.frames_per_second:,.0f}/s, "
                 f"return {_figure(progress.mean_return)}",
             ),
-            **_pairs(settings, "--set"),
+            **chosen,
         )
-    row = {"output": str(output), "algorithm": algorithm, "seed": policy.seed, "frames": policy.frames,
-           "parameters": policy.parameter_count, "mean_return": policy.curve[-1]["mean_return"] if policy.curve else None}  # fmt: skip
+    row = {
+        "output": str(output),
+        "algorithm": algorithm,
+        "seed": policy.seed,
+        "frames": policy.frames,
+        "parameters": policy.parameter_count,
+        "mean_return": policy.curve[-1]["mean_return"] if policy.curve else None,
+    }
     if as_json:
         _print_json(row)
     else:
@@ -238,7 +254,7 @@ def run(
         return
     if as_json:
         for record in records:
-            _print_json(json.loads(record.line))
+            _print_json(json.loads(record.line()))
     else:
         _show_leaderboard(records)
     if any(record.failed for record in records):
@@ -248,6 +264,7 @@ def run(
 @app.command()
 def leaderboard(
     places: Annotated[list[Path], typer.Argument(help="Studies, folders of results, or files of records.")],
+    against: Annotated[str | None, typer.Option(help="Heuristic to compare with; the best when left out.")] = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -261,11 +278,11 @@ def leaderboard(
 
     records = find_records(*places)
     if as_json:
-        _print_json(to_data(tables_of(records)))
+        _print_json(to_data(tables_of(records, against)))
     elif markdown:
-        sys.stdout.write(to_markdown(tables_of(records)))
+        sys.stdout.write(to_markdown(tables_of(records, against)))
     else:
-        _show_leaderboard(records)
+        _show_leaderboard(records, against)
 
 
 @app.command()
@@ -324,7 +341,7 @@ def _classic() -> list[str]:
     return list(SCHEDULERS)
 
 
-def _run_study(study: Path, jobs: int, resume: bool, dry_run: bool, quiet: bool) -> list[Any]:
+def _run_study(study: Path, jobs: int, resume: bool, dry_run: bool, quiet: bool) -> list[Record]:
     """Run a study under a progress bar; failures and notices are told as they happen."""
     from sysgym.bench.runner import Progress as Change
     from sysgym.bench.runner import run_study
@@ -421,17 +438,18 @@ def index_build(
     if index.trials:
         _print_table(
             f"Measured, for {objective}",
-            [{"structure": t.structure, "options": str(t.options or ""), "batch ns": t.nanoseconds, "build ns": t.build_nanoseconds,
-              "bytes/key": t.size_bytes / max(1, len(index)), "chosen": "*" if t.chosen else ""} for t in index.trials],
+            [{"structure": t.structure, "options": str(t.options or ""), "batch ns": t.nanoseconds,
+              "build ns": t.build_nanoseconds, "bytes/key": t.size_bytes / max(1, len(index)),
+              "chosen": "*" if t.chosen else ""} for t in index.trials],
         )  # fmt: skip
 
 
-def _show_leaderboard(records: Sequence[Any]) -> None:
+def _show_leaderboard(records: Sequence[Record], against: str | None = None) -> None:
     """The tables of `leaderboard` for a terminal."""
     from sysgym.bench import formats
     from sysgym.bench.leaderboard import leaderboard as tables_of
 
-    for table in tables_of(records):
+    for table in tables_of(records, against):
         rows = [
             {
                 "policy": row.policy + (" *" if row.best_heuristic else ""),
@@ -445,7 +463,7 @@ def _show_leaderboard(records: Sequence[Any]) -> None:
         scenarios = table.rows[0].scenarios if table.rows else 0
         title = f"{table.environment}: {table.objective}, {better} is better; {scenarios} scenarios of {table.split}"
         if rows:
-            _print_table(f"{title}; * best heuristic", rows)
+            _print_table(f"{title}; * {against or 'best heuristic'}", rows)
         for policy, cause in table.failures:
             out.print(f"  failed: {escape(policy)}: {escape(cause)}", highlight=False)
 
@@ -467,7 +485,13 @@ def _columns(given: Sequence[str] | None) -> Any:
     """What `read_trace` takes: a mapping, a TOML file's path, or None."""
     if given and len(given) == 1 and "=" not in given[0]:
         return Path(given[0])
-    return {name: str(header) for name, header in _pairs(given, "--columns").items()} or None
+    columns = {}
+    for word in given or ():
+        name, equals, header = word.partition("=")
+        if not equals or not name:
+            raise SettingError(f"--columns {word}: write it as name=header")
+        columns[name] = json.loads(header) if header.startswith("{") else header
+    return columns or None
 
 
 def _pairs(given: Sequence[str] | None, option: str) -> dict[str, Any]:

@@ -53,7 +53,7 @@ def test_the_reference_row(command, shared_data):
 
 
 def test_every_command_has_a_help_with_an_example(command):
-    for name in "envs run train evaluate replay leaderboard report demo".split():
+    for name in ["envs", "run", "train", "evaluate", "replay", "leaderboard", "report", "demo"]:
         code, out, _ = command(name, "--help")
         assert code == 0 and f"Example: sysgym {name}" in " ".join(out.split())
 
@@ -90,10 +90,14 @@ def test_train_evaluate_and_replay_with_the_trained_policy(command, log, tmp_pat
     checkpoint = tmp_path / "policy.safetensors"
     arguments = ("--arg", f"workload={log}", "--arg", "sequence_length=20")
     budget = ("--frames", "600", "--num-envs", "4", "--set", "rollout_steps=32")
-    code, out, err = command("train", "--env", "sysgym/BatchSched-v0", *arguments, *budget, "--output", checkpoint, "--json")
+    code, out, err = command(
+        "train", "--env", "sysgym/BatchSched-v0", *arguments, *budget, "--output", checkpoint, "--json"
+    )
     assert code == 0, err
     assert json.loads(out)["frames"] >= 600 and checkpoint.exists()
-    code, out, _ = command("evaluate", checkpoint, "--env", "sysgym/BatchSched-v0", *arguments, "--scenarios", 3, "--json")
+    code, out, _ = command(
+        "evaluate", checkpoint, "--env", "sysgym/BatchSched-v0", *arguments, "--scenarios", 3, "--json"
+    )
     row = json.loads(out)
     assert code == 0 and len(row["values"]) == 3 and row["objective"] == "mean_bounded_slowdown"
     code, out, _ = command("replay", log, "--policy", checkpoint, "--json")
@@ -141,7 +145,7 @@ def test_a_truncated_archive_and_a_directory_are_one_line(command, log, tmp_path
         (["--engine", "simpi"], "simpy"),
         (["--polcy", "easy"], "--policy"),
         (["--backfill", "eazy", "--policy", "smallest"], "easy"),
-        (["--columns", "a=b", "--columns", "run_time"], "name=value"),
+        (["--columns", "a=b", "--columns", "run_time"], "name=header"),
     ],
 )
 def test_a_wrong_word_is_one_line_with_the_nearest(command, log, words, expected):
@@ -168,3 +172,47 @@ def test_an_unwritable_output_is_refused_before_training(command, tmp_path):
     target = tmp_path / "file" / "policy.safetensors"
     result = command("train", "--env", "sysgym/JobSched-v0", "--frames", 100, "--output", target)
     assert refused(result, "cannot write")
+
+
+def test_a_study_runs_resumes_and_is_shown(command, log, tmp_path):
+    study = tmp_path / "small.toml"
+    study.write_text(
+        'name = "small"\nsplit = "test"\nscenarios = 6\npolicies = ["fcfs", "sjf"]\n'
+        '[[environments]]\nid = "sysgym/BatchSched-v0"\n'
+        f'arguments = {{ workload = "{log.name}", sequence_length = 10 }}\n'
+    )
+    code, out, _ = command("run", study, "--dry-run")
+    assert code == 0 and out.count("would run") == 2
+    code, out, _ = command("run", study, "--json")
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert code == 0 and [row["policy"]["name"] for row in rows] == ["fcfs", "sjf"]
+    code, out, _ = command("run", study)
+    assert code == 0 and "best heuristic" in out
+    records = study.with_name("small.results") / "records.jsonl"
+    assert len(records.read_text().splitlines()) == 2
+    code, out, _ = command("leaderboard", study, "--json")
+    assert code == 0 and len(json.loads(out)[0]["rows"]) == 2
+    code, out, _ = command("leaderboard", study, "--markdown")
+    assert code == 0 and out.startswith("### ")
+    page = tmp_path / "page.html"
+    assert command("report", study, "--output", page)[0] == 0 and "</html>" in page.read_text()
+
+
+@pytest.mark.parametrize("size", ["1,024", "1024 (8 a node)", " 1024"])
+def test_a_machine_size_is_read_whole_or_asked_for(command, log, tmp_path, size):
+    rows = [line for line in gzip.decompress(log.read_bytes()).decode().splitlines() if not line.startswith(";")]
+    path = tmp_path / "sized.swf"
+    path.write_text("\n".join([f"; MaxProcs: {size}", *rows]) + "\n")
+    _, out, _ = command("replay", path, "--policy", "fcfs", "--json")
+    assert json.loads(out)["processors"] == 1024 and json.loads(out)["jobs"] == 300
+    for other in ("1.5e3", "64 x", "99999999999999999999"):
+        path.write_text("\n".join([f"; MaxProcs: {other}", *rows]) + "\n")
+        assert refused(command("replay", path), "processors")
+    assert refused(command("replay", log, "--processors", 10**12), "processors")
+
+
+def test_settings_and_backfilling_are_checked_before_anything_runs(command, log):
+    assert refused(command("train", "--env", "sysgym/JobSched-v0", "--frames", 10, "--set", "seed=5"), "--set seed")
+    assert refused(command("train", "--env", "sysgym/JobSched-v0", "--frames", 10, "--arg", "arrival_rate=x"), "number")
+    assert refused(command("evaluate", "sjf", "--env", "sysgym/JobSched-v0", "--arg", "slots=2.5"), "integer")
+    assert refused(command("replay", log, "--policy", "fcfs", "--backfill", "foo"), "none")

@@ -23,8 +23,9 @@ from sysgym.agents.spaces import Spaces
 from sysgym.core.errors import SettingError, UnknownNameError
 from sysgym.core.protocols import Slot
 
-NATIVE_ENVS = 256
-"""How many native environments are stepped together unless told otherwise: enough to fill a matrix product."""
+NATIVE_ENVS = 64
+"""How many native environments are stepped together unless told otherwise: more fill a matrix product better, but
+leave fewer updates in a budget of frames."""
 COPIED_ENVS = 16
 """The same for environments in Python, whose steps cost more than the network's."""
 

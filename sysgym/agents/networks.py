@@ -115,14 +115,33 @@ class Network(nn.Module):
             self.value = PooledRows(features, hidden, activation, 1.0)
         self.void = PooledRows(features, hidden, activation, 0.01) if architecture.kind == "rows_and_void" else None
 
-    def policy_logits(self, observations: Tensor) -> Tensor:
-        """Logits of all actions, (B, A), from observations (B, *shape); masks are not applied yet."""
+    def policy_logits(self, observations: Tensor, masks: Tensor | None = None) -> Tensor:
+        """Logits of all actions from observations; masks are not applied, but spare work.
+
+        Args:
+            observations: (B, *shape).
+            masks: bool, (B, A); where they are given, logits of actions that are not allowed may be anything finite.
+
+        Returns:
+            (B, A).
+        """
         inputs = self._inputs(observations)
-        logits: Tensor = self.policy(inputs)
         if self.architecture.kind == "flat":
+            logits: Tensor = self.policy(inputs)
             return logits
-        logits = logits.squeeze(-1)
+        if masks is None:
+            logits = self.policy(inputs).squeeze(-1)
+        else:
+            allowed = masks[:, : inputs.shape[1]]
+            logits = inputs.new_zeros(inputs.shape[:2])
+            logits[allowed] = self.policy(inputs[allowed]).squeeze(-1)
         return logits if self.void is None else torch.cat([logits, self.void(inputs)], dim=-1)
+
+    def parts(self) -> dict[str, list[nn.Parameter]]:
+        """The weights of the policy and those of the value, which share none."""
+        value = list(self.value.parameters())
+        policy = [*self.policy.parameters(), *(self.void.parameters() if self.void is not None else ())]
+        return {"policy": policy, "value": value}
 
     def values(self, observations: Tensor) -> Tensor:
         """State values, (B,), from observations (B, *shape)."""

@@ -8,7 +8,8 @@ After Schulman et al., "Proximal Policy Optimization Algorithms", arXiv:1707.063
     (4)  ratio = pi(a|s) / pi_old(a|s),  L_pi = -mean min(ratio A, clip(ratio, 1 - e, 1 + e) A)            [their eq. 7]
     (5)  L_V = 1/2 mean (V - R)^2, or with clipping 1/2 mean max((V - R)^2, (V_old + clip(V - V_old, +-e) - R)^2)
     (6)  L = L_pi + c_V L_V - c_H mean H                                                                   [their eq. 9]
-    (7)  the gradient is scaled by min(1, c / (norm + 1e-6)), then one step of Adam
+    (7)  the gradient is scaled by min(1, c / (norm + 1e-6)), then one step of Adam; policy and value, which share no
+         weights, are scaled apart, so that a rare large error of the value does not hold the policy up
     (8)  k3 = mean (ratio - 1 - log ratio), an estimate of KL(pi_old, pi) that is never negative
 
 Mind the factor in (5): CleanRL weighs the squared error by 0.25, Stable-Baselines3 by 0.5; ours is CleanRL's.
@@ -38,24 +39,27 @@ VALUE_CHUNK = 4096
 
 @dataclass(frozen=True)
 class PPOSettings:
-    """Settings of PPO; the defaults suit environments that are stepped by the hundred."""
+    """Settings of PPO; the defaults were chosen on JobSched-v0 and suit many environments stepped together."""
 
     rollout_steps: int = 64
     """T, steps of every environment between two updates."""
-    epochs: int = 4
+    epochs: int = 2
     """Passes over the slot in an update."""
     minibatches: int = 8
     """Parts that a pass is cut into; each makes one step of the optimiser."""
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     """Of Adam."""
-    adam_epsilon: float = 1e-5
+    adam_epsilon: float = 1e-8
     """Added to the root in Adam's step."""
     decay: bool = True
     """Whether learning rate and entropy weight fall linearly to 0 with the budget."""
-    discount: float | None = None
-    """gamma. None: `metadata["discount"]` of the environment where it states one, else 0.99."""
-    trace_decay: float = 0.95
-    """lambda of (1)."""
+    discount: float = 0.99
+    """gamma. Below 1 even where the score is not discounted: what arrives much later is noise to today's decision
+    (compact JobSched-v0, 3 M frames, seeds 0, 1, 2: mean slowdown 4.9, 4.8, 3.8; with 1.0 5.0, 5.0,
+    5.2). Rewards paid at the end only need 1."""
+    trace_decay: float = 0.9
+    """lambda of (1). Lower than the common 0.95: arrivals that no action can change make long sums noisy (compact
+    JobSched-v0, 3 M frames, seeds 0, 1, 2: mean slowdown 4.9, 4.8, 3.8; with 0.95 6.0, 4.6, 5.0)."""
     clip: float = 0.2
     """e of (4) and (5)."""
     clip_values: bool = False
@@ -99,8 +103,7 @@ class PPOSettings:
             if getattr(self, name) is not None:
                 require_range(name, getattr(self, name), 0.0, open_low=True)
         require_range("trace_decay", self.trace_decay, 0.0, 1.0)
-        if self.discount is not None:
-            require_range("discount", self.discount, 0.0, 1.0)
+        require_range("discount", self.discount, 0.0, 1.0)
         if self.truncation not in ("bootstrap", "terminal"):
             raise SettingError(f"truncation is {self.truncation!r}; it must be 'bootstrap' or 'terminal'")
 
@@ -152,15 +155,13 @@ class PPO:
 
     Args:
         network: Improved in place.
-        settings: With the discount settled.
+        settings: See there.
         generator: Stream of the minibatches' order.
     """
 
     def __init__(self, network: Network, settings: PPOSettings, generator: np.random.Generator) -> None:
-        assert settings.discount is not None
         self.network, self.settings, self.generator = network, settings, generator
-        self.discount: float = settings.discount
-        self.reward_scale = RewardScale(self.discount)
+        self.reward_scale = RewardScale(settings.discount)
         self.device = next(network.parameters()).device
         self.optimizer = torch.optim.Adam(
             network.parameters(), settings.learning_rate, eps=settings.adam_epsilon, fused=True
@@ -193,7 +194,7 @@ class PPO:
             values,
             self._next_values(rollout, values),
             rollout.done,
-            discount=self.discount,
+            discount=self.settings.discount,
             trace_decay=decision_trace(decisions, self.settings.trace_decay),
         )
         values = values[:-1]
@@ -245,14 +246,14 @@ class PPO:
         )
         # where no state is a decision, all of them together have a policy gradient of 0 as well
         chosen = batch.rows(batch.decisions) if batch.decisions.any() else batch
-        log_all = masked_log_probabilities(self.network.policy_logits(chosen.observations), chosen.masks)
+        log_all = masked_log_probabilities(self.network.policy_logits(chosen.observations, chosen.masks), chosen.masks)
         log_ratio = log_all.gather(1, chosen.actions[:, None]).squeeze(1) - chosen.log_probabilities
         ratio = log_ratio.exp()
         advantages = normalized(chosen.advantages) if settings.normalize_advantages else chosen.advantages
         loss_of_policy = policy_loss(ratio, advantages, settings.clip)
         entropy = masked_entropy(log_all, chosen.masks).mean()
         loss = loss_of_policy + settings.value_weight * loss_of_value - entropy_weight * entropy
-        gradient_norm = self._descend(loss)
+        gradient_norms = self._descend(loss)
         with torch.no_grad():
             return {
                 "policy_loss": loss_of_policy.item(),
@@ -260,18 +261,22 @@ class PPO:
                 "entropy": entropy.item(),
                 "approximate_kl": (ratio - 1 - log_ratio).mean().item(),
                 "clip_share": ((ratio - 1).abs() > settings.clip).float().mean().item(),
-                "gradient_norm": gradient_norm,
+                **gradient_norms,
             }
 
-    def _descend(self, loss: Tensor) -> float:
-        """(7); returns the norm before it is clipped."""
+    def _descend(self, loss: Tensor) -> dict[str, float]:
+        """(7); returns the norms before they are clipped."""
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        norm = float(torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.max_gradient_norm))
-        if not np.isfinite(norm):
+        largest = self.settings.max_gradient_norm
+        norms = {
+            f"{name}_gradient_norm": float(torch.nn.utils.clip_grad_norm_(weights, largest))
+            for name, weights in self.network.parts().items()
+        }
+        if not np.isfinite(list(norms.values())).all():
             raise TrainingError(f"the gradient is not finite (loss {loss.item():g}); a smaller learning_rate may help")
         self.optimizer.step()
-        return norm
+        return norms
 
     def state(self) -> tuple[Tensors, dict[str, Any]]:
         """See `Learner.state`."""
@@ -281,7 +286,7 @@ class PPO:
     def restore(self, tensors: Mapping[str, NDArray[Any]], values: Mapping[str, Any]) -> None:
         """See `Learner.restore`."""
         restore_optimizer(self.optimizer, self.network, tensors)
-        self.reward_scale = RewardScale(self.discount, **values["reward_scale"])
+        self.reward_scale = RewardScale(self.settings.discount, **values["reward_scale"])
 
 
 def _explained_variance(values: Tensor, returns: Tensor) -> float:

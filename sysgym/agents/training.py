@@ -30,12 +30,12 @@ from sysgym.agents.rollout import Actor
 from sysgym.agents.settings import make_settings
 from sysgym.agents.spaces import largest_bound
 from sysgym.core.errors import CheckpointError, SettingError, TrainingError, UnknownNameError, require_range
+from sysgym.core.files import require_writable
 from sysgym.core.seeding import stream, stream_key
 
 LEARNERS: Final = {"ppo": (PPOSettings, PPO)}
 """Settings and learner of every algorithm."""
 DEFAULT_FRAMES = 500_000
-DEFAULT_DISCOUNT = 0.99
 SAVE_SECONDS = 30.0
 """Time between two checkpoints of a run that writes one."""
 
@@ -62,7 +62,7 @@ def train(
         env_id: A registered id, also as Gymnasium's `module:EnvId`.
         algorithm: "ppo".
         seed: Of weights, actions, minibatches and environments, each its own stream.
-        num_envs: Environments that are stepped together; None takes 256 native ones, or 16 in Python.
+        num_envs: Environments that are stepped together; None takes 64 native ones, or 16 in Python.
         frames: Budget in environment steps, earlier runs included; the last slot may exceed it.
         seconds: Budget in seconds of training; whichever of both ends first. Neither: 500,000 frames.
         environment: Arguments of the environment.
@@ -135,6 +135,8 @@ class Training:
         self.env_id, self.algorithm, self.seed = env_id, algorithm, seed
         self.budget = Budget(DEFAULT_FRAMES if frames is None and seconds is None else frames, seconds)
         self.threads, self.output = threads, output
+        if output is not None:
+            require_writable(output)
         self.history = History()
         earlier = self._earlier() if resume else None
         if earlier is not None:
@@ -301,12 +303,8 @@ def _settled(settings: PPOSettings, environments: Environments) -> tuple[PPOSett
     architecture = choose_architecture(
         environments.spaces, settings.network, settings.hidden, settings.activation, normalize
     )
-    discount = settings.discount
-    if discount is None:
-        discount = float(environments.vector.metadata.get("discount", DEFAULT_DISCOUNT))
     settled = dataclasses.replace(
         settings,
-        discount=discount,
         network=architecture.kind,
         hidden=architecture.hidden,
         activation=architecture.activation,

@@ -17,12 +17,15 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec, load_env_creator
 from numpy.typing import NDArray
 
-from sysgym.core.errors import SettingError, UnknownNameError
+from sysgym.bench.guard import FAULTS, one_line, quiet
+from sysgym.core.errors import SettingError, SysgymError, UnknownNameError, require_range
 from sysgym.envs.base import EngineEnv, EngineVectorEnv
 from sysgym.workloads.workload import Workload
 
 SPLIT_SEEDS: Mapping[str, int] = {"train": 0, "valid": 1_000_000_000, "test": 2_000_000_000}
 """First scenario seed of each split where an environment has no splits of its own; ranges never meet."""
+SPLIT_SIZE = 1_000_000_000
+"""Seeds in each of these ranges."""
 
 
 def spec_of(env_id: str) -> EnvSpec:
@@ -30,15 +33,16 @@ def spec_of(env_id: str) -> EnvSpec:
 
     Raises:
         UnknownNameError: No such id.
-        SettingError: No such module.
+        SettingError: No such module, or one that cannot be imported.
     """
     module, colon, name = env_id.rpartition(":")
+    if colon:
+        try:
+            quiet(importlib.import_module, module)
+        except FAULTS as error:
+            raise SettingError(f"environment {env_id}: {one_line(error)}; it must be importable from here") from error
     try:
-        if colon:
-            importlib.import_module(module)
         return gym.spec(name)
-    except ModuleNotFoundError as error:
-        raise SettingError(f"environment {env_id}: {error}; it must be importable from here") from error
     except gym.error.Error as error:
         ours = [known for known in gym.registry if known.startswith("sysgym/")]
         raise UnknownNameError("environment", name, {*ours, *difflib.get_close_matches(name, gym.registry)}) from error
@@ -64,31 +68,33 @@ def objective_of(env_id: str) -> tuple[str, str]:
     return (maker.objective, maker.direction) if ours else ("return", "max")
 
 
+def time_unit_of(env_id: str) -> str:
+    """Unit of the times in the event logs of an environment of ours."""
+    return str(getattr(class_of(env_id), "time_unit", ""))
+
+
 def training_arguments(env_id: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments that make an environment play the training split."""
     return _with_split(env_id, arguments, "train")
 
 
-def make_evaluation(env_id: str, arguments: Mapping[str, Any], split: str) -> tuple[gym.Env[Any, Any], dict[str, Any]]:
-    """Make an environment that plays one split, and on a log its disjoint windows in order.
-
-    Returns:
-        The environment, and the arguments that it was made with.
-    """
-    chosen = _with_split(env_id, arguments, split)
-    if _takes(env_id, "sampling"):
-        disjoint = {**chosen, "sampling": "disjoint"}
-        try:
-            return make(env_id, disjoint), disjoint
-        except (SettingError, UnknownNameError) as error:
-            if "'sampling'" not in str(error):  # else it has no windows, and its scenarios are seeds
-                raise
-    return make(env_id, chosen), chosen
+def evaluation_arguments(env_id: str, arguments: Mapping[str, Any], split: str) -> dict[str, Any]:
+    """Arguments that make an environment play one split, scenario k for seed k (on a log, its disjoint windows)."""
+    return _with_split(env_id, arguments, split) | dict(getattr(class_of(env_id), "scenario_arguments", {}))
 
 
 def scenario_seeds(env_id: str, split: str, count: int, first: int = 0) -> list[int]:
-    """The seeds of `count` scenarios of a split, starting at its scenario number `first`."""
-    offset = 0 if _takes(env_id, "split") else SPLIT_SEEDS[split]
+    """The seeds of `count` scenarios of a split, starting at its scenario number `first`.
+
+    Raises:
+        UnknownNameError: No such split; "all" is none, since it holds what policies are trained on.
+        SettingError: A negative first scenario, or one so large that the scenarios leave the split.
+    """
+    if split not in SPLIT_SEEDS:
+        raise UnknownNameError("split", split, SPLIT_SEEDS)
+    own = _takes(env_id, "split")
+    require_range("seed (the first scenario)", first, 0, (2**31 if own else SPLIT_SIZE) - count)
+    offset = 0 if own else SPLIT_SEEDS[split]
     return [offset + first + number for number in range(count)]
 
 
@@ -97,13 +103,15 @@ def make(env_id: str, arguments: Mapping[str, Any]) -> gym.Env[Any, Any]:
 
     Raises:
         UnknownNameError: No such id.
-        SettingError: An argument that it does not take, or actions that are not Discrete.
+        SettingError: An argument that it does not take, actions that are not Discrete, or what a foreign one raises.
     """
     spec_of(env_id)
     try:
-        env = gym.make(env_id, disable_env_checker=True, **arguments)
-    except TypeError as error:
-        raise SettingError(f"environment {env_id}: {error}") from error
+        env: gym.Env[Any, Any] = quiet(gym.make, env_id, disable_env_checker=True, **arguments)
+    except SysgymError:
+        raise
+    except FAULTS as error:
+        raise SettingError(f"environment {env_id}: {one_line(error)}") from error
     if not isinstance(env.action_space, gym.spaces.Discrete):
         raise SettingError(f"environment {env_id} has actions {env.action_space}; only Discrete ones are evaluated")
     return env
@@ -111,17 +119,25 @@ def make(env_id: str, arguments: Mapping[str, Any]) -> gym.Env[Any, Any]:
 
 def workload_of(env: gym.Env[Any, Any]) -> Workload | None:
     """The log or generated workload that an environment plays, whole; None where it has none."""
-    base: Any = env.unwrapped
-    for holder in (base, getattr(base, "workload", None), getattr(getattr(base, "engine", None), "sequences", None)):
-        workload = getattr(holder, "workload", None)
-        if isinstance(workload, Workload):
-            return workload
-    return None
+    played = getattr(env.unwrapped, "workload", None)  # jobsets made from a log hold it
+    workload = getattr(played, "workload", played)
+    return workload if isinstance(workload, Workload) else None
+
+
+def plays_disjoint_windows(env_id: str, env: gym.Env[Any, Any]) -> bool:
+    """Whether its scenarios are windows of a log or workload, cut so that none shares a job with another."""
+    asked: Mapping[str, Any] = getattr(class_of(env_id), "scenario_arguments", {})
+    return asked.get("sampling") == "disjoint" and workload_of(env) is not None
 
 
 def action_mask(env: gym.Env[Any, Any], info: Mapping[str, Any]) -> NDArray[np.int8]:
-    """The mask that came with an observation; all ones for environments that have none."""
+    """The mask of an observation: from its info, else from a method `action_masks()` (the convention of sb3-contrib).
+
+    All ones for environments that have neither.
+    """
     mask = info.get("action_mask")
+    if mask is None and env.has_wrapper_attr("action_masks"):
+        mask = env.get_wrapper_attr("action_masks")()
     if mask is None:
         assert isinstance(env.action_space, gym.spaces.Discrete)
         return np.ones(int(env.action_space.n), dtype=np.int8)

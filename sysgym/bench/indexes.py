@@ -1,7 +1,8 @@
 """Indexes beside their rivals in one run: the same keys and queries, every answer verified before it is timed.
 
-A row has a batch's time a query, a single call's time, what building costs and what it keeps beside the keys. Times are medians of a few rounds;
-the middle half of the rounds is given with them, and gaps below 15 % are ties. Rivals that are not installed are left out and named.
+A row has a batch's time a query, a single call's time, what building costs and what it keeps beside the keys. Times
+are medians of a few rounds; the middle half of the rounds is given with them, and gaps below 15 % are ties. Rivals
+that are not installed are left out and named.
 """
 
 from __future__ import annotations

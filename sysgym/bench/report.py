@@ -71,6 +71,7 @@ def render_report(records: Iterable[Record]) -> str:
     template = _templates().get_template("report.html.j2")
     return template.render(
         title=", ".join(dict.fromkeys(record.study for record in shown)),
+        descriptions=[text for text in dict.fromkeys(record.description for record in shown) if text],
         sections=[_section(number, contest) for number, contest in enumerate(found, start=1) if contest.entries],
         failures=[(contest.newest.environment.name, *fault) for contest in found for fault in contest.failures],
         records=shown,
@@ -152,7 +153,8 @@ def _queue(contest: Contest, *, wide: bool) -> LineFigure | None:
     same = [(name, queue) for name, queue in series if queue.scenario == series[0][1].scenario]
     curves = [_until_empty(Curve(name, n, _middles(queue), queue.length)) for n, (name, queue) in enumerate(same)]
     title = f"queue length in the busiest scenario, {series[0][1].scenario}" if series else ""
-    return plots.line_figure(title, "time in the environment's unit", curves, wide=wide, filled=True)
+    unit = series[0][1].time_unit if series else ""
+    return plots.line_figure(title, f"time since the first submission, {unit}", curves, wide=wide, filled=True)
 
 
 def _middles(queue: QueueFacts) -> list[float]:

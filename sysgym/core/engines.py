@@ -63,6 +63,11 @@ def copy_observation(observation: Observation) -> Observation:
     return observation.copy()
 
 
+def read_only(array: NDArray[Any]) -> NDArray[Any]:
+    """A view that cannot be written to, and that cannot be made writable again."""
+    return np.asarray(array.data.toreadonly())
+
+
 class SimulatorEngine(Engine):
     """An engine of simulators that play one episode each, stepped one after another.
 
@@ -90,14 +95,14 @@ class SimulatorEngine(Engine):
 
     def step(self, actions: NDArray[np.int64], active: NDArray[np.bool_], slot: Slot) -> None:
         """See `Engine.step`."""
-        for row in np.flatnonzero(active):
+        for row in np.flatnonzero(active).tolist():
             reward, terminated, truncated = self.simulators[row].step(int(actions[row]))
             slot.rewards[row], slot.terminated[row], slot.truncated[row] = reward, terminated, truncated
         self.observe(active, slot)
 
     def observe(self, rows: NDArray[np.bool_], slot: Slot) -> None:
         """See `Engine.observe`."""
-        for row in np.flatnonzero(rows):
+        for row in np.flatnonzero(rows).tolist():
             self.simulators[row].observe(row_of(slot.observations, row), slot.action_masks[row])
 
     def state(self, row: int) -> Any:
@@ -111,6 +116,7 @@ class SimulatorEngine(Engine):
     def metrics(self, row: int) -> dict[str, float]:
         """See `Engine.metrics`."""
         return self.simulators[row].metrics()
+
 
 def resolve_engine(engine: str, *, needs_simulator: bool) -> str:
     """The engine that `auto` means: the kernel, or SimPy where an injected Python function asks for it.

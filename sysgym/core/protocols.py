@@ -90,7 +90,11 @@ class Engine(Protocol):
         """Write observations and masks of the chosen rows into `slot`, as after a reset."""
 
     def state(self, row: int) -> Any:
-        """The named, columnar state of one episode, read-only: the same names in every engine of a domain."""
+        """The named, columnar state of one episode: the same names in every engine of a domain.
+
+        It tells what is known now and never what is still to come. Arrays are read-only and may be views that follow
+        the episode: copy what you keep beyond the next step.
+        """
 
     def events(self, row: int) -> EventLog:
         """The event log of the episode in this row."""
@@ -151,7 +155,11 @@ class StatePolicy(Protocol):
 
 @runtime_checkable
 class BatchPolicy(Protocol):
-    """A policy that answers many observations at once, such as a network."""
+    """A policy that answers many observations at once, such as a network.
+
+    Where it remembers or draws anything, it also has `begin(rows, seeds)`: episodes of these seeds begin in the chosen
+    rows (bool, shape (B,)) of the batches to come, and nothing of a row may depend on its neighbours.
+    """
 
     def act_batch(self, observations: Any, action_masks: NDArray[np.int8]) -> NDArray[np.int64]:
         """Choose one action for each of B observations."""

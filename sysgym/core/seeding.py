@@ -38,9 +38,7 @@ def stream(seed: int, name: str, *indices: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(np.random.SeedSequence([stream_key(seed, name), *indices])))
 
 
-def philox4x32(
-    key: int, counter0: int, counter1: int, counter2: int, counter3: int
-) -> tuple[int, int, int, int]:
+def philox4x32(key: int, counter0: int, counter1: int, counter2: int, counter3: int) -> tuple[int, int, int, int]:
     """One block of Philox4x32-10: four 32-bit words from a 64-bit key and a 128-bit counter.
 
     Args:

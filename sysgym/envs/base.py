@@ -17,16 +17,14 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from sysgym.core.engines import (  # resolve_engine and is_compiled are passed on
+from sysgym.core.engines import (
     allocate_observations,
     allocate_slot,
     copy_observation,
     copy_rows,
-    is_compiled,
-    resolve_engine,
     row_of,
 )
-from sysgym.core.errors import InvalidActionError, SettingError, UnknownNameError
+from sysgym.core.errors import InvalidActionError, SettingError, UnknownNameError, require_range
 from sysgym.core.events import EventLog
 from sysgym.core.protocols import ArraySpec, Engine, ObservationSpec, Slot
 
@@ -57,7 +55,7 @@ class EngineEnv(gym.Env[Any, Any]):
         render_mode: One of `metadata["render_modes"]`, or None.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": []}
+    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012  Gymnasium's own declaration
     heuristics: ClassVar[Mapping[str, Callable[[], Any]]] = {}
     """Named policies that come with the problem; each value builds one."""
     do_nothing: ClassVar[str] = ""
@@ -66,6 +64,10 @@ class EngineEnv(gym.Env[Any, Any]):
     """The metric by which policies are ranked."""
     direction: ClassVar[str] = "min"
     """Whether a smaller ("min") or a larger ("max") objective is better."""
+    time_unit: ClassVar[str] = "s"
+    """Unit of the times in the event log."""
+    scenario_arguments: ClassVar[Mapping[str, Any]] = {}
+    """Arguments with which an evaluation makes the environment, so that seed k is scenario k of the split."""
 
     def __init__(self, engine: Engine, render_mode: str | None = None) -> None:
         if engine.num_episodes != 1:
@@ -81,11 +83,12 @@ class EngineEnv(gym.Env[Any, Any]):
         self._row, self._on = np.zeros(1, dtype=np.int64), np.ones(1, dtype=np.bool_)
         self._action = np.zeros(1, dtype=np.int64)
         self._seed, self._episodes = np.zeros(1, dtype=np.uint64), np.full(1, -1, dtype=np.int64)
+        self._over = True
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Any, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begin an episode; without a seed, the next one of the seed given last (or of a random one)."""
+        if seed is not None:
+            _require_seed(seed)
         super().reset(seed=seed)
         if seed is not None:
             self._seed[0], self._episodes[0] = seed, -1
@@ -94,6 +97,7 @@ class EngineEnv(gym.Env[Any, Any]):
         self._episodes += 1
         self.engine.reset(self._row, self._seed, self._episodes, options)
         self.engine.observe(self._on, self._slot)
+        self._over = False
         return self._observation(), {"action_mask": self.action_masks()}
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
@@ -102,20 +106,22 @@ class EngineEnv(gym.Env[Any, Any]):
         Raises:
             InvalidActionError: The action is not an integer of the action space.
         """
-        if self._episodes[0] < 0:
-            raise gym.error.ResetNeeded("call reset() before step()")
+        if self._over:
+            raise gym.error.ResetNeeded("call reset() before step(): no episode has begun, or it has ended")
         self._action[0] = self._checked(action)
         slot = self._slot
         self.engine.step(self._action, self._on, slot)
         terminated, truncated = bool(slot.terminated[0]), bool(slot.truncated[0])
         info: dict[str, Any] = {"action_mask": slot.action_masks[0].copy()}
-        if terminated or truncated:
+        self._over = terminated or truncated
+        if self._over:
             info["metrics"] = self.engine.metrics(0)
         return self._observation(), float(slot.rewards[0]), terminated, truncated, info
 
     def action_masks(self) -> NDArray[np.int8]:
         """int8, shape (A,): 1 for every action that is allowed now."""
-        return self._slot.action_masks[0].copy()
+        mask: NDArray[np.int8] = self._slot.action_masks[0].copy()
+        return mask
 
     @property
     def state(self) -> Any:
@@ -147,6 +153,10 @@ class EngineEnv(gym.Env[Any, Any]):
         return copy_observation(row_of(self._slot.observations, 0))
 
 
+def _require_seed(seed: int) -> None:
+    require_range("seed", seed, 0, 2**63 - 1, whole=True)
+
+
 class EngineVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
     """Many episodes of an engine, stepped together, as a Gymnasium vector environment.
 
@@ -161,7 +171,7 @@ class EngineVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         episode_metrics: Whether to compute the scores of every episode that ends; costs some Python per episode.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": []}
+    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012  Gymnasium's own declaration
 
     def __init__(
         self,
@@ -177,7 +187,7 @@ class EngineVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         self.engine = engine
         self.episode_metrics = episode_metrics
         self.num_envs = engine.num_episodes
-        self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}  # type: ignore[misc]
+        self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}
         self.single_observation_space = observation_space(engine.observation_spec)
         self.single_action_space = spaces.Discrete(engine.num_actions)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
@@ -269,14 +279,18 @@ class EngineVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         self.done[chosen] = False
 
     def _seed(self, rows: NDArray[np.bool_], seed: int | Sequence[int | None] | None) -> None:
-        if isinstance(seed, int | np.integer):
+        if seed is None:
+            seed = [None] * self.num_envs
+        elif not isinstance(seed, Sequence | np.ndarray):
+            _require_seed(seed)
             super().reset(seed=int(seed))
             seed = [int(seed) + row for row in range(self.num_envs)]
-        elif seed is None:
-            seed = [None] * self.num_envs
         if len(seed) != self.num_envs:
             raise SettingError(f"{len(seed)} seeds were given for {self.num_envs} environments")
-        for row in np.flatnonzero(rows):
+        for value in seed:
+            if value is not None:
+                _require_seed(value)
+        for row in np.flatnonzero(rows).tolist():
             value = seed[row]
             if value is not None:
                 self._seeds[row], self._episodes[row] = value, -1
@@ -300,4 +314,3 @@ class EngineVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
             wrong = int(np.flatnonzero((array < 0) | (array >= self.engine.num_actions))[0])
             raise InvalidActionError(f"action {array[wrong]} of row {wrong} is not in {self.single_action_space}")
         return array
-

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 from gymnasium.vector import AutoresetMode
 
+from sysgym.core.errors import SettingError, require_range
 from sysgym.core.protocols import Engine
 from sysgym.envs.base import EngineEnv, EngineVectorEnv, require_known
 from sysgym.jobsched.batch.engine import build_engine
@@ -33,23 +35,33 @@ def build_batch_engine(
     observation: str | QueueEncoding = "features",
     reward: str | RewardFunction = "bounded_slowdown",
     engine: str = "auto",
-    format: str = "auto",  # noqa: A002  the word that the command line and `read_trace` use
+    format: str = "auto",
     clean: str = "default",
     processors: int | None = None,
-) -> Engine:
-    """The engine behind `BatchSchedEnv`, with the same arguments."""
+    columns: Mapping[str, Any] | str | None = None,
+) -> tuple[Engine, Workload]:
+    """The engine behind `BatchSchedEnv`, with the same arguments, and the workload that it plays."""
+    require_range("num_envs", num_episodes, 1, whole=True)
     rules = Rules(commit=commit, backfill=backfill, pass_rule=pass_rule)
-    jobs = _workload(workload, format, clean, processors)
+    jobs = _workload(workload, format, clean, processors, columns)
     sequences = JobSequences(jobs, rules, sequence_length, split, sampling)
-    return build_engine(sequences, rules, num_episodes, engine, observation, reward)
+    return build_engine(sequences, rules, num_episodes, engine, observation, reward), jobs
 
 
-def _workload(workload: Workload | str | Path | None, form: str, clean: str, processors: int | None) -> Workload:
+def _workload(
+    workload: Workload | str | Path | None,
+    form: str,
+    clean: str,
+    processors: int | None,
+    columns: Mapping[str, Any] | str | None,
+) -> Workload:
     if workload is None:
         return poisson_pareto(jobs=40_000, processors=processors or 128, load=0.9, seed=0)
     if isinstance(workload, Workload):
         return workload if processors is None else workload.with_processors(processors)
-    return read_trace(workload, format=form, clean=clean, processors=processors)
+    if not isinstance(workload, str | Path):
+        raise SettingError(f"workload is {workload!r}; give a Workload, the path of a log, or None")
+    return read_trace(workload, format=form, clean=clean, processors=processors, columns=columns)
 
 
 class BatchSchedEnv(EngineEnv):
@@ -110,11 +122,12 @@ class BatchSchedEnv(EngineEnv):
     | `sequence_length` | 256 | jobs in an episode |
     | `backfill` | "none" | `none` or `easy` |
     | `pass_rule` | "batch" | `batch` or `per_event`, see `sysgym.jobsched.batch.model` |
-    | `commit` | True | False: a chosen job that doesn't fit blocks until the next pass only, then the policy is asked again |
+    | `commit` | True | False: a chosen job that doesn't fit blocks for one pass only, then comes a new decision |
     | `observation` | "features" | a name, or a `QueueEncoding` |
     | `reward` | "bounded_slowdown" | see Rewards |
     | `engine` | "auto" | `compiled`, `simpy`; auto takes SimPy for plain Python rewards and encoders |
-    | `format`, `clean`, `processors` | "auto", "default", None | how a log is read, see `sysgym.workloads.read_trace` |
+    | `format`, `clean` | "auto", "default" | how a log is read, see `sysgym.workloads.read_trace` |
+    | `processors`, `columns` | None, None | size of the machine; which column of a CSV log is what |
 
     ## Vectorized Environment
     `gym.make_vec("sysgym/BatchSched-v0", num_envs=64)` steps compiled episodes together; see `EngineVectorEnv`.
@@ -137,17 +150,19 @@ class BatchSchedEnv(EngineEnv):
     - v0: first version.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": [], "discount": 1.0}
+    metadata: dict[str, Any] = {"render_modes": [], "discount": 1.0}  # noqa: RUF012  Gymnasium's own declaration
     heuristics = HEURISTICS
     do_nothing = "fcfs"
     objective = "mean_bounded_slowdown"
     direction = "min"
+    scenario_arguments: ClassVar[Mapping[str, Any]] = {"sampling": "disjoint"}
 
     def __init__(
         self, workload: Workload | str | Path | None = None, render_mode: str | None = None, **arguments: Any
     ) -> None:
         require_known(arguments, build_batch_engine)
-        super().__init__(build_batch_engine(1, workload, **arguments), render_mode)
+        engine, self.workload = build_batch_engine(1, workload, **arguments)
+        super().__init__(engine, render_mode)
 
 
 class BatchSchedVectorEnv(EngineVectorEnv):
@@ -164,4 +179,5 @@ class BatchSchedVectorEnv(EngineVectorEnv):
         **arguments: Any,
     ) -> None:
         require_known(arguments, build_batch_engine)
-        super().__init__(build_batch_engine(num_envs, workload, **arguments), autoreset_mode, episode_metrics)
+        engine, self.workload = build_batch_engine(num_envs, workload, **arguments)
+        super().__init__(engine, autoreset_mode, episode_metrics)

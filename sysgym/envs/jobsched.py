@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from inspect import signature
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from gymnasium.vector import AutoresetMode
 
-from sysgym.core.errors import SettingError, UnknownNameError
+from sysgym.core.errors import SettingError, UnknownNameError, require_range
 from sysgym.core.protocols import Engine
 from sysgym.envs.base import EngineEnv, EngineVectorEnv
 from sysgym.jobsched.slotted.engine import build_engine
@@ -36,22 +36,30 @@ def build_jobsched_engine(
     sequence_length: int = 50,
     max_steps: int = 2000,
     split: str = "train",
+    sampling: str = "uniform",
     engine: str = "auto",
     workload: JobSource = None,
     reward: Reward = "slowdown",
     episode_end: str = "all_done",
     slot_seconds: float = 600.0,
     too_long: str = "drop",
+    format: str = "auto",
+    clean: str = "default",
+    processors: int | None = None,
+    columns: Mapping[str, Any] | str | None = None,
     **settings: Any,
 ) -> tuple[Engine, SlottedConfig, JobsetSource]:
     """The engine behind `JobSchedEnv`, with the same arguments; its parameters; and where its jobs come from."""
+    require_range("num_envs", num_episodes, 1, whole=True)
     known = {field.name for field in fields(SlottedConfig)}
     for name in settings.keys() - known:
         raise UnknownNameError("argument", name, known | set(signature(build_jobsched_engine).parameters))
     settings = {"slots": slots, "max_steps": max_steps, "episode_end": episode_end, **settings}
     cluster = SlottedConfig.preset(mode, sequence_length=sequence_length, **settings)
     if isinstance(workload, Workload | str | Path):
-        log = workload if isinstance(workload, Workload) else read_trace(workload)
+        log = workload
+        if not isinstance(log, Workload):
+            log = read_trace(log, format=format, clean=clean, processors=processors, columns=columns)
         source: JobsetSource = LogJobsets(
             log.split(split),
             slot_seconds=slot_seconds,
@@ -59,6 +67,7 @@ def build_jobsched_engine(
             capacity=cluster.capacity,
             longest=cluster.usable_rows,
             too_long=too_long,
+            sampling=sampling,
         )
     else:
         source = _source(workload, cluster, arrival_rate, split)
@@ -150,7 +159,9 @@ class JobSchedEnv(EngineEnv):
     | `slots` | 10 | M; the paper's code has 5 or 10 |
     | `sequence_length` | 50 | elements of a generated jobset, or of a window of a log |
     | `max_steps` | 2000 | decisions before truncation |
-    | `split` | "train" | `train`, `valid`, `test`; `sealed` for generators, `all` for logs |
+    | `format`, `clean`, `processors`, `columns` | as in `read_trace` | how a log is read |
+    | `split` | "train" | `train`, `valid`, `test`; `all` for logs |
+    | `sampling` | "uniform" | windows of a log drawn from (seed, episode); `disjoint`: window number seed + episode |
     | `engine` | "auto" | `compiled`, `simpy`; auto takes SimPy for plain Python rewards and encoders |
     | `workload` | None | the generator; or a `JobsetGenerator`, jobsets, a `Workload`, the path of a log |
     | `reward` | "slowdown" | see Rewards |
@@ -184,11 +195,13 @@ class JobSchedEnv(EngineEnv):
     - v0: first version.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["ansi"]}  # type: ignore[misc]  # as in Gymnasium itself
+    metadata: dict[str, Any] = {"render_modes": ["ansi"], "discount": 1.0}  # noqa: RUF012  Gymnasium's declaration
     heuristics = HEURISTICS
     do_nothing = "void"
     objective = "mean_slowdown"
     direction = "min"
+    time_unit = "time steps"
+    scenario_arguments: ClassVar[Mapping[str, Any]] = {"sampling": "disjoint"}
 
     def __init__(self, render_mode: str | None = None, **settings: Any) -> None:
         engine, self.config, self.workload = build_jobsched_engine(1, **settings)
@@ -201,6 +214,8 @@ class JobSchedEnv(EngineEnv):
 
 class JobSchedVectorEnv(EngineVectorEnv):
     """Many episodes of `JobSchedEnv` at once; see there for the arguments."""
+
+    metadata: dict[str, Any] = {"render_modes": [], "discount": 1.0}  # noqa: RUF012  Gymnasium's own declaration
 
     def __init__(
         self,

@@ -22,6 +22,11 @@ class Row(NamedTuple):
 ENVIRONMENTS = (
     Row("sysgym/JobSched-v0", "sysgym.envs.jobsched:JobSchedEnv", "sysgym.envs.jobsched:JobSchedVectorEnv"),
     Row("sysgym/BatchSched-v0", "sysgym.envs.batchsched:BatchSchedEnv", "sysgym.envs.batchsched:BatchSchedVectorEnv"),
+    Row(
+        "sysgym/AdmissionQueue-v0",
+        "sysgym.envs.admissionqueue:AdmissionQueueEnv",
+        "sysgym.envs.admissionqueue:AdmissionQueueVectorEnv",
+    ),
 )
 
 

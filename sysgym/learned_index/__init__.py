@@ -1,8 +1,8 @@
 """Learned indexes over sorted keys: right on every key, batched, beside the classics they compete with.
 
-`keys` says what a key is; `static` what every index offers; `binary`, `btree`, `rmi`, `pgm` and `radix_spline` are the
-structures, whose kernels stand in `last_mile`, `directory` and `leaves`; `gapped` takes inserts; `selection` picks a
-structure by measuring; `storage` is the file of an index; `keysets` makes key sets and reads SOSD's format.
+`keys` says what a key is; `static` what every index offers; `binary`, `btree`, `rmi`, `pgm` and `radix_spline` are
+the structures, whose kernels stand in `last_mile`, `directory` and `leaves`; `gapped` takes inserts; `selection`
+picks a structure by measuring; `storage` is the file of an index; `keysets` makes key sets and reads SOSD's format.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The static B+-tree without pointers (S+-tree) over the sorted keys: the classic that learned indexes are compared with."""
+"""The static B+-tree without pointers (S+-tree) over the sorted keys: the classic beside learned indexes."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """A static B+-tree without pointers over sorted separators: which of many parts holds a query.
 
-Node i of a layer has `BLOCK` separators at i * BLOCK and the children i * FANOUT ... i * FANOUT + BLOCK in the layer below;
-separator s is the smallest key of child s + 1. A step counts the separators below the query in two vector
-instructions, without a branch. Used over blocks of keys it is the S+-tree, over segments or pivots a root that no outlier
-can spoil (Khuong and Morin, Array Layouts for Comparison-Based Searching, 2017; Slotin, Algorithms for Modern
+Node i of a layer has `BLOCK` separators at i * BLOCK and the children i * FANOUT ... i * FANOUT + BLOCK in the layer
+below; separator s is the smallest key of child s + 1. A step counts the separators below the query in two vector
+instructions, without a branch. Used over blocks of keys it is the S+-tree, over segments or pivots a root that no
+outlier can spoil (Khuong and Morin, Array Layouts for Comparison-Based Searching, 2017; Slotin, Algorithms for Modern
 Hardware, "S+ trees").
 
 Free places hold the largest number. They are never below a query, so a real key of that value is no special case.

@@ -1,9 +1,9 @@
 """Ordered maps that take inserts: `GappedIndex`, after ALEX, and a classic B+-tree beside it.
 
-ALEX (Ding et al., ALEX: An Updatable Adaptive Learned Index, SIGMOD 2020) leaves gaps where its models predict that keys will
-come. Departures: leaves have one size, a split makes as many as the keys need, and above them stands a static
-B+-tree, rebuilt once a batch when leaves were split, instead of a tree of models whose shape follows a cost estimate.
-The keys' differences are taken in integers, and there is no reserved key.
+ALEX (Ding et al., ALEX: An Updatable Adaptive Learned Index, SIGMOD 2020) leaves gaps where its models predict that
+keys will come. Departures: leaves have one size, a split makes as many as the keys need, and above them stands a
+static B+-tree, rebuilt once a batch when leaves were split, instead of a tree of models whose shape follows a cost
+estimate. The keys' differences are taken in integers, and there is no reserved key.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from sysgym.learned_index.gapped_kernel import (
     rank_batch,
     rows_needed,
 )
-from sysgym.learned_index.keys import Codec, codec_of, map_queries, map_stored, prepare_keys, query_array, store, unmap
+from sysgym.learned_index.keys import Codec, map_queries, map_stored, prepare_keys, query_array, unmap
 from sysgym.learned_index.last_mile import new_scratch
 from sysgym.learned_index.machine import unlocked
 
@@ -61,6 +61,7 @@ class GappedIndex:
 
     def __init__(self, codec: Codec, duplicates: str) -> None:
         self._codec, self.duplicates = codec, duplicates
+        self._next = 0
 
     @classmethod
     def build(cls, keys: Any, values: Any = None, *, sort: bool = False, duplicates: str = "overwrite") -> Self:
@@ -112,7 +113,7 @@ class GappedIndex:
         """The tree above the leaves, after leaves were split."""
         self._tree, self._layers = build_directory(self._lows)
         self._before: NDArray[np.int64] | None = None
-        self._length = int(self._arena.count[self._order].sum())
+        self._length = int(self._arena.filled[self._order].sum())
 
     def __len__(self) -> int:
         return self._length
@@ -133,7 +134,7 @@ class GappedIndex:
 
     def _ranks_before(self) -> NDArray[np.int64]:
         if self._before is None:
-            self._before = np.concatenate([[0], np.cumsum(self._arena.count[self._order])]).astype(np.int64)
+            self._before = np.concatenate([[0], np.cumsum(self._arena.filled[self._order])]).astype(np.int64)
         return self._before
 
     def search(self, queries: Any, side: str = "left") -> Any:
@@ -153,7 +154,7 @@ class GappedIndex:
         return _like(queries, array, out)
 
     def get(self, queries: Any, default: Any = None) -> Any:
-        """Values of keys: for a scalar the value or `default`, for an array an int64 array in which `default` (-1) fills."""
+        """Values of keys; where there is none, `default`, which in an array of answers is -1 when left out."""
         array, values, found = self._look(queries, erase=False)
         if array.ndim == 0 and not isinstance(queries, np.ndarray):
             return int(values[0]) if found[0] else default
@@ -226,7 +227,7 @@ class GappedIndex:
         parts, largest = np.empty(len(mapped), dtype=np.int64), np.zeros(1, dtype=np.int64)
         leaves_of(self._tree, self._layers, len(self._order), mapped, parts)
         rows = int(rows_needed(self._arena, self._order, parts, largest))
-        if self._rows + rows > len(self._arena.count):
+        if self._rows + rows > len(self._arena.filled):
             self._arena = _grown(self._arena, self._rows, int((self._rows + rows) * _ROOM))
         merged = 2 * int(largest[0])
         new, new_parts = np.empty(len(mapped), dtype=np.bool_), np.empty(rows, dtype=np.int64)
@@ -304,11 +305,11 @@ class GappedIndex:
         arena, order = self._arena, self._order
         assert len(set(order.tolist())) == len(order) == len(self._lows) and order.max() < self._rows
         assert (self._lows[1:] >= self._lows[:-1]).all()
-        assert self._length == arena.count[order].sum()
+        assert self._length == arena.filled[order].sum()
         for part, row in enumerate(order):
             real = np.unpackbits(arena.bits[row].view(np.uint8), bitorder="little").astype(bool)
             keys = arena.keys[row]
-            assert real.sum() == arena.count[row] <= FULL
+            assert real.sum() == arena.filled[row] <= FULL
             assert (keys[1:] >= keys[:-1]).all()
             held = keys[real]
             following = np.append(held, np.uint64(0xFFFFFFFFFFFFFFFF))[np.concatenate([[0], np.cumsum(real)[:-1]])]
@@ -342,7 +343,7 @@ def _allocate(rows: int) -> Arena:
         bits=np.empty((rows, WORDS), dtype=np.uint64),
         base=np.empty(rows, dtype=np.uint64),
         slope=np.empty(rows, dtype=np.float64),
-        count=np.zeros(rows, dtype=np.int64),
+        filled=np.zeros(rows, dtype=np.int64),
     )
 
 

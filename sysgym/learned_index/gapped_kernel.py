@@ -1,9 +1,9 @@
 """Leaves with gaps: search, insertion, deletion and splits over one arena of rows.
 
-A row is a leaf: `SLOTS` sorted slots of which some hold a key, said by a bitmap. A gap holds a copy of the nearest key on its
-right, so that the slots are sorted; behind the last key stands the largest number. Which slots are real is a matter
-of the bitmap alone, so the largest number is a key like any other. Leaves follow each other in `order`; `lows` are
-bounds no key of a leaf lies below.
+A row is a leaf: `SLOTS` sorted slots of which some hold a key, said by a bitmap. A gap holds a copy of the nearest
+key on its right, so that the slots are sorted; behind the last key stands the largest number. Which slots are real is
+a matter of the bitmap alone, so the largest number is a key like any other. Leaves follow each other in `order`;
+`lows` are bounds no key of a leaf lies below.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Arena(NamedTuple):
         bits: Which slots are real, shape (rows, WORDS).
         base: Smallest key when the row was written, shape (rows,).
         slope: Slots a unit of key; 0 in packed rows.
-        count: Keys of each row.
+        filled: Keys of each row.
     """
 
     keys: NDArray[np.uint64]
@@ -46,7 +46,7 @@ class Arena(NamedTuple):
     bits: NDArray[np.uint64]
     base: NDArray[np.uint64]
     slope: NDArray[np.float64]
-    count: NDArray[np.int64]
+    filled: NDArray[np.int64]
 
 
 @uncounted
@@ -113,7 +113,7 @@ def write_row(
     count = end - start
     for word in range(WORDS):
         arena.bits[row, word] = _ZERO
-    arena.count[row] = count
+    arena.filled[row] = count
     arena.base[row] = keys[start] if count else _ZERO
     span = keys[end - 1] - keys[start] if count else _ZERO
     arena.slope[row] = 0.0 if packed or span == _ZERO else (SLOTS - 1) / float(span)
@@ -148,7 +148,7 @@ def _set(arena: Arena, row: int, slot: int, key: np.uint64, value: int) -> None:
 
 @uncounted
 def insert_into(arena: Arena, row: int, key: np.uint64, value: int, keep: bool) -> bool:
-    """Insert into a row that has a gap; whether the key is new. Equal keys are kept behind each other, or overwritten."""
+    """Insert into a row that has a gap; whether the key is new. Equal keys are kept in order, or overwritten."""
     slot = slot_of(arena, row, key)
     real = next_real(arena, row, slot)
     if keep:
@@ -158,7 +158,7 @@ def insert_into(arena: Arena, row: int, key: np.uint64, value: int, keep: bool) 
     elif real < SLOTS and arena.keys[row, real] == key:
         arena.values[row, real] = value
         return False
-    arena.count[row] += 1
+    arena.filled[row] += 1
     if slot < real:  # gaps between the neighbours: as near the prediction as the order allows
         place = slot if arena.slope[row] == 0.0 else min(max(guess_of(arena, row, key), slot), real - 1)
         for i in range(slot, place):
@@ -183,7 +183,7 @@ def insert_into(arena: Arena, row: int, key: np.uint64, value: int, keep: bool) 
 def erase_from(arena: Arena, row: int, slot: int) -> None:
     """Turn a real slot into a gap: it and the copies before it take the next key's value."""
     arena.bits[row, slot >> 6] &= ~(_ONE << np.uint64(slot & 63))
-    arena.count[row] -= 1
+    arena.filled[row] -= 1
     following = next_real(arena, row, slot + 1)
     key = arena.keys[row, following] if following < SLOTS else _LARGEST
     while slot >= 0 and not is_real(arena, row, slot):
@@ -204,13 +204,13 @@ def collect(arena: Arena, row: int, keys: NDArray[np.uint64], values: NDArray[np
 
 @uncounted
 def rows_needed(arena: Arena, order: NDArray[np.int64], parts: NDArray[np.int64], total: NDArray[np.int64]) -> int:
-    """New rows that an insertion of sorted keys, whose leaves are `parts`, takes at most; `total[0]`: most keys of a split."""
+    """New rows that an insertion into the leaves `parts` takes at most; `total[0]` gets the most keys of a split."""
     rows, largest, i = 0, 0, 0
     while i < len(parts):
         end = i
         while end < len(parts) and parts[end] == parts[i]:
             end += 1
-        keys = arena.count[order[parts[i]]] + end - i
+        keys = arena.filled[order[parts[i]]] + end - i
         if keys > FULL:
             rows += -(-keys // FILL) - 1
             largest = max(largest, keys)
@@ -256,7 +256,7 @@ def insert_sorted(
         while end < len(keys) and parts[end] == parts[i]:
             end += 1
         row = order[parts[i]]
-        if arena.count[row] + end - i <= FULL:
+        if arena.filled[row] + end - i <= FULL:
             for k in range(i, end):
                 new[k] = insert_into(arena, row, keys[k], values[k], keep)
             i = end

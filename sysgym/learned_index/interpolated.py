@@ -1,8 +1,8 @@
 """A B+-tree whose wide leaves are entered by interpolation: the first key of each leaf is the model.
 
-The keys between two neighbouring separators lie almost evenly wherever a distribution is smooth at that scale, so a line
-between the two, which are in the cache already, names the place within a few keys, and no slope need be stored. A
-histogram root over spline leaves (`RMI`) predicts the same with five times the memory.
+The keys between two neighbouring separators lie almost evenly wherever a distribution is smooth at that scale, so a
+line between the two, which are in the cache already, names the place within a few keys, and no slope need be stored.
+A histogram root over spline leaves (`RMI`) predicts the same with five times the memory.
 """
 
 from __future__ import annotations

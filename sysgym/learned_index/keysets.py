@@ -1,12 +1,12 @@
 """Key sets: the generators of the comparisons, and SOSD's binary format, read where it lies.
 
-Each generator draws from a fresh `numpy.random.default_rng(seed)`, so a name, a size and a seed name one key set. SOSD (Marcus et
-al., Benchmarking Learned Indexes, PVLDB 14(1), 2020) writes a count in 64 bits, then the keys, little-endian.
+Each generator draws from a fresh `numpy.random.default_rng(seed)`, so a name, a size and a seed name one key set.
+SOSD (Marcus et al., Benchmarking Learned Indexes, PVLDB 14(1), 2020) writes a count in 64 bits, then the keys,
+little-endian.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -67,7 +67,7 @@ def read_sosd(path: str | Path) -> NDArray[np.unsignedinteger[np.typing.NBitBase
         InputFileError: The file cannot be read, or its length doesn't follow from its count.
     """
     try:
-        size = os.stat(path).st_size
+        size = Path(path).stat().st_size
         count = int(np.fromfile(path, dtype="<u8", count=1)[0]) if size >= 8 else -1
     except OSError as error:
         raise InputFileError(path, f"cannot be read: {error.strerror or error}") from error
@@ -89,7 +89,7 @@ def write_sosd(keys: NDArray[np.uint64], path: str | Path) -> None:
     """
     with atomic_write(path, "wb") as file:
         file.write(len(keys).to_bytes(8, "little"))
-        file.write(memoryview(np.ascontiguousarray(keys, dtype="<u8")).cast("B") if len(keys) else b"")
+        file.write(np.ascontiguousarray(keys, dtype="<u8").tobytes())
 
 
 def _uniform(generator: np.random.Generator, count: int) -> NDArray[np.uint64]:
@@ -110,7 +110,7 @@ def _steps(generator: np.random.Generator, count: int) -> NDArray[np.uint64]:
 
 
 def _osm(generator: np.random.Generator, count: int) -> NDArray[np.uint64]:
-    """A binary cascade: each bit is 1 with a chance that depends on the bits above it, so that keys cluster at every scale."""
+    """A binary cascade: the chance of each bit depends on the bits above it, so that keys cluster at every scale."""
     keys = np.zeros(count, dtype=np.uint64)
     for level in range(_LEVELS):
         draws = generator.random(count)

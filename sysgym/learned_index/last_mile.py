@@ -1,8 +1,8 @@
 """The last mile: from a window of the sorted keys to the exact position, for one query and for a group of them.
 
 A group of queries is searched together: each takes one step, asks the memory for its next key, and lets the others
-take theirs, so that the machine waits for many keys at once. A window need not hold the answer: whoever ends on its edge
-looks one key further, and gallops from there where the model was wrong. Answers are therefore right whatever a
+take theirs, so that the machine waits for many keys at once. A window need not hold the answer: whoever ends on its
+edge looks one key further, and gallops from there where the model was wrong. Answers are therefore right whatever a
 model says; a bad model costs time alone.
 """
 

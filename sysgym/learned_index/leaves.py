@@ -1,12 +1,12 @@
 """Leaves of a learned index: a line through the ranks of some neighbouring keys, with the errors it makes.
 
-RMI, PGM-index and RadixSpline differ in how they choose leaves and how they find the leaf of a query. What a leaf is, how
-it is measured and how it is searched is the same and stands here.
+RMI, PGM-index and RadixSpline differ in how they choose leaves and how they find the leaf of a query. What a leaf is,
+how it is measured and how it is searched is the same and stands here.
 
 A leaf predicts `start + min(slope * (query - base), count)`. `low` and `high` bound rank minus prediction for every
 key of the leaf and every query between two of them, so they take the place of an intercept too. The difference to
-`base` is taken in integers, then becomes a float: close keys never merge. With a slope that isn't
-negative every step is monotone in floating point.
+`base` is taken in integers, then becomes a float: close keys never merge. With a slope that isn't negative every step
+is monotone in floating point.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic, overload
 from numpy.typing import NDArray
 
-uncounted = njit(cache=True, nogil=True, _nrt=False)
+uncounted: Any = njit(cache=True, nogil=True, _nrt=False)  # type: ignore[call-overload]
 """For functions that neither allocate nor return arrays: counting references at every call would double the time."""
 
 BLOCK = 16
@@ -38,11 +38,11 @@ def unlocked(array: NDArray[Any]) -> NDArray[Any]:
     return array if array.flags.writeable or not array.size else np.asarray(_Memory(array))
 
 
-def prefetch(array: NDArray[Any], index: int) -> None:
+def prefetch(array: NDArray[Any], index: Any) -> None:
     """Ask the machine to bring the cache line of `array[index]` near; the index may lie outside of the array."""
 
 
-def count_less(keys: NDArray[Any], start: int, query: int, sign: int, flip: int, shift: int) -> int:
+def count_less(keys: NDArray[Any], start: Any, query: Any, sign: Any, flip: Any, shift: Any) -> int:
     """How many of `keys[start : start + BLOCK]` map below `query`, without a branch.
 
     Args:
@@ -60,19 +60,19 @@ def count_less(keys: NDArray[Any], start: int, query: int, sign: int, flip: int,
     return count
 
 
-def count_below(values: NDArray[np.uint64], start: int, query: int) -> int:
+def count_below(values: NDArray[np.uint64], start: Any, query: Any) -> int:
     """How many of `values[start : start + BLOCK]` are below `query`; the values are mapped already."""
     return int(np.count_nonzero(values[start : start + BLOCK] < np.uint64(query)))
 
 
-def popcount(word: int) -> int:
+def popcount(word: Any) -> int:
     """Number of set bits of an unsigned 64-bit word."""
     return int(word).bit_count()
 
 
 @overload(popcount, strict=False)
 def _overload_popcount(word: Any) -> Any:
-    return lambda word: _popcount(word)
+    return lambda word: _popcount(word)  # type: ignore[call-arg]  # noqa: PLW0108  a function of its own, as numba asks
 
 
 @intrinsic
@@ -85,17 +85,17 @@ def _popcount(_typing: Any, word: Any) -> Any:
 
 @overload(prefetch, strict=False)  # annotations differ from the inner function's
 def _overload_prefetch(array: Any, index: Any) -> Any:
-    return lambda array, index: _prefetch(array, index)
+    return lambda array, index: _prefetch(array, index)  # type: ignore[call-arg]  # noqa: PLW0108
 
 
 @overload(count_less, strict=False)  # annotations differ from the inner function's
 def _overload_count_less(keys: Any, start: Any, query: Any, sign: Any, flip: Any, shift: Any) -> Any:
-    return lambda keys, start, query, sign, flip, shift: _count_less(keys, start, query, sign, flip)
+    return lambda keys, start, query, sign, flip, shift: _count_less(keys, start, query, sign, flip)  # type: ignore[call-arg]
 
 
 @overload(count_below, strict=False)  # annotations differ from the inner function's
 def _overload_count_below(values: Any, start: Any, query: Any) -> Any:
-    return lambda values, start, query: _count_below(values, start, query)
+    return lambda values, start, query: _count_below(values, start, query)  # type: ignore[call-arg]  # noqa: PLW0108
 
 
 def _address(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> Any:

@@ -1,9 +1,10 @@
 """The PGM-index (Ferragina and Vinciguerra, The PGM-index, PVLDB 13(8), 2020): the fewest lines within an error bound.
 
-One pass keeps the convex hulls of the points a line must pass below and above, and the two extreme lines that still pass
-between them (O'Rourke, An On-Line Algorithm for Fitting Straight Lines Between Data Ranges, 1981). Slopes are compared
-exactly, in 128 bits. Departures: the levels above the segments are one static B+-tree over their first keys, which for
-the few segments there are stays in the second cache; a segment's real errors are measured after it is fitted.
+One pass keeps the convex hulls of the points a line must pass below and above, and the two extreme lines that still
+pass between them (O'Rourke, An On-Line Algorithm for Fitting Straight Lines Between Data Ranges, 1981). Slopes are
+compared exactly, in 128 bits. Departures: the levels above the segments are one static B+-tree over their first keys,
+which for the few segments there are stays in the second cache; a segment's real errors are measured after it is
+fitted.
 """
 
 from __future__ import annotations

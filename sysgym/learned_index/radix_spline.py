@@ -1,7 +1,7 @@
 """RadixSpline (Kipf et al., RadixSpline: A Single-Pass Learned Index, aiDM 2020): a spline, and a table of prefixes.
 
-One pass keeps a corridor of slopes from the last knot. Departures: only the first rank of equal keys is a point, where the
-reference's last knot takes the last rank and its bounds then fail; each piece's real errors are measured.
+One pass keeps a corridor of slopes from the last knot. Departures: only the first rank of equal keys is a point,
+where the reference's last knot takes the last rank and its bounds then fail; each piece's real errors are measured.
 """
 
 from __future__ import annotations

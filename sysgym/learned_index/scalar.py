@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import carray, njit, types
+from numba import carray, njit, types  # type: ignore[attr-defined]
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
@@ -50,7 +50,7 @@ class AddressTable:
 def search_address(address: int, number: int) -> int:
     """Position of a mapped query in the index whose table stands at an address; 64-bit keys."""
     query = np.uint64(number)
-    head = carray(_pointer(np.uint64(address)), (20,), np.uint64)
+    head = carray(_pointer(np.uint64(address)), (20,), np.uint64)  # type: ignore[call-arg]
     kind, sign, flip, shift = head[0], head[1], head[2], head[3]
     stored = carray(_pointer(head[6]), (np.int64(head[7]),), np.uint64)
     if kind == PLAIN:

@@ -109,7 +109,9 @@ def measure(
     Raises:
         SettingError: Two candidates answer differently, which is a defect of this package.
     """
-    indexes, trials, answers = [], [], np.empty(len(queries), dtype=np.int64)
+    indexes: list[SortedIndex] = []
+    trials: list[Trial] = []
+    answers = np.empty(len(queries), dtype=np.int64)
     truth: NDArray[np.int64] | None = None
     for structure, options in candidates:
         structure.build(keys[:64], **options).search(queries[:64])

@@ -1,7 +1,7 @@
 """What every index over sorted keys offers, and what a structure must add to it.
 
-The contract is `numpy.searchsorted` on the exact keys: `left(q)` is the number of keys below q, `right(q)` the number of keys
-not above it, whether q is present or not. A structure adds how it is built and one kernel that finds mapped
+The contract is `numpy.searchsorted` on the exact keys: `left(q)` is the number of keys below q, `right(q)` the number
+of keys not above it, whether q is present or not. A structure adds how it is built and one kernel that finds mapped
 queries (`keys.Mapped`). Reads share nothing that changes but a counter, so threads may read together.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -17,7 +18,7 @@ import numpy as np
 from numba import config
 from numpy.typing import NDArray
 
-from sysgym.core.errors import InputFileError, KeyTypeError, KeyValueError, SettingError, require_range
+from sysgym.core.errors import InputFileError, KeyValueError, SettingError, require_range
 from sysgym.learned_index import storage
 from sysgym.learned_index.keys import (
     Codec,
@@ -110,7 +111,8 @@ class SortedIndex(ABC):
         """Set up the path of single queries."""
         self._table: AddressTable | None = None
         self._address = 0
-        if self._codec.dtype.kind in "ui" and self._stored.dtype == np.uint64 and not config.DISABLE_JIT:
+        compiled = not config.DISABLE_JIT  # type: ignore[attr-defined]
+        if compiled and self._codec.dtype.kind in "ui" and self._stored.dtype == np.uint64:
             limits = np.iinfo(self._codec.dtype)
             self._least, self._most, self._span = int(limits.min), int(limits.max), (1 << 64) - 1
             kind, numbers, arrays = (PLAIN, [0, 0], []) if len(self) < BLOCK else self._addresses()
@@ -184,7 +186,7 @@ class SortedIndex(ABC):
         if 0 <= value <= self._span and query <= self._most:
             if value > _SIGNED_MOST:  # numba takes every int for a signed one
                 value -= 1 << 64
-            return search_address(self._address, value)  # type: ignore[no-any-return]
+            return search_address(self._address, value)
         side_step(side)
         return 0 if query < self._least else len(self._stored)
 
@@ -214,7 +216,7 @@ class SortedIndex(ABC):
             return self._find(values, step, out)
         cuts = np.linspace(0, len(values), workers + 1).astype(np.int64)
         with ThreadPoolExecutor(workers) as pool:
-            pieces = [slice(a, b) for a, b in zip(cuts[:-1], cuts[1:], strict=True)]
+            pieces = [slice(a, b) for a, b in pairwise(cuts)]
             return sum(pool.map(lambda piece: self._find(values[piece], step, out[piece]), pieces))
 
     def contains(self, queries: Any) -> Any:

@@ -1,9 +1,8 @@
 """The file of an index: one header in JSON, then raw little-endian arrays, each on a cache line.
 
-Opening maps the file and makes views, so it takes the same time at every size. The header is always checked, as are the
-length and a spread of pages; files of up to a few MiB are checked whole. `verify` checks every byte of
-any file. There is no code in a file. Writing goes to a temporary file that is renamed, so that a failed save leaves what
-stood there.
+Opening maps the file and makes views, so it takes the same time at every size. The header is always checked, as are
+the length and a few pages; files of up to a few MiB are checked whole. `verify` checks every byte of any file. There
+is no code in a file. Writing goes to a temporary file that is renamed, so that a failed save leaves what stood there.
 """
 
 from __future__ import annotations
@@ -50,10 +49,11 @@ def write_index(path: str | Path, kind: str, parameters: Mapping[str, Any], arra
     Raises:
         OutputError: The place cannot be written; what stood there is untouched.
     """
-    tables, offset = [], 0
+    tables: list[dict[str, Any]] = []
+    offset = 0
     little = {name: _little_endian(array) for name, array in arrays.items()}
     for name, array in little.items():
-        data = memoryview(array).cast("B") if array.size else b""
+        data = _bytes(array)
         tables.append(
             {"name": name, "dtype": np.lib.format.dtype_to_descr(array.dtype), "shape": list(array.shape),
              "offset": offset, "bytes": array.nbytes, "sha256": hashlib.sha256(data).hexdigest()}
@@ -67,7 +67,7 @@ def write_index(path: str | Path, kind: str, parameters: Mapping[str, Any], arra
         file.write((preamble + text).ljust(_begin(len(text)), b"\0"))
         for table, array in zip(tables, little.values(), strict=True):
             if array.size:
-                file.write(memoryview(array).cast("B"))
+                file.write(_bytes(array))
             file.write(b"\0" * (-table["bytes"] % _ALIGNMENT))
 
 
@@ -190,6 +190,10 @@ def _little_endian(array: NDArray[Any]) -> NDArray[Any]:
 def _plain(array: NDArray[Any]) -> NDArray[Any]:
     """Times as integers: their buffers cannot be cast to bytes."""
     return array.view(np.int64) if array.dtype.kind in "mM" else array
+
+
+def _bytes(array: NDArray[Any]) -> memoryview:
+    return memoryview(array.reshape(-1).view(np.uint8)) if array.size else memoryview(b"")  # type: ignore[arg-type]
 
 
 def _frozen(array: NDArray[Any]) -> NDArray[Any]:

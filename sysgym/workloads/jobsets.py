@@ -20,8 +20,8 @@ from sysgym.core.errors import SettingError, UnknownNameError, WorkloadError, re
 from sysgym.core.seeding import stream_key
 from sysgym.workloads.draws import integer, uniform
 
-JOBSET_SPLITS = ("train", "valid", "test", "sealed")
-"""Names of the generator's disjoint streams; the seeds of `sealed` come from a secret given at run time."""
+JOBSET_SPLITS = ("train", "valid", "test")
+"""Names of the generator's disjoint streams."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,10 +175,10 @@ class JobsetGenerator:
 
     def __post_init__(self) -> None:
         require_range("arrival_rate", self.arrival_rate, 0, 1)
-        require_range("sequence_length", self.sequence_length, 1)
-        require_range("resources", self.resources, 1)
-        require_range("longest", self.longest, 1)
-        require_range("largest_demand", self.largest_demand, 1)
+        require_range("sequence_length", self.sequence_length, 1, whole=True)
+        require_range("resources", self.resources, 1, whole=True)
+        require_range("longest", self.longest, 1, whole=True)
+        require_range("largest_demand", self.largest_demand, 1, whole=True)
         require_range("short_share", self.short_share, 0, 1)
         if self.split not in JOBSET_SPLITS:
             raise UnknownNameError("split", self.split, JOBSET_SPLITS)

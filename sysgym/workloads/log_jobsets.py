@@ -20,7 +20,7 @@ from sysgym.core.errors import UnknownNameError, WorkloadError, require_range
 from sysgym.core.seeding import stream_key
 from sysgym.workloads.draws import integer
 from sysgym.workloads.jobsets import Jobset, copy_jobset, jobset_number
-from sysgym.workloads.workload import Workload
+from sysgym.workloads.workload import SAMPLINGS, Workload
 
 TOO_LONG_RULES = ("drop", "clip")
 """Leave jobs out that are longer than the cluster can run, or cut them to that length."""
@@ -57,7 +57,7 @@ class LogDistortion:
 
 
 class LogJobsets:
-    """Windows of a log as jobsets; episodes draw theirs uniformly from (seed, episode).
+    """Disjoint windows of a log as jobsets.
 
     Args:
         workload: The log, or the split of it that may be seen.
@@ -66,6 +66,8 @@ class LogJobsets:
         capacity: Units of each resource; the whole machine.
         longest: Longest job that the cluster can run, time steps.
         too_long: What happens to longer ones, a name in `TOO_LONG_RULES`.
+        sampling: "uniform": an episode's window is drawn from (seed, episode). "disjoint": it is window number seed +
+            episode, modulo their number.
 
     Raises:
         SettingError: `slot_seconds` is not above 0, or a count below 1.
@@ -84,14 +86,18 @@ class LogJobsets:
         capacity: int = 10,
         longest: int = 20,
         too_long: str = "drop",
+        sampling: str = "uniform",
     ) -> None:
         require_range("slot_seconds", slot_seconds, 0, open_low=True)
         for name, value in (("sequence_length", sequence_length), ("capacity", capacity), ("longest", longest)):
-            require_range(name, value, 1)
+            require_range(name, value, 1, whole=True)
         if too_long not in TOO_LONG_RULES:
             raise UnknownNameError("too_long rule", too_long, TOO_LONG_RULES)
+        if sampling not in SAMPLINGS:
+            raise UnknownNameError("sampling", sampling, SAMPLINGS)
+        self.sampling = sampling
         _check(workload)
-        self.sequence_length, self.slot_seconds = sequence_length, slot_seconds
+        self.workload, self.sequence_length, self.slot_seconds = workload, sequence_length, slot_seconds
         exact = workload.run_time / slot_seconds
         length = np.maximum(1, np.ceil(exact)).astype(np.int64)
         kept = (length <= longest) | (too_long == "clip")
@@ -135,6 +141,8 @@ class LogJobsets:
         """See `JobsetSource.fill`; `options["jobset"]` is the number of a window, in order of time."""
         if options:
             number = jobset_number(episode, options) % len(self)
+        elif self.sampling == "disjoint":
+            number = (seed + episode) % len(self)
         else:
             number = integer(_key(seed, "workload/window"), episode, 0, 0, len(self) - 1)
         return copy_jobset(self._windows[number], length, demand)

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sysgym.core.errors import SettingError, UnknownNameError, WorkloadError
+from sysgym.core.engines import read_only
+from sysgym.core.errors import SettingError, UnknownNameError, WorkloadError, require_range
 
 SPLITS: Mapping[str, tuple[float, float]] = {
     "train": (0.0, 0.6),
@@ -24,6 +25,9 @@ SPLITS: Mapping[str, tuple[float, float]] = {
     "all": (0.0, 1.0),
 }
 """Share of the jobs, in order of submission, at which each split begins and ends."""
+
+SAMPLINGS = ("uniform", "disjoint")
+"""How episodes take windows of a split: drawn from (seed, episode), or one after another without overlap."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,10 @@ class Provenance:
     clean: str = "none"
     sha256: str = ""
     header: Mapping[str, str] = field(default_factory=dict)
+
+
+LARGEST_MACHINE = 2**31 - 1
+"""Most processors of a machine."""
 
 
 def unknown(count: int) -> NDArray[np.int64]:
@@ -147,14 +155,20 @@ class Workload:
         for name in columns:
             if name not in names:
                 raise UnknownNameError("column", name, names)
+        for name in ("submit_time", "run_time", "processors"):
+            if name not in columns:
+                raise WorkloadError(f"column {name} is missing; a workload needs submit_time, run_time and processors")
         count = len(columns["submit_time"])
         given: dict[str, Any] = {"job_id": np.arange(1, count + 1), "requested_time": columns["run_time"], **columns}
         arrays: dict[str, Any] = {}
         for name in sorted(names):
             dtype = np.float64 if name.endswith("_time") or name == "requested_memory" else np.int64
-            arrays[name] = np.ascontiguousarray(given.get(name, unknown(count)), dtype=dtype)
-            if arrays[name].shape != (count,):
-                raise WorkloadError(f"column {name} has {arrays[name].shape} values, submit_time has {count}")
+            column = np.array(given.get(name, unknown(count)), dtype=dtype)
+            if column.shape != (count,):
+                raise WorkloadError(f"column {name} has {column.shape} values, submit_time has {count}")
+            arrays[name] = read_only(column)
+        if not np.isfinite(arrays["submit_time"]).all():
+            raise WorkloadError("a submit_time is NaN or infinite; every job needs one")
         if count and (np.diff(arrays["submit_time"]) < 0).any():
             raise WorkloadError("submit_time decreases; sort the jobs by (submit_time, job_id) first")
         return cls(**arrays, machine=machine, provenance=provenance, repairs=repairs)
@@ -185,8 +199,7 @@ class Workload:
             SettingError: Fewer than one processor.
             WorkloadError: A job is larger than that machine.
         """
-        if processors < 1:
-            raise SettingError(f"processors is {processors}; a machine has at least 1")
+        require_range("processors", processors, 1, LARGEST_MACHINE, whole=True)
         oversized = np.flatnonzero(self.processors > processors)
         if len(oversized):
             job = oversized[0]

@@ -67,6 +67,25 @@ def test_the_observation_decides_the_network():
 
 
 @pytest.mark.parametrize("case", ["rows", "rows_and_void"])
+def test_masks_spare_rows_and_change_no_allowed_logit(case):
+    spaces = CASES[case]
+    network = build_network(spaces, choose_architecture(spaces), seed=1)
+    rows = torch.randn(6, *spaces.shape, generator=torch.Generator().manual_seed(0))
+    masks = torch.rand(6, 4, generator=torch.Generator().manual_seed(1)) < 0.6
+    full, spared = network.policy_logits(rows), network.policy_logits(rows, masks)
+    assert torch.allclose(full[masks], spared[masks], atol=1e-6)
+    assert spared.isfinite().all()
+
+
+def test_policy_and_value_share_no_weights():
+    for spaces in CASES.values():
+        network = build_network(spaces, choose_architecture(spaces), seed=1)
+        parts = network.parts()
+        assert {id(p) for p in parts["policy"] + parts["value"]} == {id(p) for p in network.parameters()}
+        assert not {id(p) for p in parts["policy"]} & {id(p) for p in parts["value"]}
+
+
+@pytest.mark.parametrize("case", ["rows", "rows_and_void"])
 def test_a_pointer_network_follows_the_order_of_rows(case):
     spaces = CASES[case]
     network = build_network(spaces, choose_architecture(spaces), seed=1)

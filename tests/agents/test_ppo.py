@@ -85,7 +85,7 @@ def test_one_step_equals_plain_autograd():
     later, advantages = torch.zeros(4, dtype=torch.float64), torch.zeros(6, 4, dtype=torch.float64)
     for t in reversed(range(6)):
         for n in range(4):
-            following, keep = values[t + 1, n], 0.9 * 0.95
+            following, keep = values[t + 1, n], 0.9 * 0.9
             if rollout.terminated[t, n]:
                 following, keep = 0.0, 0.0
             elif rollout.truncated[t, n]:
@@ -108,22 +108,23 @@ def test_one_step_equals_plain_autograd():
     ratio = (policy.log_prob(torch.from_numpy(rollout.actions).flatten()[several]) - np.log(0.3)).exp()
     surrogate = torch.minimum(ratio * advantages, ratio.clamp(0.8, 1.2) * advantages).mean()
     loss = -surrogate + 0.25 * ((plain.values(seen) - returns) ** 2).mean() - 0.01 * policy.entropy().mean()
-    optimizer = torch.optim.Adam(plain.parameters(), 1e-3, eps=1e-5)
+    optimizer = torch.optim.Adam(plain.parameters(), 2e-3)
     loss.backward()
-    norm = torch.nn.utils.clip_grad_norm_(plain.parameters(), 0.5)
+    norm = torch.nn.utils.clip_grad_norm_(plain.policy.parameters(), 0.5)
+    torch.nn.utils.clip_grad_norm_(plain.value.parameters(), 0.5)
     optimizer.step()
 
     assert metrics["policy_loss"] == pytest.approx(-surrogate.item(), rel=1e-4, abs=1e-6)
-    assert metrics["gradient_norm"] == pytest.approx(norm.item(), rel=1e-4)
+    assert metrics["policy_gradient_norm"] == pytest.approx(norm.item(), rel=1e-4)
     for ours, theirs in zip(ppo.network.parameters(), plain.parameters(), strict=True):
         assert torch.allclose(ours, theirs, atol=1e-5)
 
 
 def test_decay_and_budget():
     ppo = learner(SPACES)
-    assert ppo.update(filled_rollout(SPACES), 0.75)["learning_rate"] == pytest.approx(0.25e-3)
+    assert ppo.update(filled_rollout(SPACES), 0.75)["learning_rate"] == pytest.approx(0.5e-3)
     ppo = learner(SPACES, decay=False)
-    assert ppo.update(filled_rollout(SPACES), 0.75)["learning_rate"] == pytest.approx(1e-3)
+    assert ppo.update(filled_rollout(SPACES), 0.75)["learning_rate"] == pytest.approx(2e-3)
 
 
 def test_target_kl_stops_after_an_epoch(monkeypatch):

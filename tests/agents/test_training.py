@@ -111,7 +111,7 @@ def test_a_resumed_run_restores_learner_and_streams(tmp_path):
     [
         ({"seed": 5}, "trained with seed=2, not 5"),
         ({"num_envs": 4}, "num_envs=8, not 4"),
-        ({"epochs": 9}, "epochs=4, not 9"),
+        ({"epochs": 9}, "epochs=2, not 9"),
         ({"environment": {"length": 7}}, "environment="),
         ({"env_id": "CartPole-v1"}, "env_id='toy/Cards-v0', not 'CartPole-v1'"),
     ],
@@ -151,15 +151,6 @@ def test_mistakes_in_arguments_are_named():
     for name, value in {"frames": 0, "seconds": 0, "num_envs": 0, "threads": 0, "seed": -1, "device": "tpu"}.items():
         with pytest.raises(SettingError, match=name):
             agents.train("CartPole-v1", **{name: value})
-
-
-def test_an_environment_may_state_its_discount(monkeypatch):
-    from tests.agents import toy
-
-    assert Training("toy/Cards-v0", **SMALL).settings.discount == 0.99
-    monkeypatch.setattr(toy.ToyVectorEnv, "metadata", {"render_modes": [], "discount": 1.0})
-    assert Training("toy/Cards-v0", **SMALL).settings.discount == 1.0
-    assert Training("toy/Cards-v0", discount=0.5, **SMALL).settings.discount == 0.5
 
 
 def test_torch_threads_are_left_as_they_were():

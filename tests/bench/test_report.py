@@ -90,6 +90,7 @@ def test_it_tells_what_a_reader_must_know(records):
     text = render_report(records)
     for fact in (
         "PPO beats the best heuristic",
+        "Is the shortest job first?",
         "sysgym run toy.toml --jobs 2",
         "numpy 2.0.0",
         "12" * 20,

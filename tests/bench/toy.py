@@ -106,6 +106,8 @@ class ToyEnv(EngineEnv):
     }
     do_nothing, objective, direction = "first", "mean_wait", "min"
 
+    scenario_arguments = {"sampling": "disjoint"}  # noqa: RUF012
+
     def __init__(self, workload=None, split="train", sampling="uniform", jobs=40, windows=1000, render_mode=None):
         super().__init__(_engine(1, split, sampling, jobs, windows), render_mode)
         columns = {"submit_time": [0.0, 1.0], "run_time": [5.0, 2.0], "processors": [1, 1]}

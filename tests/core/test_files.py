@@ -1,9 +1,11 @@
-import os
-
 import pytest
 
 from sysgym.core.errors import OutputError
 from sysgym.core.files import atomic_write, sha256_of
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
 
 
 def test_a_file_is_written_whole(tmp_path):
@@ -11,7 +13,7 @@ def test_a_file_is_written_whole(tmp_path):
     with atomic_write(target) as handle:
         handle.write("done")
         assert not target.exists()
-    assert target.read_text() == "done" and os.listdir(target.parent) == ["result.txt"]
+    assert target.read_text() == "done" and names(target.parent) == ["result.txt"]
 
 
 def test_what_stood_there_survives_a_failure(tmp_path):
@@ -20,7 +22,7 @@ def test_what_stood_there_survives_a_failure(tmp_path):
     with pytest.raises(ZeroDivisionError), atomic_write(target) as handle:
         handle.write("half")
         raise ZeroDivisionError
-    assert target.read_text() == "old" and os.listdir(tmp_path) == ["result.txt"]
+    assert target.read_text() == "old" and names(tmp_path) == ["result.txt"]
 
 
 @pytest.mark.parametrize("place", ["folder", "file/below"])
@@ -29,7 +31,7 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path, place):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OutputError, match=f"cannot write .*{place}"), atomic_write(tmp_path / place) as handle:
         handle.write("lost")
-    assert sorted(os.listdir(tmp_path)) == ["file", "folder"]
+    assert names(tmp_path) == ["file", "folder"]
 
 
 def test_a_full_disk_leaves_the_old_file(tmp_path):
@@ -37,7 +39,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path):
     target.write_text("old")
     with pytest.raises(OutputError, match="No space left"), atomic_write(target):
         raise OSError(28, "No space left on device")
-    assert target.read_text() == "old" and os.listdir(tmp_path) == ["result.txt"]
+    assert target.read_text() == "old" and names(tmp_path) == ["result.txt"]
 
 
 def test_sha256_is_that_of_the_bytes(tmp_path):

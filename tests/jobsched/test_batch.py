@@ -40,14 +40,10 @@ def workloads(draw, max_jobs=30):
     spare = draw(st.lists(st.sampled_from([0, 0, 1, 3, 10]), min_size=count, max_size=count))
     sizes = draw(st.lists(st.integers(1, processors), min_size=count, max_size=count))
     submits = np.cumsum(gaps).tolist()
-    return workload(
-        [(s, r, p, r + e) for s, r, p, e in zip(submits, runs, sizes, spare, strict=True)], processors
-    )
+    return workload([(s, r, p, r + e) for s, r, p, e in zip(submits, runs, sizes, spare, strict=True)], processors)
 
 
-A = workload(
-    [(0, 60, 2, 80), (10, 30, 3, 30), (20, 30, 1, 30), (20, 10, 2, 10), (30, 40, 1, 45), (40, 10, 1, 30)], 4
-)
+A = workload([(0, 60, 2, 80), (10, 30, 3, 30), (20, 30, 1, 30), (20, 10, 2, 10), (30, 40, 1, 45), (40, 10, 1, 30)], 4)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -180,8 +176,11 @@ def _assert_equal(engines, slots):
 @given(jobs=workloads(), policy=st.sampled_from(sorted(SCHEDULERS)))
 def test_the_machine_is_never_over_capacity_and_every_job_runs_once(jobs, policy):
     events = replay(jobs, policy).events
-    used = np.cumsum(np.select([events.kind == EventKind.START, events.kind == EventKind.FINISH],
-                               [events.amount, -events.amount], 0.0))
+    used = np.cumsum(
+        np.select(
+            [events.kind == EventKind.START, events.kind == EventKind.FINISH], [events.amount, -events.amount], 0.0
+        )
+    )
     assert used.max() <= jobs.machine.processors and used[-1] == 0
     for kind in (EventKind.SUBMIT, EventKind.START, EventKind.FINISH):
         assert sorted(events.of(kind).subject) == list(range(len(jobs)))
@@ -196,9 +195,14 @@ def test_fcfs_does_not_depend_on_the_pass_rule(jobs):
     assert (np.diff(batch) >= 0).all()
 
 
-@pytest.mark.parametrize(("heuristic", "backfill", "policy"), [
-    ("fcfs", "none", "fcfs"), ("fcfs", "easy", "easy"), ("sjf", "none", "sjf_commit"),
-])
+@pytest.mark.parametrize(
+    ("heuristic", "backfill", "policy"),
+    [
+        ("fcfs", "none", "fcfs"),
+        ("fcfs", "easy", "easy"),
+        ("sjf", "none", "sjf_commit"),
+    ],
+)
 def test_heuristics_in_the_decision_process_are_the_classic_schedulers(heuristic, backfill, policy):
     rng = np.random.default_rng(5)
     rows = zip(np.cumsum(rng.integers(0, 30, 400)), rng.integers(1, 200, 400), rng.integers(1, 9, 400), strict=True)
@@ -263,13 +267,16 @@ def _trail(engine):
     return trail
 
 
-@pytest.mark.parametrize(("change", "message"), [
-    ({"run_time": [np.nan, 1.0]}, "has no run time"),
-    ({"run_time": [5.0, 1.0]}, "runs longer than it requested"),
-    ({"requested_time": [np.nan, 2.0]}, "has no requested time"),
-    ({"processors": [9, 1]}, "needs more processors"),
-    ({"processors": [0, 1]}, "needs no processors"),
-])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"run_time": [np.nan, 1.0]}, "has no run time"),
+        ({"run_time": [5.0, 1.0]}, "runs longer than it requested"),
+        ({"requested_time": [np.nan, 2.0]}, "has no requested time"),
+        ({"processors": [9, 1]}, "needs more processors"),
+        ({"processors": [0, 1]}, "needs no processors"),
+    ],
+)
 def test_a_replay_refuses_jobs_that_cannot_be_scheduled(change, message):
     columns = {"submit_time": [0.0, 1.0], "run_time": [1.0, 1.0], "requested_time": [2.0, 2.0], "processors": [1, 1]}
     jobs = Workload.from_columns(columns | change, Machine(4, "caller"), Provenance("my.swf", "swf"))
@@ -298,3 +305,46 @@ def test_windows_keep_to_their_split():
         JobSequences(jobs, rules, 21, "test")
     with pytest.raises(SettingError, match="starts from 80 to 90"):
         test.start(0, 0, {"start": 3})
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_state_tells_nothing_of_the_future(engine):
+    jobs = workload([(i * 10, 25, 1 + i % 3, 40) for i in range(60)], 4)
+    sequences = JobSequences(jobs, Rules(), 30, "all")
+    player = build_engine(sequences, Rules(), 1, engine)
+    one, on = np.zeros(1, dtype=np.int64), np.ones(1, dtype=np.bool_)
+    player.reset(one, one.astype(np.uint64), one, {"start": 5})
+    slot = _slot(player)
+    while not slot.terminated[0]:
+        state = player.state(0)
+        assert not hasattr(state.jobs, "run_time")
+        assert all(len(column) == state.waiting.max() + 1 for column in state.jobs)
+        assert (state.jobs.submit_time <= state.time).all()
+        player.step(one, on, slot)
+
+
+@pytest.mark.parametrize(("column", "value"), [("submit_time", np.nan), ("submit_time", np.inf), ("run_time", np.inf)])
+def test_times_that_are_no_times_are_refused(column, value):
+    columns = {"submit_time": [0.0, 3.0], "run_time": [1.0, 1.0], "processors": [1, 1]}
+    columns[column] = [columns[column][0], value]
+    with pytest.raises(WorkloadError, match=column.replace("_", ".")):
+        replay(Workload.from_columns(columns, Machine(4, "caller"), Provenance("own", "generated")))
+
+
+def test_what_is_no_policy_and_what_is_no_workload_are_refused():
+    with pytest.raises(SettingError, match="give a name"):
+        replay(A, object())
+    with pytest.raises(SettingError, match="read the log first"):
+        replay("log.swf", "easy")
+    with pytest.raises(SettingError, match="use 'easy'"):
+        replay(A, "fcfs", backfill="easy")
+    for action in (1.7, None, -1, 500):
+        policy = type("Bad", (), {"act": lambda self, observation, mask, answer=action: answer})()
+        with pytest.raises(SettingError, match="the policy's action"):
+            replay(A, policy)
+
+
+def test_size_classes_do_not_overlap_on_small_machines():
+    summary = replay(workload([(0, 10, 1, 10), (0, 10, 1, 10), (0, 10, 2, 10)], 2), "fcfs").summary()
+    classes = {name for name in summary if name.startswith("mean_bounded_slowdown_")}
+    assert classes == {"mean_bounded_slowdown_serial", "mean_bounded_slowdown_large"}

@@ -277,7 +277,8 @@ def test_bad_queries_are_refused():
     index = BPlusTree.build([1, 2, 3])
     assert issubclass(KeyValueError, ValueError) and issubclass(KeyTypeError, TypeError)
     for queries, error in ((math.nan, KeyValueError), ([1.0, math.nan], KeyValueError), ("a", KeyTypeError),
-                           (b"a", KeyTypeError), (None, KeyTypeError), (True, KeyTypeError), (np.datetime64("2020"), KeyTypeError)):  # fmt: skip
+                           (b"a", KeyTypeError), (None, KeyTypeError), (True, KeyTypeError),
+                           (np.datetime64("2020"), KeyTypeError)):  # fmt: skip
         with pytest.raises(error):
             index.search(queries)
     with pytest.raises(UnknownNameError, match="side"):

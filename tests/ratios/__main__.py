@@ -85,25 +85,31 @@ def log_rows(rows):
     compiled = rate(lambda: replay(jobs, "easy"), count)
     simpy = rate(lambda: replay(jobs, "easy", engine="simpy"), count, 3)
     rows.append((f"EASY, whole {name}, compiled, jobs/s", compiled, 600_000, f"{compiled / simpy:.0f}x SimPy"))
-    rows.append((f"EASY, whole {name}, SimPy, jobs/s", simpy, 40_000, "RLScheduler's loop: 43,000 (measured elsewhere)"))
+    rows.append(
+        (f"EASY, whole {name}, SimPy, jobs/s", simpy, 40_000, "RLScheduler's loop: 43,000 (measured elsewhere)")
+    )
 
 
 def environment_rows(rows):
     """Stepping of the environments."""
     deeprm = "DeepRM's own code: 6,400 (measured elsewhere)"
     vector = stepping(gym.make_vec("sysgym/JobSched-v0", num_envs=64), 1000, 64)
-    looped = stepping(
-        gym.make_vec("sysgym/JobSched-v0", num_envs=64, vectorization_mode="sync"), 30, 64
+    looped = stepping(gym.make_vec("sysgym/JobSched-v0", num_envs=64, vectorization_mode="sync"), 30, 64)
+    rows.append(
+        ("JobSched image, make_vec 64, steps/s", vector, 500_000, f"{vector / looped:.0f}x SyncVectorEnv; {deeprm}")
     )
-    rows.append(("JobSched image, make_vec 64, steps/s", vector, 500_000, f"{vector / looped:.0f}x SyncVectorEnv; {deeprm}"))
     rows.append(("JobSched image, SyncVectorEnv 64, steps/s", looped, None, ""))
     one = single("sysgym/JobSched-v0", 5000, engine="compiled")
     rows.append(("JobSched image, gym.make compiled, steps/s", one, 60_000, deeprm))
-    rows.append(("JobSched image, gym.make SimPy, steps/s", single("sysgym/JobSched-v0", 1500, engine="simpy"), 6_400, ""))
+    rows.append(
+        ("JobSched image, gym.make SimPy, steps/s", single("sysgym/JobSched-v0", 1500, engine="simpy"), 6_400, "")
+    )
     scheduler = "RLScheduler's: 3,000 (measured elsewhere)"
     for backfill in ("none", "easy"):
         envs = gym.make_vec("sysgym/BatchSched-v0", num_envs=64, backfill=backfill)
-        rows.append((f"BatchSched, make_vec 64, backfill={backfill}, decisions/s", stepping(envs, 500, 64), 150_000, scheduler))
+        rows.append(
+            (f"BatchSched, make_vec 64, backfill={backfill}, decisions/s", stepping(envs, 500, 64), 150_000, scheduler)
+        )
 
 
 def main():

@@ -24,7 +24,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sysgym.core.errors import UnknownNameError, WorkloadError
+from sysgym.core.engines import read_only
+from sysgym.core.errors import UnknownNameError, WorkloadError, require_bool
 from sysgym.workloads.workload import Workload
 
 ORDERS = ("submitted", "shortest")
@@ -52,6 +53,7 @@ class Rules:
     pass_rule: str = "batch"
 
     def __post_init__(self) -> None:
+        require_bool("commit", self.commit)
         for kind, value, known in (
             ("queue order", self.order, ORDERS),
             ("backfill", self.backfill, BACKFILLS),
@@ -63,7 +65,7 @@ class Rules:
 
 
 class Jobs(NamedTuple):
-    """The columns of a workload that a simulation reads, and two that it derives.
+    """The columns of a workload that a simulation reads, and two that it derives; no policy sees them.
 
     All of shape (n,); `rank` is the place of each job in the queue's order and `candidate_rank` in the order of
     backfilling, both without ties.
@@ -73,8 +75,21 @@ class Jobs(NamedTuple):
     run_time: NDArray[np.float64]
     requested_time: NDArray[np.float64]
     processors: NDArray[np.int64]
+    user: NDArray[np.int64]
     rank: NDArray[np.int64]
     candidate_rank: NDArray[np.int64]
+
+
+class KnownJobs(NamedTuple):
+    """What a scheduler knows of the jobs that have been submitted, by their row in the workload.
+
+    The columns end with the last submission, and run times are not among them: what is still to come can't be read.
+    """
+
+    submit_time: NDArray[np.float64]
+    requested_time: NDArray[np.float64]
+    processors: NDArray[np.int64]
+    user: NDArray[np.int64]
 
 
 class QueueState(NamedTuple):
@@ -88,7 +103,7 @@ class QueueState(NamedTuple):
         running: int64, shape (running jobs,): rows of the running jobs, by requested end.
         first: Row of the episode's first job in the workload.
         start_time: float64, shape (episode length,): start of job `first + i`; NaN before.
-        jobs: The columns of the workload.
+        jobs: What is known of the jobs submitted so far.
     """
 
     time: float
@@ -98,7 +113,7 @@ class QueueState(NamedTuple):
     running: NDArray[np.int64]
     first: int
     start_time: NDArray[np.float64]
-    jobs: Jobs
+    jobs: KnownJobs
 
 
 def job_columns(workload: Workload, rules: Rules) -> Jobs:
@@ -109,12 +124,22 @@ def job_columns(workload: Workload, rules: Rules) -> Jobs:
             than the machine has.
     """
     _check(workload)
-    columns = [workload.submit_time, workload.run_time, workload.requested_time, workload.processors]
-    columns += [_ranks(workload, rules.order), _ranks(workload, rules.candidates)]
-    views = [column.view() for column in columns]
-    for view in views:
-        view.flags.writeable = False
-    return Jobs(*views)
+    return Jobs(
+        workload.submit_time,
+        workload.run_time,
+        workload.requested_time,
+        workload.processors,
+        workload.user,
+        read_only(_ranks(workload, rules.order)),
+        read_only(_ranks(workload, rules.candidates)),
+    )
+
+
+def known_jobs(jobs: Jobs, arrived: int) -> KnownJobs:
+    """What is known once the jobs before row `arrived` have been submitted, as views."""
+    return KnownJobs(
+        jobs.submit_time[:arrived], jobs.requested_time[:arrived], jobs.processors[:arrived], jobs.user[:arrived]
+    )
 
 
 def _ranks(workload: Workload, order: str) -> NDArray[np.int64]:
@@ -126,10 +151,10 @@ def _ranks(workload: Workload, order: str) -> NDArray[np.int64]:
 
 
 def _check(workload: Workload) -> None:
-    remedy = "read the log with clean='default'"
+    remedy = "read the log with clean='default', which mends or drops such jobs"
     faults = (
-        (~(workload.run_time > 0), "has no run time", "choose a format with run times"),
-        (np.isnan(workload.requested_time), "has no requested time", remedy),
+        (~((workload.run_time > 0) & np.isfinite(workload.run_time)), "has no run time above 0", remedy),
+        (~np.isfinite(workload.requested_time), "has no requested time", remedy),
         (workload.requested_time < workload.run_time, "runs longer than it requested", remedy),
         (workload.processors < 1, "needs no processors", remedy),
         (workload.processors > workload.machine.processors, "needs more processors than the machine has", remedy),
@@ -140,6 +165,11 @@ def _check(workload: Workload) -> None:
         if wrong.any():
             job = int(np.flatnonzero(wrong)[0])
             raise WorkloadError(
-                f"{workload.provenance.source}: job {workload.job_id[job]} {what} ({int(wrong.sum())} such jobs); "
-                f"{advice}"
+                f"{workload.provenance.source}: job {workload.job_id[job]}{_line(workload, job)} {what} "
+                f"({int(wrong.sum())} such jobs); {advice}"
             )
+
+
+def _line(workload: Workload, job: int) -> str:
+    line = int(workload.source_line[job])
+    return f" (line {line})" if line > 0 else ""

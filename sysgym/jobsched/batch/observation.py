@@ -69,6 +69,14 @@ def visible_jobs(waiting: NDArray[np.int64], jobs: Jobs, window: int) -> NDArray
 
 
 @njit(cache=True, nogil=True)
+def write_mask(visible: NDArray[np.int64], action_mask: NDArray[np.int8]) -> None:
+    """Allow the visible jobs; where no job waits any more, the first action stays allowed."""
+    for action in range(len(visible)):
+        action_mask[action] = visible[action] >= 0
+    action_mask[0] = 1
+
+
+@njit(cache=True, nogil=True)
 def encode_features(state: QueueState, table: NDArray[np.float32], out: NDArray[np.float32]) -> None:
     """Write the features of the visible jobs.
 
@@ -123,9 +131,7 @@ class QueueEncoding:
 
 
 ENCODINGS = {
-    "features": QueueEncoding(
-        ArraySpec((WINDOW, len(FEATURES)), np.float32, 0.0, 1.0), feature_table, encode_features
-    ),
+    "features": QueueEncoding(ArraySpec((WINDOW, len(FEATURES)), np.float32, 0.0, 1.0), feature_table, encode_features),
 }
 
 

@@ -16,10 +16,11 @@ import simpy
 from numpy.typing import NDArray
 from sortedcontainers import SortedKeyList
 
+from sysgym.core.engines import read_only
 from sysgym.core.events import EventKind, EventLog, EventRecorder
 from sysgym.core.protocols import Observation, Simulator
-from sysgym.jobsched.batch.model import Jobs, QueueState, Rules
-from sysgym.jobsched.batch.observation import QueueEncoding, visible_jobs
+from sysgym.jobsched.batch.model import Jobs, QueueState, Rules, known_jobs
+from sysgym.jobsched.batch.observation import QueueEncoding, visible_jobs, write_mask
 from sysgym.jobsched.batch.rewards import QueueReward
 from sysgym.jobsched.batch.sequences import JobSequences
 
@@ -37,7 +38,7 @@ class Clock(simpy.Environment):
         event._ok, event._value = True, None
         assert event.callbacks is not None
         event.callbacks.append(callback)
-        heappush(self._queue, (time, priority, next(self._eid), event))
+        heappush(self._queue, (time, simpy.events.EventPriority(priority), next(self._eid), event))
 
 
 class BatchMachine:
@@ -63,7 +64,7 @@ class BatchMachine:
         self.requested_end: dict[int, float] = {}
         self.running = SortedKeyList(key=self.requested_end.__getitem__)
         self.started: list[tuple[int, float]] = []
-        self.free = processors
+        self.free, self.arrived = processors, first
         self.committed = NO_JOB
         self.log = EventRecorder()
         self.clock = Clock(self.submit[first])
@@ -101,6 +102,7 @@ class BatchMachine:
     def _arrive(self, job: int) -> None:
         self.log.append(self.clock.now, EventKind.SUBMIT, job, self.size[job])
         self.waiting.add(job)
+        self.arrived = job + 1
         if self.candidates is not self.waiting:
             self.candidates.add(job)
         if job + 1 < self.last:
@@ -232,12 +234,11 @@ class BatchSimulator(Simulator):
         return -self.reward.of_starts(machine.started, self.sequences.jobs) / self.sequences.length, ended, False
 
     def observe(self, observation: Observation, action_mask: NDArray[np.int8]) -> None:
-        """See `Simulator.observe`; where no job waits any more, the first action stays allowed."""
+        """See `Simulator.observe`."""
         state = self.state()
         assert isinstance(observation, np.ndarray)
         self.encoding.encode(state, self._table, observation)
-        action_mask[:] = state.visible != NO_JOB
-        action_mask[0] = 1
+        write_mask(state.visible, action_mask)
 
     def state(self) -> QueueState:
         """The state as columns; see `QueueState`."""
@@ -248,10 +249,17 @@ class BatchSimulator(Simulator):
             start_time[job - machine.first] = time
         running = np.array(machine.running, dtype=np.int64)
         visible = visible_jobs(waiting, jobs, self.encoding.window)
-        for column in (waiting, visible, running, start_time):
-            column.flags.writeable = False
         now, free = float(machine.clock.now), machine.available()
-        return QueueState(now, free, waiting, visible, running, machine.first, start_time, jobs)
+        return QueueState(
+            now,
+            free,
+            read_only(waiting),
+            read_only(visible),
+            read_only(running),
+            machine.first,
+            read_only(start_time),
+            known_jobs(jobs, machine.arrived),
+        )
 
     def events(self) -> EventLog:
         """See `Simulator.events`."""

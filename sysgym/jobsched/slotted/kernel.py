@@ -15,6 +15,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from sysgym.core.engines import read_only
 from sysgym.core.events import EventLog
 from sysgym.core.protocols import Engine, Slot
 from sysgym.core.seeding import stream_key
@@ -286,7 +287,7 @@ class SlottedKernel(Engine):
         self._reward_rows = reward_loop(reward) if callable(reward) else None
         self._before = np.zeros_like(self._memory) if callable(reward) else None
         self._drawn: weakref.ref[NDArray[Any]] | None = None
-        self._read_only = SlottedState(*(_read_only(column) for column in self._state))
+        self._read_only = SlottedState(*(read_only(column) for column in self._state))
 
     def reset(
         self,
@@ -348,6 +349,10 @@ class SlottedKernel(Engine):
         elements = int(self._state.elements[row])
         return Jobset(self._record.length[row, :elements].copy(), self._record.demand[row, :elements].copy())
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but which array was drawn last; a copy draws its first image from scratch."""
+        return self.__dict__ | {"_drawn": None}
+
     def _draw(self, rows: NDArray[np.bool_], slot: Slot) -> None:
         observations = slot.observations
         if self._drawn is None or self._drawn() is not observations:
@@ -364,9 +369,3 @@ def _encoder_parts(
         return BUILTIN_LOOPS[encoder.draw], encoder.layout(config), encoder.blank(config, num_episodes)
     compiled = getattr(encoder, "compiled")  # noqa: B009 the attribute is optional in the protocol
     return encoder_loop(compiled), Layout(0, 0, 0, 1), np.zeros((num_episodes, 1), dtype=np.int64)
-
-
-def _read_only(column: NDArray[np.int64]) -> NDArray[np.int64]:
-    view = column.view()
-    view.flags.writeable = False
-    return view

@@ -17,6 +17,7 @@ import simpy
 from numpy.typing import NDArray
 from simpy.events import EventPriority
 
+from sysgym.core.engines import read_only
 from sysgym.core.events import EventKind, EventLog, EventRecorder
 from sysgym.core.protocols import Observation, Simulator
 from sysgym.core.seeding import stream_key
@@ -122,21 +123,21 @@ class SlottedSimulator(Simulator):
             elements=len(self.jobset),
             since=self._since,
             decisions=self._decisions,
-            free=_frozen(self._free()),
-            slot_job=_frozen(slots),
-            slot_length=_frozen(np.where(occupied, self._length[slots], 0)),
-            slot_demand=_frozen(np.where(occupied[:, None], self._demand[slots], 0)),
-            backlog_job=_frozen(_padded(self._backlog, self.config.backlog)),
+            free=read_only(self._free()),
+            slot_job=read_only(slots),
+            slot_length=read_only(np.where(occupied, self._length[slots], 0)),
+            slot_demand=read_only(np.where(occupied[:, None], self._demand[slots], 0)),
+            backlog_job=read_only(_padded(self._backlog, self.config.backlog)),
             backlog_count=len(self._backlog),
-            running_job=_frozen(_padded(self._running, self.config.sequence_length)),
+            running_job=read_only(_padded(self._running, self.config.sequence_length)),
             running_count=len(self._running),
-            present=_frozen(self._present()),
-            job_length=_frozen(self._length.copy()),
-            job_demand=_frozen(self._demand.copy()),
-            job_enter=_frozen(self._enter.copy()),
-            job_start=_frozen(self._start.copy()),
-            job_colour=_frozen(self._colour.copy()),
-            palette=_frozen(self._palette.copy()),
+            present=read_only(self._present()),
+            job_length=read_only(self._length.copy()),
+            job_demand=read_only(self._demand.copy()),
+            job_enter=read_only(self._enter.copy()),
+            job_start=read_only(self._start.copy()),
+            job_colour=read_only(self._colour.copy()),
+            palette=read_only(self._palette.copy()),
         )
 
     def events(self) -> EventLog:
@@ -256,9 +257,4 @@ class SlottedSimulator(Simulator):
 def _padded(jobs: list[int] | deque[int], size: int) -> NDArray[np.int64]:
     column = np.full(size, -1, dtype=np.int64)
     column[: len(jobs)] = jobs
-    return column
-
-
-def _frozen(column: NDArray[np.int64]) -> NDArray[np.int64]:
-    column.flags.writeable = False
     return column
