@@ -52,7 +52,7 @@ def build_directory(parts: NDArray[np.uint64]) -> tuple[NDArray[np.uint64], NDAr
     if layers:
         np.concatenate(layers, out=tree)
     ends = np.cumsum([0] + [len(layer) for layer in layers])
-    return tree, ends[:-1].astype(np.int64)  # type: ignore[return-value]
+    return tree, ends[:-1].astype(np.int64)
 
 
 @uncounted

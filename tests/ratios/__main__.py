@@ -17,6 +17,7 @@ import numpy as np
 import sysgym  # noqa: F401  registers the ids
 from sysgym.jobsched import replay
 from sysgym.workloads import poisson_pareto, read_trace, write_swf
+from tests.ratios import learned_index
 
 ROUNDS = 7
 DATA = Path(os.environ.get("SYSGYM_DATA") or Path(__file__).parents[3] / "shared" / "data")
@@ -123,6 +124,7 @@ def main():
         verdict = "" if goal is None else f"{goal:,}" + ("" if measured >= goal else " !")
         print(f"{name:{width}} {measured:12,.0f} {verdict:>12}  {beside}")
     print(f"medians of one run, {os.cpu_count()} cores, Python {sys.version.split()[0]}")
+    learned_index.main()
 
 
 if __name__ == "__main__":
