@@ -327,8 +327,9 @@ def _locate(
     queries: NDArray[np.uint64],
     step: np.uint64,
     parts: NDArray[np.int64],
+    values: bool,
 ) -> None:
-    """Leaf of each query of a group; its row's slots are on their way to the cache."""
+    """Leaf of each query of a group; its row's slots, and their `values`, are on their way to the cache."""
     descend_group(tree, layers, queries, step, parts)
     for j in range(len(queries)):
         parts[j] = min(parts[j], len(order) - 1)
@@ -341,7 +342,8 @@ def _locate(
         for k in (0, 8, 15):
             prefetch(arena.keys[row], start + k)
         prefetch(arena.bits[row], 0)
-        prefetch(arena.values[row], start + BLOCK // 2)
+        if values:
+            prefetch(arena.values[row], start + BLOCK // 2)
 
 
 @uncounted
@@ -377,7 +379,7 @@ def rank_batch(
     parts = scratch[:GROUP]
     for first in range(0, len(queries), GROUP):
         group = queries[first : min(first + GROUP, len(queries))]
-        _locate(arena, order, tree, layers, group, step, parts)
+        _locate(arena, order, tree, layers, group, step, parts, False)
         for j in range(len(group)):
             query = group[j] + step
             if query < step:  # the right side of the largest number there is
@@ -415,7 +417,7 @@ def get_batch(
     parts = scratch[:GROUP]
     for first in range(0, len(queries), GROUP):
         group = queries[first : min(first + GROUP, len(queries))]
-        _locate(arena, order, tree, layers, group, _ZERO, parts)
+        _locate(arena, order, tree, layers, group, _ZERO, parts, True)
         for j in range(len(group)):
             if not found[first + j]:
                 continue
