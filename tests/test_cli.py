@@ -4,6 +4,7 @@ import gzip
 import json
 import sys
 
+import numpy as np
 import pytest
 
 from sysgym.cli import main
@@ -216,3 +217,36 @@ def test_settings_and_backfilling_are_checked_before_anything_runs(command, log)
     assert refused(command("train", "--env", "sysgym/JobSched-v0", "--frames", 10, "--arg", "arrival_rate=x"), "number")
     assert refused(command("evaluate", "sjf", "--env", "sysgym/JobSched-v0", "--arg", "slots=2.5"), "integer")
     assert refused(command("replay", log, "--policy", "fcfs", "--backfill", "foo"), "none")
+
+
+def test_index_bench_verifies_and_index_build_saves(command, tmp_path):
+    picture, saved = tmp_path / "plot.svg", tmp_path / "keys.index"
+    code, out, _ = command(
+        "index", "bench", "steps", "--size", 3000, "--queries", 500, "--rounds", 1, "--plot", picture, "--json"
+    )
+    rows = {row["name"]: row for row in map(json.loads, out.splitlines())}
+    assert code == 0 and {"BPlusTree", "PGMIndex epsilon=16", "numpy.searchsorted", "dict"} <= rows.keys()
+    assert any(row["front"] for row in rows.values()) and rows["BPlusTree"]["keys"] == 3000
+    assert picture.read_text().startswith("<svg") and "BPlusTree" in picture.read_text()
+    code, out, _ = command("index", "bench", "uniform", "--size", 2000, "--queries", 100, "--rounds", 1)
+    assert code == 0 and "RadixSpline" in out and "all answers verified" in " ".join(out.split())
+    code, out, _ = command("index", "build", "osm", saved, "--size", 3000, "--structure", "RadixSpline", "--json")
+    assert code == 0 and json.loads(out)["structure"] == "RadixSpline" and saved.exists()
+    code, out, _ = command("index", "build", "osm", saved, "--size", 3000)
+    assert code == 0 and "Measured, for latency" in out
+    for name in ("bench", "build"):
+        code, out, _ = command("index", name, "--help")
+        assert code == 0 and f"Example: sysgym index {name}" in " ".join(out.split())
+
+
+def test_mistakes_with_keys_are_one_line(command, tmp_path):
+    (tmp_path / "bad.npy").write_bytes(b"nothing")
+    (tmp_path / "bad_sosd").write_bytes(b"123456789")
+    np.save(tmp_path / "unsorted.npy", np.array([3, 1]))
+    refused(command("index", "bench", "unifrom"), "uniform")
+    refused(command("index", "bench", "osm", "--size", 0), "size is 0")
+    refused(command("index", "bench", tmp_path / "bad.npy"), "no .npy file")
+    refused(command("index", "bench", tmp_path / "bad_sosd"), "no SOSD file")
+    refused(command("index", "build", tmp_path / "unsorted.npy", tmp_path / "i"), "not sorted")
+    refused(command("index", "build", "osm", tmp_path / "i", "--structure", "rmi"), "unknown structure")
+    assert not (tmp_path / "i").exists()

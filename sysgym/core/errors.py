@@ -96,6 +96,14 @@ class RecordError(SysgymError):
     """Raised when a file of records is damaged or of another version."""
 
 
+class KeyValueError(SysgymError, ValueError):
+    """Raised when keys or queries of an index have values it cannot order: unsorted, NaN, NaT, not one-dimensional."""
+
+
+class KeyTypeError(SysgymError, TypeError):
+    """Raised when keys or queries of an index have a type that cannot be compared exactly."""
+
+
 class OutputError(SysgymError):
     """Raised when a result cannot be written; whatever stood at the path before is untouched."""
 

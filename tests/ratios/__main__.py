@@ -17,6 +17,7 @@ import numpy as np
 import sysgym  # noqa: F401  registers the ids
 from sysgym.jobsched import replay
 from sysgym.workloads import poisson_pareto, read_trace, write_swf
+from tests.ratios import learned_index
 from tests.ratios.exprsimp import expression_rows
 from tests.ratios.placement import placement_rows
 
@@ -127,6 +128,7 @@ def main():
         verdict = "" if goal is None else f"{goal:,}" + ("" if measured >= goal else " !")
         print(f"{name:{width}} {measured:12,.0f} {verdict:>12}  {beside}")
     print(f"medians of one run, {os.cpu_count()} cores, Python {sys.version.split()[0]}")
+    learned_index.main()
 
 
 if __name__ == "__main__":

@@ -1,0 +1,54 @@
+"""Learned indexes over sorted keys: right on every key, batched, beside the classics they compete with.
+
+`keys` says what a key is; `static` what every index offers; `binary`, `btree`, `rmi`, `pgm` and `radix_spline` are
+the structures, whose kernels stand in `last_mile`, `directory` and `leaves`; `gapped` takes inserts; `selection`
+picks a structure by measuring; `storage` is the file of an index; `keysets` makes key sets and reads SOSD's format.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sysgym.learned_index.binary import BinarySearch
+    from sysgym.learned_index.btree import BPlusTree
+    from sysgym.learned_index.gapped import BPlusTreeMap, GappedIndex
+    from sysgym.learned_index.interpolated import InterpolatedTree
+    from sysgym.learned_index.pgm import PGMIndex
+    from sysgym.learned_index.radix_spline import RadixSpline
+    from sysgym.learned_index.rmi import RMI
+    from sysgym.learned_index.selection import auto
+    from sysgym.learned_index.static import SortedIndex
+
+_HOMES = {
+    "BPlusTree": "btree",
+    "BPlusTreeMap": "gapped",
+    "BinarySearch": "binary",
+    "GappedIndex": "gapped",
+    "InterpolatedTree": "interpolated",
+    "PGMIndex": "pgm",
+    "RMI": "rmi",
+    "RadixSpline": "radix_spline",
+    "SortedIndex": "static",
+    "auto": "selection",
+}
+
+__all__ = [
+    "RMI",
+    "BPlusTree",
+    "BPlusTreeMap",
+    "BinarySearch",
+    "GappedIndex",
+    "InterpolatedTree",
+    "PGMIndex",
+    "RadixSpline",
+    "SortedIndex",
+    "auto",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:  # numba loads only when an index is asked for
+        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

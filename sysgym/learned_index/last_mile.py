@@ -1,0 +1,199 @@
+"""The last mile: from a window of the sorted keys to the exact position, for one query and for a group of them.
+
+A group of queries is searched together: each takes one step, asks the memory for its next key, and lets the others
+take theirs, so that the machine waits for many keys at once. A window need not hold the answer: whoever ends on its
+edge looks one key further, and gallops from there where the model was wrong. Answers are therefore right whatever a
+model says; a bad model costs time alone.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sysgym.learned_index.keys import mapped_key
+from sysgym.learned_index.machine import BLOCK, count_less, prefetch, uncounted
+
+GROUP = 32
+"""Queries that are searched together: enough to fill the memory's queue, few enough to stay in the first cache."""
+
+Word = np.uint64
+
+
+def new_scratch() -> NDArray[np.int64]:
+    """Memory for one group, which each call of a batched kernel needs for itself."""
+    return np.empty(3 * GROUP, dtype=np.int64)
+
+
+@uncounted
+def lower_bound(stored: NDArray[Any], sign: Word, flip: Word, shift: Word, query: Word, start: int, length: int) -> int:
+    """First position in a window that is not below the query, by halving; O(log length)."""
+    while length > 0:
+        half = length >> 1
+        if mapped_key(stored[start + half], sign, flip, shift) < query:
+            start += half + 1
+            length -= half + 1
+        else:
+            length = half
+    return start
+
+
+@uncounted
+def search_plain(
+    stored: NDArray[Any],
+    sign: Word,
+    flip: Word,
+    shift: Word,
+    queries: NDArray[Word],
+    step: Word,
+    out: NDArray[np.int64],
+) -> int:
+    """Search arrays that are shorter than one block."""
+    n = len(stored)
+    for i in range(len(queries)):
+        if step == 1 and queries[i] == np.uint64(0xFFFFFFFFFFFFFFFF):
+            out[i] = n
+        else:
+            out[i] = lower_bound(stored, sign, flip, shift, queries[i] + step, 0, n)
+    return 0
+
+
+@uncounted
+def gallop_left(stored: NDArray[Any], sign: Word, flip: Word, shift: Word, query: Word, end: int) -> int:
+    """The answer, if it is not behind `end`."""
+    width = BLOCK
+    while end > 0:
+        start = max(0, end - width)
+        if start == 0 or mapped_key(stored[start - 1], sign, flip, shift) < query:
+            return lower_bound(stored, sign, flip, shift, query, start, end - start)
+        end = start
+        width *= 2
+    return 0
+
+
+@uncounted
+def gallop_right(stored: NDArray[Any], sign: Word, flip: Word, shift: Word, query: Word, start: int) -> int:
+    """The answer, if it is not before `start`."""
+    width, n = BLOCK, len(stored)
+    while start < n:
+        end = min(n, start + width)
+        if end == n or mapped_key(stored[end], sign, flip, shift) >= query:
+            return lower_bound(stored, sign, flip, shift, query, start, end - start)
+        start = end
+        width *= 2
+    return n
+
+
+@uncounted
+def settle(stored: NDArray[Any], sign: Word, flip: Word, shift: Word, query: Word, start: int) -> tuple[int, int]:
+    """The exact position, where the block at `start` should hold it; and 1 where it did not.
+
+    The check of the edges: an answer inside of the block has seen both its neighbours, one on the edge has not.
+    """
+    count = count_less(stored, start, query, sign, flip, shift)
+    if count == 0 and start > 0 and mapped_key(stored[start - 1], sign, flip, shift) >= query:
+        return gallop_left(stored, sign, flip, shift, query, start - 1), 1
+    end = start + BLOCK
+    if count == BLOCK and end < len(stored) and mapped_key(stored[end], sign, flip, shift) < query:
+        return gallop_right(stored, sign, flip, shift, query, end), 1
+    return start + count, 0
+
+
+@uncounted
+def finish_one(
+    stored: NDArray[Any], sign: Word, flip: Word, shift: Word, query: Word, start: int, length: int
+) -> tuple[int, int]:
+    """Halve a window until one block remains, and settle there."""
+    while length > BLOCK:
+        half = length >> 1
+        start += half * (mapped_key(stored[start + half - 1], sign, flip, shift) < query)
+        length -= half
+    return settle(stored, sign, flip, shift, query, max(0, min(start, len(stored) - BLOCK)))
+
+
+@uncounted
+def finish_group(
+    stored: NDArray[Any],
+    sign: Word,
+    flip: Word,
+    shift: Word,
+    queries: NDArray[Word],
+    step: Word,
+    starts: NDArray[np.int64],
+    lengths: NDArray[np.int64],
+    out: NDArray[np.int64],
+) -> int:
+    """`finish_one` for a group, a step at a time; the number of windows that did not hold their answer.
+
+    Args:
+        stored: At least one block of keys.
+        sign: See `keys.Codec`; also `flip`, `shift`.
+        flip: See `sign`.
+        shift: See `sign`.
+        queries: At most `GROUP` mapped queries.
+        step: Added to each query.
+        starts: First key of each window; scratch.
+        lengths: Keys of each window; scratch.
+        out: The positions.
+    """
+    n, last = len(stored), len(stored) - BLOCK
+    open_windows = 0
+    for j in range(len(queries)):
+        if lengths[j] > BLOCK:
+            open_windows += 1
+            prefetch(stored, starts[j] + (lengths[j] >> 1) - 1)
+        else:
+            starts[j] = max(0, min(starts[j], last))
+            prefetch(stored, starts[j])
+            prefetch(stored, starts[j] + BLOCK // 2)
+            prefetch(stored, starts[j] + BLOCK - 1)
+    while open_windows > 0:
+        open_windows = 0
+        for j in range(len(queries)):
+            length = lengths[j]
+            if length > BLOCK:
+                half, start = length >> 1, starts[j]
+                start += half * (mapped_key(stored[start + half - 1], sign, flip, shift) < queries[j] + step)
+                length -= half
+                lengths[j] = length
+                if length > BLOCK:
+                    open_windows += 1
+                    prefetch(stored, start + (length >> 1) - 1)
+                else:
+                    start = max(0, min(start, last))
+                    prefetch(stored, start)
+                    prefetch(stored, start + BLOCK // 2)
+                    prefetch(stored, start + BLOCK - 1)
+                starts[j] = start
+    misses = 0
+    for j in range(len(queries)):
+        query = queries[j] + step
+        if query < step:  # the right side of the largest number there is
+            out[j] = n
+        else:
+            out[j], missed = settle(stored, sign, flip, shift, query, starts[j])
+            misses += missed
+    return misses
+
+
+@uncounted
+def search_halving(
+    stored: NDArray[Any],
+    sign: Word,
+    flip: Word,
+    shift: Word,
+    queries: NDArray[Word],
+    step: Word,
+    scratch: NDArray[np.int64],
+    out: NDArray[np.int64],
+) -> int:
+    """Interleaved binary search without any model; the array has at least one block."""
+    starts, lengths = scratch[:GROUP], scratch[GROUP : 2 * GROUP]
+    for first in range(0, len(queries), GROUP):
+        end = min(first + GROUP, len(queries))
+        starts[:] = 0
+        lengths[:] = len(stored)
+        finish_group(stored, sign, flip, shift, queries[first:end], step, starts, lengths, out[first:end])
+    return 0

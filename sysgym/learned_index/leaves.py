@@ -1,0 +1,271 @@
+"""Leaves of a learned index: a line through the ranks of some neighbouring keys, with the errors it makes.
+
+RMI, PGM-index and RadixSpline differ in how they choose leaves and how they find the leaf of a query. What a leaf is,
+how it is measured and how it is searched is the same and stands here.
+
+A leaf predicts `start + min(slope * (query - base), count)`. `low` and `high` bound rank minus prediction for every
+key of the leaf and every query between two of them, so they take the place of an intercept too. The difference to
+`base` is taken in integers, then becomes a float: close keys never merge. With a slope that isn't negative every step
+is monotone in floating point.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sysgym.learned_index.directory import descend_group, descend_one
+from sysgym.learned_index.keys import mapped_key
+from sysgym.learned_index.last_mile import GROUP, Word, finish_group, finish_one
+from sysgym.learned_index.machine import BLOCK, prefetch, uncounted
+
+LEAF = np.dtype([("base", "u8"), ("slope", "f8"), ("start", "u4"), ("count", "u4"), ("low", "i4"), ("high", "i4")])
+"""Half a cache line. Ranks have 32 bits, so an index holds at most `MAX_KEYS` keys."""
+
+MAX_KEYS = (1 << 32) - 1
+_WIDEST = 1 << 30
+_LINE_KEYS = 8
+
+LINEAR, CUBIC, RADIX, TABLE, DIRECTORY, KNOTS = range(6)
+"""Kinds of routes."""
+
+
+class Route(NamedTuple):
+    """How the leaf of a query is found.
+
+    Attributes:
+        kind: One of the six above.
+        reals: LINEAR: slope, intercept; CUBIC: scale to [0, 1] and the three coefficients, in leaves.
+        words: Smallest key; RADIX, TABLE and KNOTS: then the bits below a prefix, and the largest prefix.
+        table: TABLE: leaf of each prefix; KNOTS: first knot of each prefix.
+        tree: DIRECTORY: separators; KNOTS: first key of each leaf.
+        layers: DIRECTORY: begin of each layer.
+    """
+
+    kind: int
+    reals: NDArray[np.float64]
+    words: NDArray[np.uint64]
+    table: NDArray[np.uint32]
+    tree: NDArray[np.uint64]
+    layers: NDArray[np.int64]
+
+
+@uncounted
+def prefix_of(words: NDArray[np.uint64], query: Word) -> int:
+    """The bits of a query that a radix table looks at; queries outside of the keys get the first or the last."""
+    if query < words[0]:
+        return 0
+    return np.int64(min((query - words[0]) >> words[1], words[2]))
+
+
+@uncounted
+def leaf_of(route: Route, leaves: NDArray[Any], query: Word) -> int:
+    """The leaf that a route leads to; O(1), or O(log leaves) for DIRECTORY."""
+    last = len(leaves) - 1
+    if route.kind == DIRECTORY:
+        return min(descend_one(route.tree, route.layers, query), last)
+    if route.kind >= RADIX:
+        prefix = prefix_of(route.words, query)
+        if route.kind == RADIX:
+            return prefix
+        begin = np.int64(route.table[prefix])
+        if route.kind == TABLE:
+            return min(begin, last)
+        length = np.int64(route.table[prefix + 1]) - begin
+        while length > 0:
+            half = length >> 1
+            if route.tree[begin + half] < query:
+                begin += half + 1
+                length -= half + 1
+            else:
+                length = half
+        return max(begin - 1, 0)
+    distance = float(query - route.words[0]) if query > route.words[0] else 0.0
+    if route.kind == LINEAR:
+        guess = route.reals[0] * distance + route.reals[1]
+    else:
+        x = min(route.reals[0] * distance, 1.0)
+        guess = ((route.reals[1] * x + route.reals[2]) * x + route.reals[3]) * x
+    if not guess > 0.0:
+        return 0
+    return last if guess >= last else int(guess)
+
+
+@uncounted
+def predict(leaves: NDArray[Any], leaf: int, query: Word) -> int:
+    """The rank that a leaf predicts, before its errors."""
+    base, count = leaves[leaf]["base"], np.int64(leaves[leaf]["count"])
+    if query <= base:
+        return np.int64(leaves[leaf]["start"])
+    offset = leaves[leaf]["slope"] * float(query - base)
+    return np.int64(leaves[leaf]["start"]) + (int(offset) if offset < count else count)
+
+
+@uncounted
+def window_of(leaves: NDArray[Any], leaf: int, query: Word, lead: int) -> tuple[int, int]:
+    """First key and number of keys that must be looked at; a short window's block begins on a cache line if it can."""
+    guess, start = predict(leaves, leaf, query), np.int64(leaves[leaf]["start"])
+    low = max(guess + np.int64(leaves[leaf]["low"]), start)
+    high = min(guess + np.int64(leaves[leaf]["high"]), start + np.int64(leaves[leaf]["count"]))
+    length = max(high - low, 0)
+    if length > BLOCK:
+        return low, length
+    ahead = (low + lead) & (_LINE_KEYS - 1)
+    return (low - ahead if ahead + length <= BLOCK else low - ((BLOCK - length) >> 1)), BLOCK
+
+
+@uncounted
+def search_leaves(
+    stored: NDArray[Any],
+    sign: Word,
+    flip: Word,
+    shift: Word,
+    route: Route,
+    leaves: NDArray[Any],
+    queries: NDArray[Word],
+    step: Word,
+    scratch: NDArray[np.int64],
+    out: NDArray[np.int64],
+) -> int:
+    """Positions of mapped queries; the number of windows that did not hold their answer."""
+    parts, starts, lengths = scratch[:GROUP], scratch[GROUP : 2 * GROUP], scratch[2 * GROUP :]
+    lead = np.int64((stored.ctypes.data & 63) // stored.itemsize)
+    misses = 0
+    for first in range(0, len(queries), GROUP):
+        group = queries[first : min(first + GROUP, len(queries))]
+        if route.kind == DIRECTORY:
+            descend_group(route.tree, route.layers, group, step, parts)
+            for j in range(len(group)):
+                parts[j] = min(parts[j], len(leaves) - 1)
+                prefetch(leaves, parts[j])
+        else:
+            if route.kind >= TABLE:
+                for j in range(len(group)):
+                    prefetch(route.table, prefix_of(route.words, group[j] + step))
+            for j in range(len(group)):
+                parts[j] = leaf_of(route, leaves, group[j] + step)
+                prefetch(leaves, parts[j])
+        for j in range(len(group)):
+            starts[j], lengths[j] = window_of(leaves, parts[j], group[j] + step, lead)
+        misses += finish_group(stored, sign, flip, shift, group, step, starts, lengths, out[first : first + len(group)])
+    return misses
+
+
+@uncounted
+def search_leaf(
+    stored: NDArray[Any],
+    sign: Word,
+    flip: Word,
+    shift: Word,
+    route: Route,
+    leaves: NDArray[Any],
+    query: Word,
+) -> int:
+    """Position of one mapped query."""
+    start, length = window_of(leaves, leaf_of(route, leaves, query), query, 0)
+    position, _ = finish_one(stored, sign, flip, shift, query, start, length)
+    return position
+
+
+@uncounted
+def route_keys(
+    stored: NDArray[Any],
+    sign: Word,
+    flip: Word,
+    shift: Word,
+    route: Route,
+    leaves: NDArray[Any],
+    starts: NDArray[np.int64],
+) -> None:
+    """Write the first key of each leaf, and n behind them: where a route sends the sorted keys."""
+    n, seen = len(stored), 0
+    starts[:] = n
+    for i in range(n):
+        leaf = leaf_of(route, leaves, mapped_key(stored[i], sign, flip, shift))
+        while seen <= leaf:
+            starts[seen] = i
+            seen += 1
+
+
+@uncounted
+def _least_squares(stored: NDArray[Any], sign: Word, flip: Word, shift: Word, start: int, end: int) -> float:
+    """Slope of the regression of first ranks on keys; never negative."""
+    base = mapped_key(stored[start], sign, flip, shift)
+    sum_x = sum_y = sum_xx = sum_xy = 0.0
+    previous, rank = base, 0
+    for i in range(start, end):
+        key = mapped_key(stored[i], sign, flip, shift)
+        if key != previous:
+            previous, rank = key, i - start
+        x, y = float(key - base), float(rank)
+        sum_x += x
+        sum_y += y
+        sum_xx += x * x
+        sum_xy += x * y
+    count = float(end - start)
+    spread = sum_xx - sum_x * sum_x / count
+    return max((sum_xy - sum_x * sum_y / count) / spread, 0.0) if spread > 0.0 else 0.0
+
+
+@uncounted
+def measure_leaf(stored: NDArray[Any], sign: Word, flip: Word, shift: Word, leaves: NDArray[Any], leaf: int) -> int:
+    """Set `low` and `high` of a leaf whose line stands; the width of its window.
+
+    Between two keys a query has the rank of the upper one and a prediction that is not below the lower one's. So the
+    largest error is that of a key's prediction to the first rank behind its run of equal keys.
+    """
+    start, count = np.int64(leaves[leaf]["start"]), np.int64(leaves[leaf]["count"])
+    low = high = 0
+    i = start
+    while i < start + count:
+        key = mapped_key(stored[i], sign, flip, shift)
+        after = i + 1
+        while after < start + count and mapped_key(stored[after], sign, flip, shift) == key:
+            after += 1
+        guess = predict(leaves, leaf, key)
+        low, high = min(low, i - guess), max(high, after - guess)
+        i = after
+    leaves[leaf]["low"], leaves[leaf]["high"] = max(low, -_WIDEST), min(high, _WIDEST)
+    return high - low
+
+
+@uncounted
+def fit_leaves(
+    stored: NDArray[Any],
+    sign: Word,
+    flip: Word,
+    shift: Word,
+    starts: NDArray[np.int64],
+    spline: bool,
+    leaves: NDArray[Any],
+) -> None:
+    """Fit and measure a line over each range of keys; an empty range answers its own begin.
+
+    Args:
+        stored: Keys.
+        sign: See `keys.Codec`; also `flip`, `shift`.
+        flip: See `sign`.
+        shift: See `sign`.
+        starts: First key of each leaf, and n behind them.
+        spline: The line through the first and last key, rather than least squares.
+        leaves: Written.
+    """
+    for leaf in range(len(leaves)):
+        start, end = starts[leaf], starts[leaf + 1]
+        leaves[leaf]["start"], leaves[leaf]["count"] = start, end - start
+        leaves[leaf]["base"], leaves[leaf]["slope"] = 0, 0.0
+        leaves[leaf]["low"] = leaves[leaf]["high"] = 0
+        if end == start:
+            continue
+        base = mapped_key(stored[start], sign, flip, shift)
+        leaves[leaf]["base"] = base
+        span = mapped_key(stored[end - 1], sign, flip, shift) - base
+        if span > 0:
+            leaves[leaf]["slope"] = (
+                float(end - 1 - start) / float(span)
+                if spline
+                else _least_squares(stored, sign, flip, shift, start, end)
+            )
+        measure_leaf(stored, sign, flip, shift, leaves, leaf)
