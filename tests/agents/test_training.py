@@ -10,7 +10,9 @@ import pytest
 
 import sysgym.agents as agents
 from sysgym.agents import checkpoint as checkpoints
-from sysgym.agents.training import LEARNERS, Training
+from sysgym.agents.learner import Learner
+from sysgym.agents.settings import Settings
+from sysgym.agents.training import Training
 from sysgym.core.errors import CheckpointError, SettingError, TrainingError, UnknownNameError
 
 SMALL = {"num_envs": 8, "rollout_steps": 32, "minibatches": 4}
@@ -173,7 +175,9 @@ def test_tensorboard_gets_every_update(tmp_path):
 
 
 def test_the_public_names_agree():
-    assert tuple(LEARNERS) == agents.ALGORITHMS
+    assert list(agents.ALGORITHMS) == ["ppo", "a2c", "vtrace", "reinforce", "evolution"]
+    for algorithm in agents.ALGORITHMS.values():
+        assert issubclass(algorithm.learner, Learner) and issubclass(algorithm.settings, Settings)
     importlib.import_module("sysgym.agents.training")  # a submodule must not hide a public name
     assert callable(agents.train) and callable(agents.load)
     assert all(getattr(agents, name) for name in agents.__all__)

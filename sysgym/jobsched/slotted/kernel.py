@@ -349,6 +349,15 @@ class SlottedKernel(Engine):
         elements = int(self._state.elements[row])
         return Jobset(self._record.length[row, :elements].copy(), self._record.demand[row, :elements].copy())
 
+    def snapshot(self) -> dict[str, NDArray[Any]]:
+        """See `Engine.snapshot`."""
+        return {"memory": self._memory.copy(), "past": self._past.copy()}
+
+    def restore(self, snapshot: Mapping[str, NDArray[Any]]) -> None:
+        """See `Engine.restore`."""
+        self._memory[...], self._past[...] = snapshot["memory"], snapshot["past"]
+        self._drawn = None
+
     def _draw(self, rows: NDArray[np.bool_], slot: Slot) -> None:
         observations = slot.observations
         if self._drawn is None or self._drawn() is not observations:
