@@ -40,13 +40,13 @@ class EvolutionSettings(Settings):
 
     whole_episodes: ClassVar[bool] = True
 
-    rollout_steps: int = 1000
+    rollout_steps: int = 200
     """Steps after which an episode is cut."""
-    learning_rate: float = 2e-2
+    learning_rate: float = 5e-2
     """Of the optimiser."""
     max_gradient_norm: float = 1e9
     """c; ranks bound the gradient already."""
-    sigma: float = 0.1
+    sigma: float = 0.2
     """Standard deviation of the noise (1)."""
     weight_decay: float = 0.0
     """l2 of (4)."""

@@ -84,9 +84,9 @@ class Rollout:
         cut = self.truncated & ~self.terminated
         kept = np.isin(np.nonzero(cut)[1], chosen)
         final = np.concatenate(self.final_observations)[kept] if self.final_observations else None
-        arrays = {name: np.ascontiguousarray(getattr(self, name)[:, chosen]) for name in ARRAYS}
-        finals = [] if final is None else [final]
-        return dataclasses.replace(self, **arrays, final_observations=finals, episode_returns=[])
+        part: dict[str, Any] = {name: np.ascontiguousarray(getattr(self, name)[:, chosen]) for name in ARRAYS}
+        part["final_observations"] = [] if final is None else [final]
+        return dataclasses.replace(self, **part, episode_returns=[])
 
     @property
     def done(self) -> NDArray[np.bool_]:

@@ -55,7 +55,7 @@ def train(
     output: str | Path | None = None,
     resume: bool = False,
     mode: str | None = None,
-    threads: int = 1,
+    threads: int | None = None,
     device: str = "cpu",
     on_progress: Callable[[Progress], object] | None = None,
     **settings: Any,
@@ -76,7 +76,8 @@ def train(
             stand as they stood. With the same budget of frames, `sync` and `lockstep` end in the same weights, bit
             for bit, as a run that was never interrupted. What is not given is as the checkpoint has it.
         mode: "sync" (default), "lockstep" or "async": how actor and learner share the time, see `pipeline`.
-        threads: Threads of torch while it learns; playing takes one.
+        threads: Threads of torch while it learns, 1 unless given; playing takes one. Another number adds up in another
+            order: it belongs to what must be the same for a run to repeat.
         device: "cpu" or "cuda".
         on_progress: Called after every update.
         settings: Settings of the algorithm, such as those of `ppo.PPOSettings`.
@@ -133,7 +134,7 @@ class Training:
         output: str | Path | None = None,
         resume: bool = False,
         mode: str | None = None,
-        threads: int = 1,
+        threads: int | None = None,
         device: str = "cpu",
         **settings: Any,
     ) -> None:
@@ -141,19 +142,21 @@ class Training:
         _check(seed=seed, num_envs=num_envs, frames=frames, seconds=seconds, threads=threads, device=device)
         self.env_id, self.algorithm, self.seed = env_id, algorithm, seed
         self.budget = Budget(DEFAULT_FRAMES if frames is None and seconds is None else frames, seconds)
-        self.threads, self.output = threads, output
+        self.output = output
         self.history = History()
         earlier = self._earlier() if resume else None
         if earlier is not None:
-            given = {"num_envs": num_envs, "environment": environment, "mode": mode}
-            num_envs, environment, mode, settings = self._defaults_from(earlier, given, settings)
-        self.environment, self.mode = dict(environment or {}), mode or "sync"
+            given = {"num_envs": num_envs, "environment": environment, "mode": mode, "threads": threads}
+            run, settings = self._defaults_from(earlier, given, settings)
+            num_envs, environment, mode, threads = (run[name] for name in given)
+        self.environment, self.mode, self.threads = dict(environment or {}), mode or "sync", threads or 1
         require_choice("mode", self.mode, tuple(MODES))
-        _check_cores(threads + (self.mode != "sync"))
+        _check_cores(self.threads + (self.mode != "sync"))
         chosen = make_settings(kind.settings, settings)
         self.environments = make_environments(env_id, num_envs, self.environment)
         self.settings, self.architecture = _settled(chosen, self.environments)
-        network = build_network(self.environments.spaces, self.architecture, stream_key(seed, "network"))
+        with torch_threads(1):
+            network = build_network(self.environments.spaces, self.architecture, stream_key(seed, "network"))
         self.network = network.to(device)
         self.learner: Learner[Any] = kind.learner(self.network, self.settings, seed)
         first = self._restore(earlier) if earlier is not None else None
@@ -209,6 +212,7 @@ class Training:
             facts["training"] = {
                 "num_envs": self.environments.num_envs,
                 "mode": self.mode,
+                "threads": self.threads,
                 "learner": values,
                 "actor": stood[1],
                 "behaviour": first.version,
@@ -295,8 +299,8 @@ class Training:
 
     def _defaults_from(
         self, earlier: Checkpoint, given: Mapping[str, Any], settings: Mapping[str, Any]
-    ) -> tuple[int, Mapping[str, Any], str, dict[str, Any]]:
-        """What the caller left open, from the checkpoint to resume; refuses what contradicts it."""
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What describes the run, and the settings, with what the caller left open; refuses what contradicts them."""
         stored = {**earlier.facts["settings"], **earlier.facts, **earlier.facts["training"]}
         if given["environment"] is None and holds_object(stored["environment"]):
             raise CheckpointError(f"{self.output}: its environment was made with objects; give environment again")
@@ -308,8 +312,7 @@ class Training:
                     f"{self.output}: was trained with {name}={stored[name]!r}, not {value!r}; give the same, or "
                     "train anew without resume"
                 )
-        environment = given.get("environment", stored["environment"])
-        return stored["num_envs"], environment, stored["mode"], {**earlier.facts["settings"], **settings}
+        return {**stored, **given}, {**earlier.facts["settings"], **settings}
 
     def _restore(self, earlier: Checkpoint) -> Weights | None:
         """Weights, learner and counters of a checkpoint; returns the weights that play next, if they are older."""
@@ -341,11 +344,10 @@ def _check_cores(needed: int) -> None:
 
 
 def _check(
-    *, seed: int, num_envs: int | None, frames: int | None, seconds: float | None, threads: int, device: str
+    *, seed: int, num_envs: int | None, frames: int | None, seconds: float | None, threads: int | None, device: str
 ) -> None:
     require_range("seed", seed, 0)
-    require_range("threads", threads, 1)
-    for name, value in {"num_envs": num_envs, "frames": frames}.items():
+    for name, value in {"num_envs": num_envs, "frames": frames, "threads": threads}.items():
         if value is not None:
             require_range(name, value, 1)
     if seconds is not None:
