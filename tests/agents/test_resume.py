@@ -17,7 +17,7 @@ from tests.agents import toy
 SMALL = {"num_envs": 8, "rollout_steps": 16}
 
 
-class Killed(Exception):
+class KilledError(Exception):
     pass
 
 
@@ -27,13 +27,13 @@ def train_in_pieces(kills, frames, output, env_id, algorithm, seed=0, **settings
     def kill(at):
         def watch(progress):
             if progress.update == at:
-                raise Killed
+                raise KilledError
 
         return watch
 
     resume = False
     for at in kills:
-        with pytest.raises(Killed):
+        with pytest.raises(KilledError):
             agents.train(
                 env_id,
                 algorithm,
@@ -90,7 +90,7 @@ def test_an_asynchronous_run_goes_on_without_losing_count(tmp_path, monkeypatch)
 
 
 def test_an_older_checkpoint_serves_as_well(tmp_path):
-    """Killed long after the last save: what came after it is played again, the same."""
+    """KilledError long after the last save: what came after it is played again, the same."""
     whole = agents.train("toy/Cards-v0", frames=1024, **SMALL)
     first = Training("toy/Cards-v0", frames=1024, output=tmp_path / "run", **SMALL)
     steps = first.run()

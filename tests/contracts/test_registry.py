@@ -230,3 +230,27 @@ def test_the_docstring_has_every_heading_in_order(env_id):
     text = type(gym.make(env_id).unwrapped).__doc__
     places = [text.find(f"## {heading}\n") for heading in HEADINGS]
     assert min(places) > 0 and places == sorted(places)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_snapshot_puts_other_environments_where_these_stood(env_id, engine):
+    """What a resumed training run needs, rows in the midst of episodes and behind them."""
+    envs, others = (gym.make_vec(env_id, num_envs=3, engine=engine) for _ in range(2))
+    choose = np.random.default_rng(0)
+    _, info = envs.reset(seed=5)
+    others.reset(seed=6)
+
+    def step(chosen, masks):
+        actions = np.array([chosen.choice(np.flatnonzero(mask)) for mask in masks])
+        return actions, [np.array(part) for part in envs.step(actions)[:4]]
+
+    for _ in range(60):
+        step(choose, envs.action_masks())
+    others.restore(envs.snapshot())
+    for _ in range(60):
+        assert np.array_equal(envs.action_masks(), others.action_masks())
+        actions, expected = step(choose, envs.action_masks())
+        for mine, theirs in zip(expected, others.step(actions)[:4], strict=True):
+            assert np.array_equal(mine, theirs)
+    for row in range(3):
+        assert envs.engine.metrics(row) == others.engine.metrics(row)
