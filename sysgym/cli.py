@@ -6,6 +6,7 @@ mistake is one line on standard error and exit code 2; whatever was already writ
 
 from __future__ import annotations
 
+import inspect
 import json
 import sys
 import time
@@ -22,7 +23,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from sysgym.agents.algorithms import ALGORITHMS
-from sysgym.core.errors import SettingError, SysgymError
+from sysgym.core.errors import SettingError, SysgymError, UnknownNameError
 
 if TYPE_CHECKING:
     from sysgym.bench.records import Record
@@ -118,9 +119,12 @@ def replay(
     Example: sysgym replay KTH-SP2.swf.gz --clean sc15 --policy easy --policy sjf
     """
     from sysgym.bench.replays import replay_policies
+    from sysgym.jobsched.batch.model import BACKFILLS
     from sysgym.jobsched.batch.replay import SCHEDULERS
     from sysgym.workloads import read_trace
 
+    if backfill is not None and backfill not in BACKFILLS:
+        raise UnknownNameError("backfill", backfill, BACKFILLS)
     workload = read_trace(trace, format=form, clean=clean, processors=processors, columns=_columns(columns))
     results = replay_policies(workload, policy or list(SCHEDULERS), pass_rule, engine, backfill)
     if as_json:
@@ -162,6 +166,9 @@ def train(
     """
     from sysgym import agents
 
+    chosen = _pairs(settings, "--set")
+    for name in chosen.keys() & inspect.signature(agents.train).parameters.keys():
+        raise SettingError(f"--set {name}: this is no setting of the algorithm; use the option of that name")
     with _bar(f"training {algorithm}") as advance:
         policy = agents.train(
             env,
@@ -180,7 +187,7 @@ def train(
                 f"{progress.frames:,} frames, {progress.frames_per_second:,.0f}/s, "
                 f"return {_figure(progress.mean_return)}" + (f", lag {progress.lag}" if progress.lag else ""),
             ),
-            **_pairs(settings, "--set"),
+            **chosen,
         )
     row = {
         "output": str(output),
@@ -264,6 +271,7 @@ def run(
 @app.command()
 def leaderboard(
     places: Annotated[list[Path], typer.Argument(help="Studies, folders of results, or files of records.")],
+    against: Annotated[str | None, typer.Option(help="Heuristic to compare with; the best when left out.")] = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -277,11 +285,11 @@ def leaderboard(
 
     records = find_records(*places)
     if as_json:
-        _print_json(to_data(tables_of(records)))
+        _print_json(to_data(tables_of(records, against)))
     elif markdown:
-        sys.stdout.write(to_markdown(tables_of(records)))
+        sys.stdout.write(to_markdown(tables_of(records, against)))
     else:
-        _show_leaderboard(records)
+        _show_leaderboard(records, against)
 
 
 @app.command()
@@ -358,12 +366,12 @@ def _run_study(study: Path, jobs: int, resume: bool, dry_run: bool, quiet: bool)
         return run_study(study, jobs, resume, dry_run, tell)
 
 
-def _show_leaderboard(records: Sequence[Record]) -> None:
+def _show_leaderboard(records: Sequence[Record], against: str | None = None) -> None:
     """The tables of `leaderboard` for a terminal."""
     from sysgym.bench import formats
     from sysgym.bench.leaderboard import leaderboard as tables_of
 
-    for table in tables_of(records):
+    for table in tables_of(records, against):
         rows = [
             {
                 "policy": row.policy + (" *" if row.best_heuristic else ""),
@@ -377,7 +385,7 @@ def _show_leaderboard(records: Sequence[Record]) -> None:
         scenarios = table.rows[0].scenarios if table.rows else 0
         title = f"{table.environment}: {table.objective}, {better} is better; {scenarios} scenarios of {table.split}"
         if rows:
-            _print_table(f"{title}; * best heuristic", rows)
+            _print_table(f"{title}; * {against or 'best heuristic'}", rows)
         for policy, cause in table.failures:
             out.print(f"  failed: {escape(policy)}: {escape(cause)}", highlight=False)
 
@@ -399,7 +407,13 @@ def _columns(given: Sequence[str] | None) -> Any:
     """What `read_trace` takes: a mapping, a TOML file's path, or None."""
     if given and len(given) == 1 and "=" not in given[0]:
         return Path(given[0])
-    return {name: str(header) for name, header in _pairs(given, "--columns").items()} or None
+    columns = {}
+    for word in given or ():
+        name, equals, header = word.partition("=")
+        if not equals or not name:
+            raise SettingError(f"--columns {word}: write it as name=header")
+        columns[name] = json.loads(header) if header.startswith("{") else header
+    return columns or None
 
 
 def _pairs(given: Sequence[str] | None, option: str) -> dict[str, Any]:

@@ -145,7 +145,7 @@ def test_a_truncated_archive_and_a_directory_are_one_line(command, log, tmp_path
         (["--engine", "simpi"], "simpy"),
         (["--polcy", "easy"], "--policy"),
         (["--backfill", "eazy", "--policy", "smallest"], "easy"),
-        (["--columns", "a=b", "--columns", "run_time"], "name=value"),
+        (["--columns", "a=b", "--columns", "run_time"], "name=header"),
     ],
 )
 def test_a_wrong_word_is_one_line_with_the_nearest(command, log, words, expected):
@@ -196,3 +196,23 @@ def test_a_study_runs_resumes_and_is_shown(command, log, tmp_path):
     assert code == 0 and out.startswith("### ")
     page = tmp_path / "page.html"
     assert command("report", study, "--output", page)[0] == 0 and "</html>" in page.read_text()
+
+
+@pytest.mark.parametrize("size", ["1,024", "1024 (8 a node)", " 1024"])
+def test_a_machine_size_is_read_whole_or_asked_for(command, log, tmp_path, size):
+    rows = [line for line in gzip.decompress(log.read_bytes()).decode().splitlines() if not line.startswith(";")]
+    path = tmp_path / "sized.swf"
+    path.write_text("\n".join([f"; MaxProcs: {size}", *rows]) + "\n")
+    _, out, _ = command("replay", path, "--policy", "fcfs", "--json")
+    assert json.loads(out)["processors"] == 1024 and json.loads(out)["jobs"] == 300
+    for other in ("1.5e3", "64 x", "99999999999999999999"):
+        path.write_text("\n".join([f"; MaxProcs: {other}", *rows]) + "\n")
+        assert refused(command("replay", path), "processors")
+    assert refused(command("replay", log, "--processors", 10**12), "processors")
+
+
+def test_settings_and_backfilling_are_checked_before_anything_runs(command, log):
+    assert refused(command("train", "--env", "sysgym/JobSched-v0", "--frames", 10, "--set", "seed=5"), "--set seed")
+    assert refused(command("train", "--env", "sysgym/JobSched-v0", "--frames", 10, "--arg", "arrival_rate=x"), "number")
+    assert refused(command("evaluate", "sjf", "--env", "sysgym/JobSched-v0", "--arg", "slots=2.5"), "integer")
+    assert refused(command("replay", log, "--policy", "fcfs", "--backfill", "foo"), "none")

@@ -4,6 +4,9 @@ A greedy policy has a trap that its training never shows: where the observation 
 takes the same action again, and so for ever. (In a scheduler: it lets time pass while nothing arrives any more.) The
 policy that was trained draws its actions and leaves such a place sooner or later. So a greedy policy that has seen the
 same observation `PATIENCE` times in a row draws too, until the observation changes.
+
+What a policy draws in a row of a batch depends on that row's episode and step alone, never on its neighbours: a
+scenario's score is the same whatever is played beside it.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ from sysgym.agents.checkpoint import Checkpoint
 from sysgym.agents.inference import PolicyFunction, masked_probabilities, most_likely, sample
 from sysgym.agents.spaces import Spaces
 from sysgym.core.errors import CheckpointError
-from sysgym.core.seeding import stream
+from sysgym.core.seeding import philox4x32, stream_key
 
 PATIENCE = 4
 """Times in a row that a greedy policy sees the same observation before it draws."""
@@ -76,20 +79,32 @@ class TrainedPolicy:
         self.parameter_count = sum(array.size for name, array in self._weights.items() if not name.startswith("scale."))
         self._logits = PolicyFunction(self.spaces, self.architecture, self._weights)
         self._greedy = seed is None
-        self._draw_seed = self.seed if seed is None else seed
-        self._generator = stream(self._draw_seed, "act")
+        self._key = stream_key(self.seed if seed is None else seed, "act")
+        self._resets = 0
         self._seen: NDArray[Any] | None = None
-        self._repeats = np.zeros(0, dtype=np.int64)
+        self._repeats = self._steps = self._episodes = np.zeros(0, dtype=np.int64)
 
     def sampled(self, seed: int) -> TrainedPolicy:
         """The same policy, drawing its actions from a stream of this seed."""
         return TrainedPolicy(self._checkpoint, seed)
 
     def reset(self) -> None:
-        """Forget the last observation; a greedy policy also begins its stream anew, so that episodes repeat."""
-        self._seen = None
-        if self._greedy:
-            self._generator = stream(self._draw_seed, "act")
+        """Forget the last episodes; those of a greedy policy repeat, those of a sampled one differ."""
+        self._steps = np.zeros(0, dtype=np.int64)
+        self._resets += not self._greedy
+
+    def begin(self, rows: NDArray[np.bool_], seeds: NDArray[np.int64]) -> None:
+        """Let episodes begin in some rows of the batches to come.
+
+        Args:
+            rows: Which rows, shape (B,).
+            seeds: Of every row's episode, shape (B,); fixes what is drawn in it.
+        """
+        if len(self._steps) != len(rows):
+            self._seen = None
+            self._repeats, self._steps, self._episodes = (np.zeros(len(rows), dtype=np.int64) for _ in range(3))
+        self._repeats[rows] = self._steps[rows] = 0
+        self._episodes[rows] = seeds[rows]
 
     def act(self, observation: Any, action_mask: NDArray[np.int8] | None = None) -> int:
         """An action for one observation; without a mask every action counts as allowed."""
@@ -109,6 +124,9 @@ class TrainedPolicy:
                 f"this policy was trained in {self.env_id} ({self.spaces}); it got observations of shape "
                 f"{list(observations.shape[1:])} and {action_masks.shape[-1]} actions"
             )
+        if len(self._steps) != len(observations):
+            every = np.ones(len(observations), dtype=np.bool_)
+            self.begin(every, (self._resets << 32) + np.arange(len(observations)))
         logits = self._logits(observations)
         if self._greedy:
             actions = most_likely(logits, action_masks)
@@ -117,17 +135,22 @@ class TrainedPolicy:
             actions, drawing = np.zeros(len(logits), dtype=np.int64), np.ones(len(logits), dtype=np.bool_)
         if drawing.any():
             probabilities = masked_probabilities(logits[drawing], action_masks[drawing])
-            actions[drawing] = sample(probabilities, self._generator.random(len(probabilities)))
+            actions[drawing] = sample(probabilities, self._uniforms(np.flatnonzero(drawing)))
+        self._steps += 1
+        self._seen = observations.copy()
         return actions + self.spaces.first_action
+
+    def _uniforms(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """A number in [0, 1) for each of the rows, from its episode and step."""
+        draws = zip(self._steps[rows].tolist(), self._episodes[rows].tolist(), strict=True)
+        words = [philox4x32(self._key, step, episode & 0xFFFFFFFF, episode >> 32, 0)[0] for step, episode in draws]
+        return np.array(words) / 2.0**32
 
     def _stands_still(self, observations: NDArray[Any]) -> NDArray[np.bool_]:
         """Rows that have shown the same observation `PATIENCE` times in a row."""
-        if self._seen is None or self._seen.shape != observations.shape:
-            self._repeats = np.zeros(len(observations), dtype=np.int64)
-        else:
+        if self._seen is not None:
             same = (self._seen == observations).reshape(len(observations), -1).all(axis=1)
-            self._repeats = np.where(same, self._repeats + 1, 0)
-        self._seen = observations.copy()
+            self._repeats = np.where(same & (self._steps > 0), self._repeats + 1, 0)
         return self._repeats >= PATIENCE - 1
 
     def probabilities(self, observations: NDArray[Any], action_masks: NDArray[np.int8]) -> NDArray[np.float64]:

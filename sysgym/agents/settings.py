@@ -44,7 +44,8 @@ class Settings:
     large error of the value does not hold the policy up."""
     discount: float = 0.99
     """gamma. Below 1 even where the score is not discounted: what arrives much later is noise to today's decision
-    (JobSched-v0 after 3 M frames: mean slowdown 3.8, with 1.0 it is 5.0). Rewards paid at the end only need 1."""
+    (compact JobSched-v0, PPO, 3 M frames, seeds 0, 1, 2: mean slowdown 4.9, 4.8, 3.8; with 1.0 5.0, 5.0, 5.2). Rewards
+    paid at the end only need 1."""
     network: str | None = None
     """Kind of network, see `architecture`; None chooses from the spaces."""
     hidden: tuple[int, ...] | None = None

@@ -36,6 +36,7 @@ from sysgym.agents.progress import Budget, History, Progress
 from sysgym.agents.settings import Settings, make_settings, require_choice
 from sysgym.agents.spaces import largest_bound
 from sysgym.core.errors import CheckpointError, SettingError, TrainingError, require_range
+from sysgym.core.files import require_writable
 from sysgym.core.seeding import stream, stream_key
 
 DEFAULT_FRAMES = 500_000
@@ -143,6 +144,8 @@ class Training:
         self.env_id, self.algorithm, self.seed = env_id, algorithm, seed
         self.budget = Budget(DEFAULT_FRAMES if frames is None and seconds is None else frames, seconds)
         self.output = output
+        if output is not None:
+            require_writable(output)
         self.history = History()
         earlier = self._earlier() if resume else None
         if earlier is not None:

@@ -17,12 +17,15 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec, load_env_creator
 from numpy.typing import NDArray
 
-from sysgym.core.errors import SettingError, UnknownNameError
+from sysgym.bench.guard import FAULTS, one_line, quiet
+from sysgym.core.errors import SettingError, SysgymError, UnknownNameError, require_range
 from sysgym.envs.base import EngineEnv, EngineVectorEnv
 from sysgym.workloads.workload import Workload
 
 SPLIT_SEEDS: Mapping[str, int] = {"train": 0, "valid": 1_000_000_000, "test": 2_000_000_000}
 """First scenario seed of each split where an environment has no splits of its own; ranges never meet."""
+SPLIT_SIZE = 1_000_000_000
+"""Seeds in each of these ranges."""
 
 
 def spec_of(env_id: str) -> EnvSpec:
@@ -30,15 +33,16 @@ def spec_of(env_id: str) -> EnvSpec:
 
     Raises:
         UnknownNameError: No such id.
-        SettingError: No such module.
+        SettingError: No such module, or one that cannot be imported.
     """
     module, colon, name = env_id.rpartition(":")
+    if colon:
+        try:
+            quiet(importlib.import_module, module)
+        except FAULTS as error:
+            raise SettingError(f"environment {env_id}: {one_line(error)}; it must be importable from here") from error
     try:
-        if colon:
-            importlib.import_module(module)
         return gym.spec(name)
-    except ModuleNotFoundError as error:
-        raise SettingError(f"environment {env_id}: {error}; it must be importable from here") from error
     except gym.error.Error as error:
         ours = [known for known in gym.registry if known.startswith("sysgym/")]
         raise UnknownNameError("environment", name, {*ours, *difflib.get_close_matches(name, gym.registry)}) from error
@@ -80,10 +84,17 @@ def evaluation_arguments(env_id: str, arguments: Mapping[str, Any], split: str) 
 
 
 def scenario_seeds(env_id: str, split: str, count: int, first: int = 0) -> list[int]:
-    """The seeds of `count` scenarios of a split, starting at its scenario number `first`."""
-    if not _takes(env_id, "split") and split not in SPLIT_SEEDS:
+    """The seeds of `count` scenarios of a split, starting at its scenario number `first`.
+
+    Raises:
+        UnknownNameError: No such split; "all" is none, since it holds what policies are trained on.
+        SettingError: A negative first scenario, or one so large that the scenarios leave the split.
+    """
+    if split not in SPLIT_SEEDS:
         raise UnknownNameError("split", split, SPLIT_SEEDS)
-    offset = 0 if _takes(env_id, "split") else SPLIT_SEEDS[split]
+    own = _takes(env_id, "split")
+    require_range("seed (the first scenario)", first, 0, (2**31 if own else SPLIT_SIZE) - count)
+    offset = 0 if own else SPLIT_SEEDS[split]
     return [offset + first + number for number in range(count)]
 
 
@@ -92,13 +103,15 @@ def make(env_id: str, arguments: Mapping[str, Any]) -> gym.Env[Any, Any]:
 
     Raises:
         UnknownNameError: No such id.
-        SettingError: An argument that it does not take, or actions that are not Discrete.
+        SettingError: An argument that it does not take, actions that are not Discrete, or what a foreign one raises.
     """
     spec_of(env_id)
     try:
-        env = gym.make(env_id, disable_env_checker=True, **arguments)
-    except TypeError as error:
-        raise SettingError(f"environment {env_id}: {error}") from error
+        env: gym.Env[Any, Any] = quiet(gym.make, env_id, disable_env_checker=True, **arguments)
+    except SysgymError:
+        raise
+    except FAULTS as error:
+        raise SettingError(f"environment {env_id}: {one_line(error)}") from error
     if not isinstance(env.action_space, gym.spaces.Discrete):
         raise SettingError(f"environment {env_id} has actions {env.action_space}; only Discrete ones are evaluated")
     return env
@@ -109,6 +122,12 @@ def workload_of(env: gym.Env[Any, Any]) -> Workload | None:
     played = getattr(env.unwrapped, "workload", None)  # jobsets made from a log hold it
     workload = getattr(played, "workload", played)
     return workload if isinstance(workload, Workload) else None
+
+
+def plays_disjoint_windows(env_id: str, env: gym.Env[Any, Any]) -> bool:
+    """Whether its scenarios are windows of a log or workload, cut so that none shares a job with another."""
+    asked: Mapping[str, Any] = getattr(class_of(env_id), "scenario_arguments", {})
+    return asked.get("sampling") == "disjoint" and workload_of(env) is not None
 
 
 def action_mask(env: gym.Env[Any, Any], info: Mapping[str, Any]) -> NDArray[np.int8]:

@@ -87,8 +87,9 @@ def evaluate(
 
     Raises:
         PolicyError: The policy's code fails, a budget is overstepped, or a score is not finite.
-        UnknownNameError: No such environment or policy.
-        SettingError: Arguments that the environment does not take, or more scenarios than it has.
+        UnknownNameError: No such environment, split or policy.
+        SettingError: Arguments that the environment does not take, a first scenario out of range, or more scenarios
+            than the split has.
     """
     require_range("scenarios", scenarios, 1)
     seeds = environments.scenario_seeds(env_id, split, scenarios, seed0)
@@ -98,8 +99,10 @@ def evaluate(
     try:
         resolved = _resolved(policy, env, policy_seed)
         played: dict[int, Scenario] = {}
+        windows = environments.plays_disjoint_windows(env_id, env)
         for scenario in _play(env, env_id, chosen, resolved.policy, seeds, meter=meter):
-            _refuse_twin(scenario, played)
+            if windows:
+                _refuse_twin(scenario, played)
             played[scenario.seed] = scenario
             if progress is not None:
                 progress(len(played))

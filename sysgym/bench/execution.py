@@ -13,7 +13,8 @@ from typing import Any
 
 from sysgym.bench import environments
 from sysgym.bench.evaluator import Evaluation, evaluate
-from sysgym.bench.play import Scenario, one_line
+from sysgym.bench.guard import FAULTS, one_line, printable
+from sysgym.bench.play import Scenario
 from sysgym.bench.provenance import collect
 from sysgym.bench.records import (
     SCHEMA_VERSION,
@@ -58,8 +59,8 @@ def execute(
             training = _train(run, resume, on_training)
         evaluation = _evaluate(run)
     except SysgymError as error:
-        failure = " ".join(str(error).split())
-    except Exception as error:  # a run's failure of any kind must not take the other runs with it
+        failure = printable(" ".join(str(error).split()))
+    except FAULTS as error:  # a run's failure of any kind must not take the other runs with it
         failure = one_line(error)
     return _record(run, command, training, evaluation, failure, seconds=perf_counter() - started)
 
@@ -90,6 +91,8 @@ def _train(run: Run, resume: bool, on_training: Callable[[float], object] | None
     return TrainingFacts(
         algorithm=policy.algorithm,
         seed=policy.seed,
+        planned_frames=frames,
+        planned_seconds=seconds,
         frames=policy.frames,
         seconds=policy.curve[-1]["seconds"] if policy.curve else perf_counter() - started,
         settings=plan.settings,
@@ -139,7 +142,9 @@ def _record(
             environment=_environment(run),
             workload=_workload(evaluation.workload) if evaluation and evaluation.workload else None,
             policy=_policy(run, training, evaluation),
-            seeds=SeedFacts(policy=content.seed, scenarios=[scenario.seed for scenario in played]),
+            seeds=SeedFacts(
+                policy=content.seed, training=run.training_seed, scenarios=[scenario.seed for scenario in played]
+            ),
             result=_result(played, failure),
             evidence=_evidence(run, played),
             cost=CostFacts(

@@ -21,13 +21,17 @@ from numpy.typing import NDArray
 from sysgym.bench import formats, statistics
 from sysgym.bench.records import Record, canonical, latest
 from sysgym.bench.statistics import Interval
+from sysgym.core.errors import UnknownNameError
 from sysgym.core.seeding import stream_key
 
 MINIMUM_SCENARIOS = 6
 """Fewest scenarios for a verdict: with fewer, all differences having one sign is no rare event (2 / 2**5 > 5 %)."""
 
 BETTER, WORSE, EQUAL = "better", "worse", "no difference"
-REFERENCE, TOO_FEW, NO_HEURISTIC = "best heuristic", "too few scenarios", "no heuristic to compare with"
+REFERENCE, CHOSEN = "best heuristic", "chosen"
+TOO_FEW, NO_HEURISTIC = "too few scenarios", "no heuristic to compare with"
+
+_RECIPE = {"algorithm", "settings", "planned_frames", "planned_seconds"}
 
 
 @dataclass(frozen=True)
@@ -61,8 +65,8 @@ class Row:
         tail: 95th percentile of the scenarios towards the worst side.
         difference: Its mean minus that of the best heuristic.
         ratio: Its mean over that of the best heuristic; None where a value is not above 0.
-        verdict: "better", "worse", "no difference", "best heuristic", "too few scenarios" or "no heuristic to
-            compare with".
+        verdict: "better", "worse", "no difference", "best heuristic" (or "chosen"), "too few scenarios" or "no
+            heuristic to compare with".
         lost: Share of scenarios on which the best heuristic did better.
         lost_to_any: Share of scenarios on which some heuristic did better.
         invalid_actions: Answers that were no actions.
@@ -102,8 +106,9 @@ class Table:
         direction: "min" or "max".
         workload: Name of the log, or "".
         rows: Best first.
-        failures: Policy and cause of runs whose last try failed.
+        failures: Policy and cause of failed runs, unless a later one of the policy and training seed ended well.
         left_out: Older records of other scenarios, arguments or settings that are not compared.
+        reference: What the others are compared with: "best heuristic", or the name of the chosen one.
     """
 
     study: str
@@ -116,6 +121,7 @@ class Table:
     rows: list[Row]
     failures: list[tuple[str, str]]
     left_out: int
+    reference: str
 
     @property
     def best_heuristic(self) -> Row | None:
@@ -155,14 +161,16 @@ class Contest:
     Attributes:
         newest: The record that decides which others are comparable.
         entries: Best mean first.
-        best: The best heuristic, or None.
-        failed: Records of runs whose last try failed.
+        best: The heuristic that the others are compared with, the best unless another was asked for; or None.
+        against: Name of the heuristic that was asked for.
+        failed: Records of such failures; see `Table`.
         left_out: See `Table`.
     """
 
     newest: Record
     entries: list[Entry]
     best: Entry | None
+    against: str | None
     failed: list[Record]
     left_out: int
 
@@ -188,18 +196,26 @@ class Contest:
         return int.from_bytes(hashlib.sha256(canonical(results)).digest()[:7], "little")
 
 
-def leaderboard(records: Iterable[Record]) -> list[Table]:
-    """One table for each study, environment and split among the records, in the order of their first record."""
-    return [table_of(contest) for contest in contests(records)]
+def leaderboard(records: Iterable[Record], against: str | None = None) -> list[Table]:
+    """One table for each study, environment and split among the records, in the order of their first record.
+
+    Args:
+        records: Of any studies.
+        against: Name of the heuristic that the others are compared with; None takes the best of each table.
+
+    Raises:
+        UnknownNameError: A table has no such heuristic.
+    """
+    return [table_of(contest) for contest in contests(records, against)]
 
 
-def contests(records: Iterable[Record]) -> list[Contest]:
-    """The records as contests: the last one of each run, grouped by environment, comparable ones together."""
+def contests(records: Iterable[Record], against: str | None = None) -> list[Contest]:
+    """The records as contests: grouped by environment, the last one of each run, comparable ones together."""
     groups: dict[tuple[str, ...], list[Record]] = {}
-    for record in latest(records):
+    for record in records:
         facts = record.environment
         groups.setdefault((record.study, facts.name, facts.id, facts.split), []).append(record)
-    return [_contest(group) for group in groups.values()]
+    return [_contest(latest(group), against) for group in groups.values()]
 
 
 def table_of(contest: Contest) -> Table:
@@ -222,6 +238,7 @@ def table_of(contest: Contest) -> Table:
         rows,
         contest.failures,
         contest.left_out,
+        contest.against or REFERENCE,
     )
 
 
@@ -240,9 +257,9 @@ def tail_name(direction: str) -> str:
     return "p95" if direction == "min" else "p5"
 
 
-def _contest(group: list[Record]) -> Contest:
+def _contest(group: list[Record], against: str | None) -> Contest:
     good = [record for record in group if not record.failed]
-    failed = [record for record in group if record.failed]
+    failed = _open_failures(group)
     newest = (good or group)[-1]
     by_name: dict[str, list[Record]] = {}
     for record in good:
@@ -251,8 +268,17 @@ def _contest(group: list[Record]) -> Contest:
     entries = [_entry(name, found) for name, found in by_name.items()]
     sign = 1 if newest.environment.direction == "min" else -1
     entries.sort(key=lambda entry: (sign * entry.mean, entry.name))
-    best = next((entry for entry in entries if entry.kind == "heuristic"), None)
-    return Contest(newest, entries, best, failed, len(good) - sum(len(entry.records) for entry in entries))
+    heuristics = {entry.name: entry for entry in entries if entry.kind == "heuristic"}
+    if against is not None and against not in heuristics:
+        raise UnknownNameError("heuristic to compare with", against, heuristics)
+    best = heuristics[against] if against is not None else next(iter(heuristics.values()), None)
+    return Contest(newest, entries, best, against, failed, len(good) - sum(len(entry.records) for entry in entries))
+
+
+def _open_failures(group: list[Record]) -> list[Record]:
+    """Failed records after which no run of the same policy and training seed ended well."""
+    mended = {_trained_as(record): number for number, record in enumerate(group) if not record.failed}
+    return [r for number, r in enumerate(group) if r.failed and mended.get(_trained_as(r), -1) < number]
 
 
 def _entry(name: str, found: list[Record]) -> Entry:
@@ -274,7 +300,13 @@ def _scenarios_of(record: Record) -> bytes:
 def _recipe_of(record: Record) -> bytes:
     """What two runs of a learned policy must share to be runs of the same."""
     training = record.policy.training
-    return canonical([record.policy.kind, training and [training.algorithm, training.settings]])
+    return canonical([record.policy.kind, training and training.model_dump(include=_RECIPE)])
+
+
+def _trained_as(record: Record) -> tuple[str, int | None]:
+    """Policy and training seed: what a failed run and the one that replaces it have in common."""
+    training = record.policy.training
+    return record.policy.name, training.seed if training else record.seeds.training
 
 
 def _row(rank: int, entry: Entry, contest: Contest, drawn: NDArray[np.int64]) -> Row:
@@ -315,7 +347,7 @@ def _replicates(entry: Entry, contest: Contest, drawn: NDArray[np.int64]) -> NDA
 
 def _verdict(entry: Entry, contest: Contest, difference: Interval | None) -> str:
     if entry is contest.best:
-        return REFERENCE
+        return REFERENCE if contest.against is None else CHOSEN
     if difference is None:
         return NO_HEURISTIC
     if entry.values.shape[1] < MINIMUM_SCENARIOS:
@@ -352,7 +384,7 @@ def _training(records: list[Record]) -> Training | None:
 def _markdown(table: Table) -> str:
     heading = f"### {table.environment}: {table.objective} ({table.direction}, {table.split})"
     columns = ["#", "policy", "kind", "runs", "scenarios", "mean [95 % CI]", "median", tail_name(table.direction)]
-    columns += ["ratio to best heuristic", "verdict", "lost", "training"]
+    columns += [f"ratio to {table.reference}", "verdict", "lost", "training"]
     lines = [heading, "", _line(columns), _line(["---"] * len(columns))]
     lines += [_line(_cells(row)) for row in table.rows]
     lines += [f"\nFailed: {policy}: {cause}" for policy, cause in table.failures]

@@ -8,7 +8,7 @@ environment says what it means.
 from __future__ import annotations
 
 import operator
-import traceback
+import reprlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
@@ -20,8 +20,10 @@ from numpy.typing import NDArray
 
 from sysgym.bench.environments import action_mask
 from sysgym.bench.evidence import QueueSeries, offered_work, queue_series
+from sysgym.bench.guard import guarded
 from sysgym.core.errors import PolicyError
 from sysgym.core.events import EventKind, EventLog
+from sysgym.core.protocols import Slot
 from sysgym.envs.base import EngineEnv, EngineVectorEnv
 
 
@@ -76,17 +78,17 @@ class Meter:
 
 def play_single(env: gym.Env[Any, Any], policy: Any, seeds: Sequence[int], meter: Meter) -> Iterator[Scenario]:
     """Play scenario after scenario in a single environment."""
-    act, do_nothing = _door(policy, env.unwrapped), fallback_of(env.unwrapped)
+    act, do_nothing = door_of(policy, env.unwrapped), fallback_of(env.unwrapped)
     for seed in seeds:
         started = perf_counter()
         observation, info = env.reset(seed=seed)
         meter.environment += perf_counter() - started
-        _forget(policy)
+        begin(policy, np.ones(1, dtype=np.bool_), [seed])
         steps, invalid, total, ended = 0, 0, 0.0, False
         while not ended:
             mask = action_mask(env, info)
             started = perf_counter()
-            action = _decoded(_guarded(act, observation, mask), env.action_space)
+            action = decoded(guarded(act, observation, mask), env.action_space)
             decided = perf_counter()
             if action is None:
                 invalid, action = invalid + 1, do_nothing(getattr(env.unwrapped, "state", None), mask)
@@ -129,7 +131,6 @@ class BatchPlay:
     def play(self) -> Iterator[Scenario]:
         """The scenarios, in the order in which they end."""
         self._begin(np.ones(self.vector.num_envs, dtype=np.bool_))
-        _forget(self.policy)
         while len(self.played) < len(self.seeds):
             actions = self._actions()
             started = perf_counter()
@@ -144,14 +145,17 @@ class BatchPlay:
     def _actions(self) -> NDArray[np.int64]:
         slot = self.vector.slot
         started = perf_counter()
-        chosen = _guarded(self.policy.act_batch, _sealed(slot.observations), _sealed(slot.action_masks))
+        chosen = _one_a_row(guarded(self._act_batch, slot), self.vector.num_envs)
         self.meter.policy += perf_counter() - started
         actions = np.zeros(self.vector.num_envs, dtype=np.int64)
         for row, mask in enumerate(slot.action_masks):
-            action = _decoded(chosen[row], self.vector.single_action_space)
+            action = decoded(chosen[row], self.vector.single_action_space)
             self.invalid[row] += action is None
             actions[row] = self.do_nothing(self.vector.engine.state(row), mask) if action is None else action
         return actions
+
+    def _act_batch(self, slot: Slot) -> Any:
+        return self.policy.act_batch(_sealed(slot.observations), _sealed(slot.action_masks))
 
     def _end(self, ended: NDArray[np.bool_]) -> Iterator[Scenario]:
         for row in np.flatnonzero(ended).tolist():
@@ -167,8 +171,10 @@ class BatchPlay:
 
     def _begin(self, rows: NDArray[np.bool_]) -> None:
         self.steps[rows] = self.invalid[rows] = 0
+        seeds = [self.seeds[number] for number in self.number.tolist()]
+        begin(self.policy, rows, seeds)
         started = perf_counter()
-        self.vector.reset(seed=[self.seeds[number] for number in self.number.tolist()], options={"reset_mask": rows})
+        self.vector.reset(seed=seeds, options={"reset_mask": rows})
         self.meter.environment += perf_counter() - started
 
 
@@ -179,14 +185,6 @@ def fallback_of(base: Any) -> Callable[[Any, NDArray[np.int8]], int]:
         return lambda state, mask: int(base.action_space.start + np.argmax(mask))
     policy = base.heuristics[name]()
     return lambda state, mask: int(policy.act_on_state(state))
-
-
-def one_line(error: BaseException) -> str:
-    """An exception in one line: its kind, what it says, and the file and line where it arose."""
-    frames = traceback.extract_tb(error.__traceback__)
-    place = f" ({frames[-1].filename.rpartition('/')[2]}, line {frames[-1].lineno})" if frames else ""
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}{place}" if text else f"{type(error).__name__}{place}"
 
 
 def _scored(scenario: Scenario, engine: Any, row: int) -> Scenario:
@@ -204,42 +202,60 @@ def _scored(scenario: Scenario, engine: Any, row: int) -> Scenario:
     )
 
 
-def _door(policy: Any, base: Any) -> Callable[[Any, NDArray[np.int8]], Any]:
-    """How a policy is asked: by the state if it reads one, else by a read-only copy of the observation."""
+def door_of(policy: Any, base: Any) -> Callable[[Any, NDArray[np.int8]], Any]:
+    """How a policy is asked for one action: by the state if it reads one, else by read-only copies.
+
+    Args:
+        policy: Has at least one of `act_on_state`, `act` and `act_batch`.
+        base: The unwrapped environment that it acts in, or anything with a `state`.
+
+    Returns:
+        Takes observation and mask, gives what the policy answers; to be called by `guarded`, then `decoded`.
+    """
     if hasattr(policy, "act_on_state") and (isinstance(base, EngineEnv) or not hasattr(policy, "act")):
         return lambda observation, mask: policy.act_on_state(base.state)
+    if hasattr(policy, "act_batch") and not hasattr(policy, "act"):
+        return lambda observation, mask: _one_a_row(policy.act_batch(*_batch_of_one(observation, mask)), 1)[0]
     return lambda observation, mask: policy.act(_sealed(observation), _sealed(mask))
 
 
-def _forget(policy: Any) -> None:
-    if hasattr(policy, "reset"):
-        _guarded(policy.reset)
+def begin(policy: Any, rows: NDArray[np.bool_], seeds: Sequence[int]) -> None:
+    """Tell a policy that scenarios begin: by `begin` where it keeps its rows apart, else by `reset` if it has one."""
+    if hasattr(policy, "begin"):
+        guarded(policy.begin, rows, np.array(seeds, dtype=np.int64))
+    elif hasattr(policy, "reset"):
+        guarded(policy.reset)
 
 
-def _decoded(action: Any, space: gym.Space[Any]) -> int | None:
+def decoded(action: Any, space: gym.Space[Any]) -> int | None:
     """The action as an integer, or None if it is not one of the space."""
     assert isinstance(space, gym.spaces.Discrete)
     try:
         index = operator.index(action)
-    except TypeError:
+    except (TypeError, ValueError, RuntimeError):  # a tensor of another library says it in its own way
         return None
-    return index if space.start <= index < space.start + space.n else None
+    return int(index) if space.start <= index < space.start + space.n else None
 
 
-def _guarded(call: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a policy's code; whatever it raises becomes one line, since it is not ours to foresee."""
-    try:
-        return call(*arguments)
-    except Exception as error:
-        raise PolicyError(one_line(error)) from error
+def _one_a_row(chosen: Any, rows: int) -> list[Any]:
+    """What `act_batch` gave, as a list of one action a row."""
+    shape = tuple(guarded(np.shape, chosen))
+    if shape != (rows,):
+        given = f"an array of shape {shape}" if shape else reprlib.repr(chosen)
+        raise PolicyError(f"act_batch gave {given}; it must give one action for each of the {rows} observations")
+    return list(guarded(list, chosen))
 
 
-def _sealed(observation: Any) -> Any:
-    """A copy that cannot be written to and shares no memory with the environment."""
+def _batch_of_one(*parts: Any) -> list[Any]:
+    return [_sealed(part, np.newaxis) for part in parts]
+
+
+def _sealed(observation: Any, key: Any = ...) -> Any:
+    """A copy, indexed by `key`, that cannot be written to and shares no memory with the environment."""
     if isinstance(observation, Mapping):
-        return {name: _sealed(part) for name, part in observation.items()}
+        return {name: _sealed(part, key) for name, part in observation.items()}
     if isinstance(observation, tuple):
-        return tuple(_sealed(part) for part in observation)
-    copy = np.array(observation)
+        return tuple(_sealed(part, key) for part in observation)
+    copy = np.array(observation)[key]
     copy.flags.writeable = False
     return copy

@@ -13,6 +13,7 @@ import json
 import re
 import sys
 import zipfile
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -22,7 +23,8 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from sysgym.core.errors import CheckpointError, InputFileError, SettingError, UnknownNameError
+from sysgym.bench.guard import FAULTS, line_in, one_line, quiet, summary
+from sysgym.core.errors import CheckpointError, InputFileError, SettingError, SysgymError, UnknownNameError
 from sysgym.core.files import sha256_of
 
 _CODE_FILE = re.compile(r"^(?P<file>.+\.py)(?::(?P<name>\w+))?$")
@@ -56,22 +58,41 @@ def resolve_policy(spec: str, env: gym.Env[Any, Any], seed: int = 0) -> Resolved
 
     Raises:
         UnknownNameError: Neither a heuristic nor a file; the nearest heuristics are offered.
-        InputFileError: The file is missing, does not run, or holds no policy class.
+        SettingError: The same, where there are no heuristics.
+        InputFileError: The file is missing, does not run, or holds no policy class that can be built.
         CheckpointError: The checkpoint is damaged or of another environment.
     """
     heuristics = getattr(env.unwrapped, "heuristics", {})
     if spec in heuristics:
         return ResolvedPolicy(_built(heuristics[spec], seed), spec, "heuristic")
     code = _CODE_FILE.match(spec)
-    path = Path(code["file"] if code else spec)
+    path = _file_of(spec)
     if not path.is_file():
-        if code or path.suffix or len(path.parts) > 1:
-            raise InputFileError(path, "no such policy file; give a heuristic's name, a checkpoint or file.py")
-        raise UnknownNameError("policy", spec, heuristics)
+        raise unknown_policy(spec, heuristics)
     if code:
         return ResolvedPolicy(_from_code(path, code["name"], env, seed), path.stem, "code", sha256_of(path))
-    policy = _from_stable_baselines(path) if path.suffix == ".zip" else _from_checkpoint(path, env)
+    policy = _from_stable_baselines(path, env) if path.suffix == ".zip" else _from_checkpoint(path, env)
     return ResolvedPolicy(policy, path.stem, "learned", sha256_of(path))
+
+
+def is_policy_file(spec: str) -> bool:
+    """Whether a text names a file that is there, `file.py:ClassName` included."""
+    return _file_of(spec).is_file()
+
+
+def unknown_policy(spec: str, heuristics: Collection[str]) -> SysgymError:
+    """The error for what is neither a heuristic of an environment nor a file."""
+    path = _file_of(spec)
+    if path.suffix or len(path.parts) > 1:
+        return InputFileError(path, "no such policy file; give a heuristic's name, a checkpoint or file.py")
+    if not heuristics:
+        return SettingError(f"unknown policy {spec!r}; the environment has no heuristics, give a checkpoint or file.py")
+    return UnknownNameError("policy", spec, heuristics)
+
+
+def _file_of(spec: str) -> Path:
+    code = _CODE_FILE.match(spec)
+    return Path(code["file"] if code else spec)
 
 
 def _built(make: Any, seed: int, *arguments: Any) -> Any:
@@ -105,7 +126,10 @@ def _from_code(path: Path, class_name: str | None, env: gym.Env[Any, Any], seed:
         raise InputFileError(
             path, f"no class {class_name} with a method act or act_on_state (found: {found}); name it as file.py:Class"
         )
-    return _built(classes[class_name], seed, env.observation_space, env.action_space)
+    try:
+        return quiet(_built, classes[class_name], seed, env.observation_space, env.action_space)
+    except FAULTS as error:
+        raise _fault_of(path, error) from error
 
 
 def _load_module(path: Path) -> ModuleType:
@@ -116,12 +140,16 @@ def _load_module(path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
-    except SyntaxError as error:
-        raise InputFileError(path, f"SyntaxError: {error.msg}", line=error.lineno) from error
-    except ImportError as error:
-        raise InputFileError(path, f"{error}; install it, or leave the import out") from error
+        quiet(spec.loader.exec_module, module)
+    except FAULTS as error:
+        raise _fault_of(path, error) from error
     return module
+
+
+def _fault_of(path: Path, error: BaseException) -> InputFileError:
+    """What a user's file raised, with the line of the file that led to it."""
+    remedy = "; install it, or leave the import out" if isinstance(error, ImportError) else ""
+    return InputFileError(path, f"{summary(error)}{remedy}", line=line_in(error, path))
 
 
 def _acts(item: Any) -> bool:
@@ -155,22 +183,29 @@ def _writable(observation: Any) -> Any:
     return np.array(observation)
 
 
-def _from_stable_baselines(path: Path) -> StableBaselinesPolicy:
+def _from_stable_baselines(path: Path, env: gym.Env[Any, Any]) -> StableBaselinesPolicy:
     try:
         import stable_baselines3  # noqa: PLC0415  (optional, loads torch)
     except ImportError as error:
         raise SettingError(f"{path} needs stable-baselines3; pip install 'sysgym[rivals]'") from error
-    algorithm = getattr(stable_baselines3, _stable_baselines_algorithm(path))
-    return StableBaselinesPolicy(algorithm.load(path, device="cpu"))
+    try:
+        algorithm = getattr(stable_baselines3, _stable_baselines_algorithm(path))
+        policy = StableBaselinesPolicy(quiet(algorithm.load, path, device="cpu"))
+    except FAULTS as error:  # torch, zipfile and pickle each have their own words for a damaged file
+        raise CheckpointError(f"{path}: not a stable-baselines3 model ({one_line(error)})") from error
+    trained, found = (policy.observation_space, policy.action_space), (env.observation_space, env.action_space)
+    if trained != found:
+        raise CheckpointError(
+            f"{path}: trained on observations {trained[0]} and actions {trained[1]}; the environment has {found[0]} "
+            f"and {found[1]}: make it with the arguments that the model was trained with"
+        )
+    return policy
 
 
 def _stable_baselines_algorithm(path: Path) -> str:
     """The algorithm's name, told from the settings that only it stores; the file does not name it."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            settings = json.loads(archive.read("data"))
-    except (zipfile.BadZipFile, KeyError, ValueError) as error:
-        raise CheckpointError(f"{path}: not a stable-baselines3 model ({error})") from error
+    with zipfile.ZipFile(path) as archive:
+        settings = json.loads(archive.read("data"))
     if "clip_range" in settings:
         return "PPO"
     return "DQN" if "exploration_schedule" in settings or "exploration_rate" in settings else "A2C"

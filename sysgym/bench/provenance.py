@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from sysgym.bench.guard import printable
 from sysgym.bench.records import ProvenanceFacts
 
 PACKAGES = ("sysgym", "gymnasium", "numpy", "numba", "simpy", "torch", "safetensors", "stable-baselines3")
@@ -39,7 +40,7 @@ def collect(folder: Path, command: str) -> ProvenanceFacts:
 
 def command_line() -> str:
     """The command of this process as a shell takes it, without the folder that its program lies in."""
-    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    return printable(shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]))
 
 
 @functools.cache

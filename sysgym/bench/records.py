@@ -18,9 +18,12 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from sysgym.bench.guard import printable
 from sysgym.core.errors import OutputError, RecordError
 
-SCHEMA_VERSION: Literal[1] = 1
+SCHEMA_VERSION: Literal[2] = 2
+READABLE = (1, 2)
+"""Versions that can be read; fields that a record of an older one lacks are None."""
 
 
 class Group(BaseModel):
@@ -61,10 +64,12 @@ class WorkloadFacts(Group):
 
 
 class TrainingFacts(Group):
-    """How a policy was trained: always on the training split."""
+    """How a policy was trained, always on the training split: the budget that was planned, and what was spent of it."""
 
     algorithm: str
     seed: int
+    planned_frames: int | None = None
+    planned_seconds: float | None = None
     frames: int
     seconds: float
     settings: dict[str, Any]
@@ -82,9 +87,10 @@ class PolicyFacts(Group):
 
 
 class SeedFacts(Group):
-    """Seeds of the run: of what the policy draws, and of each scenario."""
+    """Seeds of the run: of what the policy draws, of its training if it has one, and of each scenario."""
 
     policy: int
+    training: int | None = None
     scenarios: list[int]
 
 
@@ -149,7 +155,7 @@ class Record(Group):
         run: Id of the run in it.
     """
 
-    schema_version: Literal[1]
+    schema_version: Literal[1, 2]
     record_id: str
     kind: Literal["evaluation"]
     study: str
@@ -176,8 +182,8 @@ class Record(Group):
         return [value for value in column if value is not None]
 
     def line(self) -> bytes:
-        """The canonical line, newline included."""
-        return canonical(self.model_dump()) + b"\n"
+        """The canonical line, newline included; fields that an older version lacks stay out of it."""
+        return canonical(self.model_dump(exclude_unset=True)) + b"\n"
 
 
 def canonical(value: Any) -> bytes:
@@ -187,7 +193,7 @@ def canonical(value: Any) -> bytes:
 
 def seal(draft: Record) -> Record:
     """The record with its `record_id` filled in."""
-    return draft.model_copy(update={"record_id": _identity(draft.model_dump())})
+    return draft.model_copy(update={"record_id": _identity(draft.model_dump(exclude_unset=True))})
 
 
 def append_record(path: str | Path, record: Record) -> int:
@@ -247,9 +253,10 @@ def find_records(*places: str | Path) -> list[Record]:
 
 
 def latest(records: Iterable[Record]) -> list[Record]:
-    """The last record of each run, in the order in which the runs first appear."""
+    """The last record of each run, in the order in which these were recorded."""
     last: dict[str, Record] = {}
     for record in records:
+        last.pop(record.run, None)
         last[record.run] = record
     return list(last.values())
 
@@ -273,12 +280,16 @@ def _parse(path: str | Path, number: int, line: bytes) -> Record:
     place = f"{path}, line {number}"
     try:
         fields = json.loads(line)
-    except ValueError as error:
-        raise RecordError(f"{place}: not JSON ({error}); the file was altered, restore it from a copy") from error
+        identity = _identity(fields) if isinstance(fields, dict) else ""
+    except (ValueError, RecursionError) as error:  # NaN, lone surrogates and endless nesting among them
+        cause = printable(str(error))
+        raise RecordError(
+            f"{place}: not canonical JSON ({cause}); the file was altered, restore it from a copy"
+        ) from error
     version = fields.get("schema_version") if isinstance(fields, dict) else None
-    if version != SCHEMA_VERSION:
-        raise RecordError(f"{place}: schema_version is {version}; this sysgym reads {SCHEMA_VERSION}")
-    if _identity(fields) != fields.get("record_id"):
+    if version not in READABLE:
+        raise RecordError(f"{place}: schema_version is {version}; this sysgym reads {' and '.join(map(str, READABLE))}")
+    if identity != fields.get("record_id"):
         raise RecordError(f"{place}: the record was altered, its record_id is not that of its content")
     try:
         return Record.model_validate(fields)

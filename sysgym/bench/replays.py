@@ -1,17 +1,22 @@
 """A whole log under several policies, as rows of a table: what `sysgym replay` shows.
 
 A classic scheduler is a name; anything else is resolved as a policy of `sysgym/BatchSched-v0` and asked at every
-decision, a trained one with the backfilling that it was trained with.
+decision, a trained one with the backfilling that it was trained with. It is asked as in an evaluation: what it sees is
+a copy, what it raises is one line, and what is no action is played as the environment's do-nothing and counted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
+from numpy.typing import NDArray
 
+from sysgym.bench.guard import guarded
+from sysgym.bench.play import begin, decoded, door_of
 from sysgym.bench.policies import ResolvedPolicy, resolve_policy
 from sysgym.core.errors import UnknownNameError
 from sysgym.jobsched.batch.policies import HEURISTICS
@@ -27,8 +32,8 @@ class Replay:
 
     Attributes:
         schedule: What came out.
-        row: The row: `jobs`, `policy`, `pass_rule`, `clean`, `processors`, `backfill` where the policy decides, all
-            scores of `Schedule.summary`, and `repairs` (rule to count).
+        row: The row: `jobs`, `policy`, `pass_rule`, `clean`, `processors`, all scores of `Schedule.summary`, and
+            `repairs` (rule to count); where the policy decides also `backfill` and `invalid_actions`.
     """
 
     schedule: Schedule
@@ -53,6 +58,7 @@ def replay_policies(
 
     Raises:
         UnknownNameError: A policy is neither a scheduler nor anything that can be resolved.
+        PolicyError: A policy's own code fails.
     """
     chosen = [(name, _policy(name, workload)) for name in policies]
     for name, policy in chosen:
@@ -60,21 +66,69 @@ def replay_policies(
             schedule = replay(workload, policy, pass_rule, engine)
             yield Replay(schedule, _row(schedule, name))
             continue
-        behind = backfill or getattr(policy.policy, "environment", {}).get("backfill", "none")
-        schedule = replay(workload, policy.policy, pass_rule, engine, backfill=behind)
-        yield Replay(schedule, _row(schedule, policy.name) | {"backfill": behind})
+        behind = backfill or _trained_backfill(policy.policy)
+        schedule = replay(workload, policy, pass_rule, engine, backfill=behind)
+        counted = {"backfill": behind, "invalid_actions": policy.invalid_actions}
+        yield Replay(schedule, _row(schedule, policy.name) | counted)
 
 
-def _policy(name: str, workload: Workload) -> str | ResolvedPolicy:
+class Guest:
+    """A resolved policy as a replay asks it: with copies, guarded, its answers checked and counted.
+
+    Args:
+        resolved: The policy.
+        actions: Its action space; action 0 is the oldest job, which doing nothing (`fcfs`) takes.
+    """
+
+    def __init__(self, resolved: ResolvedPolicy, actions: gym.Space[Any]) -> None:
+        self.name, self.policy, self.actions = resolved.name, resolved.policy, actions
+        self.invalid_actions = 0
+
+    def reset(self) -> None:
+        """Tell the policy that the log begins."""
+        self.invalid_actions = 0
+        begin(self.policy, np.ones(1, dtype=np.bool_), [0])
+
+    def checked(self, ask: Callable[..., Any], *arguments: Any) -> int:
+        """What the policy answers, or the action 0 where that is none."""
+        action = decoded(guarded(ask, *arguments), self.actions)
+        self.invalid_actions += action is None
+        return 0 if action is None else action
+
+
+class StateGuest(Guest):
+    """One that reads the state."""
+
+    def act_on_state(self, state: Any) -> int:
+        """An action of the space."""
+        return self.checked(self.policy.act_on_state, state)
+
+
+class ViewGuest(Guest):
+    """One that sees observation and mask."""
+
+    def act(self, observation: Any, action_mask: NDArray[np.int8]) -> int:
+        """An action of the space."""
+        return self.checked(door_of(self.policy, None), observation, action_mask)
+
+
+def _policy(name: str, workload: Workload) -> str | StateGuest | ViewGuest:
     if name in SCHEDULERS:
         return name
     env = gym.make(ENVIRONMENT, workload=workload, split="all", sequence_length=1, disable_env_checker=True)
     try:
-        return resolve_policy(name, env)
+        resolved = resolve_policy(name, env)
+        guest = StateGuest if hasattr(resolved.policy, "act_on_state") else ViewGuest
+        return guest(resolved, env.action_space)
     except UnknownNameError as error:
         raise UnknownNameError("policy", name, [*SCHEDULERS, *HEURISTICS]) from error
     finally:
         env.close()
+
+
+def _trained_backfill(policy: Any) -> str:
+    environment = getattr(policy, "environment", None)
+    return str(environment.get("backfill", "none")) if isinstance(environment, Mapping) else "none"
 
 
 def _row(schedule: Schedule, name: str) -> dict[str, Any]:

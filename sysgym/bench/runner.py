@@ -19,10 +19,11 @@ from pathlib import Path
 
 from sysgym.bench import environments, records
 from sysgym.bench.execution import execute, failed
+from sysgym.bench.policies import is_policy_file, unknown_policy
 from sysgym.bench.provenance import command_line
 from sysgym.bench.records import Record
 from sysgym.bench.study import Run, Study, expand, read_study
-from sysgym.core.errors import StudyError, UnknownNameError, require_range
+from sysgym.core.errors import StudyError, SysgymError, UnknownNameError, require_range
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,8 @@ def run_study(
         The last record of each run of the study, in the order of the study, failed ones included.
 
     Raises:
-        StudyError: The study cannot be read, or names an environment, heuristic or algorithm that does not exist.
+        StudyError: The study cannot be read, names an environment, heuristic, algorithm or file that does not exist,
+            or an environment cannot be made with its arguments.
         RecordError: Its records are damaged.
     """
     require_range("jobs", jobs, 1)
@@ -75,6 +77,7 @@ def run_study(
     _check_names(study, runs)
     session = _Session(study, runs, progress or (lambda change: None))
     missing = session.missing(resume)
+    _check_environments(study, missing)
     if dry_run:
         for run in missing:
             session.tell("planned", run)
@@ -131,24 +134,31 @@ class _Session:
 
 
 def _check_names(study: Study, runs: Sequence[Run]) -> None:
-    """Find a misspelt name before anything runs, not after an hour."""
+    """Find a misspelt name or a missing policy file before anything runs, not after an hour."""
     from sysgym.agents import ALGORITHMS  # noqa: PLC0415
 
     for run in runs:
+        source = run.policy.source
         try:
             known = environments.heuristics_of(run.environment.id)
             if run.policy.train is not None:
                 if run.policy.train.algorithm not in ALGORITHMS:
                     raise UnknownNameError("algorithm", run.policy.train.algorithm, ALGORITHMS)
-            elif run.policy.source not in known and not _is_file(study.located(run.policy.source)):
-                raise UnknownNameError("policy", run.policy.source, known)
-        except UnknownNameError as error:
-            raise StudyError(f"{study.path}: {error}") from error
+            elif source not in known and not is_policy_file(study.located(source)):
+                raise unknown_policy(study.located(source), known)
+        except SysgymError as error:
+            raise StudyError(f"{study.path}: {run.environment.title}: {error}") from error
 
 
-def _is_file(located: str) -> bool:
-    file, code, _ = located.partition(".py:")
-    return Path(f"{file}.py" if code else located).is_file()
+def _check_environments(study: Study, runs: Sequence[Run]) -> None:
+    """Make each environment once before anything runs: a missing log or a wrong argument is found here."""
+    for run in {run.environment.title: run for run in runs}.values():
+        env_id, split = run.environment.id, study.content.split
+        try:
+            environments.scenario_seeds(env_id, split, run.scenarios, study.content.seed)
+            environments.make(env_id, environments.evaluation_arguments(env_id, run.arguments, split)).close()
+        except SysgymError as error:
+            raise StudyError(f"{study.path}: {run.environment.title}: {error}") from error
 
 
 def _in_pool(runs: Sequence[Run], jobs: int, command: str, resume: bool) -> Iterator[tuple[Run, Record]]:

@@ -57,6 +57,8 @@ from sysgym.core.errors import StudyError, UnknownNameError
 from sysgym.core.files import sha256_of
 
 DATA_VARIABLE = "SYSGYM_DATA"
+FILE_SUFFIXES = frozenset({".swf", ".csv", ".gz", ".py", ".safetensors", ".toml", ".zip"})
+"""What files that a study may name end with: such a text is a path, whether or not the file is there."""
 
 Name = Annotated[str, Field(min_length=1, max_length=80)]
 Positive = Annotated[int, Field(ge=1)]
@@ -67,7 +69,7 @@ Seconds = Annotated[float, Field(gt=0)]
 class Part(BaseModel):
     """A table of a study: immutable, strict about types and about its keys."""
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod
@@ -195,7 +197,7 @@ class Study:
         return self.results / "records.jsonl"
 
     def located(self, text: str) -> str:
-        """A path or name with `${SYSGYM_DATA}` filled in, relative to the study if such a file stands there.
+        """A name, or a path with `${SYSGYM_DATA}` filled in, relative to the study.
 
         Raises:
             StudyError: The variable is used and not set.
@@ -208,7 +210,8 @@ class Study:
             text = text.replace(variable, folder)
         file, colon, class_name = text.partition(".py:")
         beside = self.path.parent / (f"{file}.py" if colon else text)
-        is_path = beside.is_file() or (os.sep in text and Path(text).suffix != "")
+        suffix = ".py" if colon else Path(text).suffix
+        is_path = beside.is_file() or suffix in FILE_SUFFIXES or (os.sep in text and suffix != "")
         return f"{beside}{':' + class_name if colon else ''}" if is_path else text
 
 
@@ -307,6 +310,10 @@ def read_study(path: str | Path) -> Study:
     except ValidationError as error:
         raise StudyError(f"{path}: {_first_fault(error)}") from error
     study = Study(path.resolve(), content)
+    if not expand(study):
+        raise StudyError(
+            f"{path}: nothing would run: the environments of every policy are empty; name one or leave them out"
+        )
     _require_budgets(study)
     return study
 

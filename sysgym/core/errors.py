@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Iterable
+from numbers import Integral, Real
 from pathlib import Path
 
 
@@ -91,10 +92,22 @@ class OutputError(SysgymError):
     """Raised when a result cannot be written; whatever stood at the path before is untouched."""
 
 
+def require_bool(name: str, value: object) -> None:
+    """Raise `SettingError` unless a value is True or False."""
+    if not isinstance(value, bool):
+        raise SettingError(f"{name} is {value!r}; it must be true or false")
+
+
 def require_range(
-    name: str, value: float, low: float | None = None, high: float | None = None, *, open_low: bool = False
+    name: str,
+    value: float,
+    low: float | None = None,
+    high: float | None = None,
+    *,
+    open_low: bool = False,
+    whole: bool = False,
 ) -> None:
-    """Raise `SettingError` unless a number lies in its range.
+    """Raise `SettingError` unless a value is a number in its range.
 
     Args:
         name: The setting, as the user writes it.
@@ -102,7 +115,11 @@ def require_range(
         low: Smallest allowed value, or None.
         high: Largest allowed value, or None.
         open_low: Whether `low` itself is refused.
+        whole: Whether it must be an integer.
     """
+    kind = Integral if whole else Real
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise SettingError(f"{name} is {value!r}; it must be {'an integer' if whole else 'a number'}")
     too_low = low is not None and not (value > low if open_low else value >= low)
     too_high = high is not None and not value <= high
     if too_low or too_high or math.isnan(value):

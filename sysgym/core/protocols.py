@@ -162,7 +162,11 @@ class StatePolicy(Protocol):
 
 @runtime_checkable
 class BatchPolicy(Protocol):
-    """A policy that answers many observations at once, such as a network."""
+    """A policy that answers many observations at once, such as a network.
+
+    Where it remembers or draws anything, it also has `begin(rows, seeds)`: episodes of these seeds begin in the chosen
+    rows (bool, shape (B,)) of the batches to come, and nothing of a row may depend on its neighbours.
+    """
 
     def act_batch(self, observations: Any, action_masks: NDArray[np.int8]) -> NDArray[np.int64]:
         """Choose one action for each of B observations."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from gymnasium.vector import AutoresetMode
 
+from sysgym.core.errors import require_range
 from sysgym.core.protocols import Engine
 from sysgym.envs.base import EngineEnv, EngineVectorEnv, require_known
 from sysgym.queueing.engine import build_engine
@@ -27,6 +28,7 @@ def build_queue_engine(
     engine: str = "auto",
 ) -> Engine:
     """The engine behind `AdmissionQueueEnv`, with the same arguments."""
+    require_range("num_envs", num_episodes, 1, whole=True)
     config = QueueConfig(servers, free_probability, tuple(float(p) for p in priorities), max_steps, horizon)
     return build_engine(config, num_episodes, split, engine, reward)
 

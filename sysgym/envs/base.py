@@ -17,14 +17,14 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from sysgym.core.engines import (  # resolve_engine and is_compiled are passed on
+from sysgym.core.engines import (
     allocate_observations,
     allocate_slot,
     copy_observation,
     copy_rows,
     row_of,
 )
-from sysgym.core.errors import InvalidActionError, SettingError, UnknownNameError
+from sysgym.core.errors import InvalidActionError, SettingError, UnknownNameError, require_range
 from sysgym.core.events import EventLog
 from sysgym.core.protocols import ArraySpec, Engine, ObservationSpec, Slot
 
@@ -83,9 +83,12 @@ class EngineEnv(gym.Env[Any, Any]):
         self._row, self._on = np.zeros(1, dtype=np.int64), np.ones(1, dtype=np.bool_)
         self._action = np.zeros(1, dtype=np.int64)
         self._seed, self._episodes = np.zeros(1, dtype=np.uint64), np.full(1, -1, dtype=np.int64)
+        self._over = True
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begin an episode; without a seed, the next one of the seed given last (or of a random one)."""
+        if seed is not None:
+            _require_seed(seed)
         super().reset(seed=seed)
         if seed is not None:
             self._seed[0], self._episodes[0] = seed, -1
@@ -94,6 +97,7 @@ class EngineEnv(gym.Env[Any, Any]):
         self._episodes += 1
         self.engine.reset(self._row, self._seed, self._episodes, options)
         self.engine.observe(self._on, self._slot)
+        self._over = False
         return self._observation(), {"action_mask": self.action_masks()}
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
@@ -102,14 +106,15 @@ class EngineEnv(gym.Env[Any, Any]):
         Raises:
             InvalidActionError: The action is not an integer of the action space.
         """
-        if self._episodes[0] < 0:
-            raise gym.error.ResetNeeded("call reset() before step()")
+        if self._over:
+            raise gym.error.ResetNeeded("call reset() before step(): no episode has begun, or it has ended")
         self._action[0] = self._checked(action)
         slot = self._slot
         self.engine.step(self._action, self._on, slot)
         terminated, truncated = bool(slot.terminated[0]), bool(slot.truncated[0])
         info: dict[str, Any] = {"action_mask": slot.action_masks[0].copy()}
-        if terminated or truncated:
+        self._over = terminated or truncated
+        if self._over:
             info["metrics"] = self.engine.metrics(0)
         return self._observation(), float(slot.rewards[0]), terminated, truncated, info
 
@@ -146,6 +151,10 @@ class EngineEnv(gym.Env[Any, Any]):
 
     def _observation(self) -> Any:
         return copy_observation(row_of(self._slot.observations, 0))
+
+
+def _require_seed(seed: int) -> None:
+    require_range("seed", seed, 0, 2**63 - 1, whole=True)
 
 
 class EngineVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
@@ -285,13 +294,17 @@ class EngineVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         self.done[chosen] = False
 
     def _seed(self, rows: NDArray[np.bool_], seed: int | Sequence[int | None] | None) -> None:
-        if isinstance(seed, int | np.integer):
+        if seed is None:
+            seed = [None] * self.num_envs
+        elif not isinstance(seed, Sequence | np.ndarray):
+            _require_seed(seed)
             super().reset(seed=int(seed))
             seed = [int(seed) + row for row in range(self.num_envs)]
-        elif seed is None:
-            seed = [None] * self.num_envs
         if len(seed) != self.num_envs:
             raise SettingError(f"{len(seed)} seeds were given for {self.num_envs} environments")
+        for value in seed:
+            if value is not None:
+                _require_seed(value)
         for row in np.flatnonzero(rows).tolist():
             value = seed[row]
             if value is not None:

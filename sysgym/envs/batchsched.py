@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from gymnasium.vector import AutoresetMode
 
+from sysgym.core.errors import SettingError, require_range
 from sysgym.core.protocols import Engine
 from sysgym.envs.base import EngineEnv, EngineVectorEnv, require_known
 from sysgym.jobsched.batch.engine import build_engine
@@ -37,20 +38,30 @@ def build_batch_engine(
     format: str = "auto",
     clean: str = "default",
     processors: int | None = None,
+    columns: Mapping[str, Any] | str | None = None,
 ) -> tuple[Engine, Workload]:
     """The engine behind `BatchSchedEnv`, with the same arguments, and the workload that it plays."""
+    require_range("num_envs", num_episodes, 1, whole=True)
     rules = Rules(commit=commit, backfill=backfill, pass_rule=pass_rule)
-    jobs = _workload(workload, format, clean, processors)
+    jobs = _workload(workload, format, clean, processors, columns)
     sequences = JobSequences(jobs, rules, sequence_length, split, sampling)
     return build_engine(sequences, rules, num_episodes, engine, observation, reward), jobs
 
 
-def _workload(workload: Workload | str | Path | None, form: str, clean: str, processors: int | None) -> Workload:
+def _workload(
+    workload: Workload | str | Path | None,
+    form: str,
+    clean: str,
+    processors: int | None,
+    columns: Mapping[str, Any] | str | None,
+) -> Workload:
     if workload is None:
         return poisson_pareto(jobs=40_000, processors=processors or 128, load=0.9, seed=0)
     if isinstance(workload, Workload):
         return workload if processors is None else workload.with_processors(processors)
-    return read_trace(workload, format=form, clean=clean, processors=processors)
+    if not isinstance(workload, str | Path):
+        raise SettingError(f"workload is {workload!r}; give a Workload, the path of a log, or None")
+    return read_trace(workload, format=form, clean=clean, processors=processors, columns=columns)
 
 
 class BatchSchedEnv(EngineEnv):
@@ -115,7 +126,8 @@ class BatchSchedEnv(EngineEnv):
     | `observation` | "features" | a name, or a `QueueEncoding` |
     | `reward` | "bounded_slowdown" | see Rewards |
     | `engine` | "auto" | `compiled`, `simpy`; auto takes SimPy for plain Python rewards and encoders |
-    | `format`, `clean`, `processors` | "auto", "default", None | how a log is read, see `sysgym.workloads.read_trace` |
+    | `format`, `clean` | "auto", "default" | how a log is read, see `sysgym.workloads.read_trace` |
+    | `processors`, `columns` | None, None | size of the machine; which column of a CSV log is what |
 
     ## Vectorized Environment
     `gym.make_vec("sysgym/BatchSched-v0", num_envs=64)` steps compiled episodes together; see `EngineVectorEnv`.

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from gymnasium.vector import AutoresetMode
 
-from sysgym.core.errors import SettingError, UnknownNameError
+from sysgym.core.errors import SettingError, UnknownNameError, require_range
 from sysgym.core.protocols import Engine
 from sysgym.envs.base import EngineEnv, EngineVectorEnv
 from sysgym.jobsched.slotted.engine import build_engine
@@ -43,16 +43,23 @@ def build_jobsched_engine(
     episode_end: str = "all_done",
     slot_seconds: float = 600.0,
     too_long: str = "drop",
+    format: str = "auto",
+    clean: str = "default",
+    processors: int | None = None,
+    columns: Mapping[str, Any] | str | None = None,
     **settings: Any,
 ) -> tuple[Engine, SlottedConfig, JobsetSource]:
     """The engine behind `JobSchedEnv`, with the same arguments; its parameters; and where its jobs come from."""
+    require_range("num_envs", num_episodes, 1, whole=True)
     known = {field.name for field in fields(SlottedConfig)}
     for name in settings.keys() - known:
         raise UnknownNameError("argument", name, known | set(signature(build_jobsched_engine).parameters))
     settings = {"slots": slots, "max_steps": max_steps, "episode_end": episode_end, **settings}
     cluster = SlottedConfig.preset(mode, sequence_length=sequence_length, **settings)
     if isinstance(workload, Workload | str | Path):
-        log = workload if isinstance(workload, Workload) else read_trace(workload)
+        log = workload
+        if not isinstance(log, Workload):
+            log = read_trace(log, format=format, clean=clean, processors=processors, columns=columns)
         source: JobsetSource = LogJobsets(
             log.split(split),
             slot_seconds=slot_seconds,
@@ -152,6 +159,7 @@ class JobSchedEnv(EngineEnv):
     | `slots` | 10 | M; the paper's code has 5 or 10 |
     | `sequence_length` | 50 | elements of a generated jobset, or of a window of a log |
     | `max_steps` | 2000 | decisions before truncation |
+    | `format`, `clean`, `processors`, `columns` | as in `read_trace` | how a log is read |
     | `split` | "train" | `train`, `valid`, `test`; `all` for logs |
     | `sampling` | "uniform" | windows of a log drawn from (seed, episode); `disjoint`: window number seed + episode |
     | `engine` | "auto" | `compiled`, `simpy`; auto takes SimPy for plain Python rewards and encoders |

@@ -81,8 +81,8 @@ def schedule_summary(
 
 
 def _by_size(slowdown: NDArray[np.float64], processors: NDArray[np.int64], machine: int) -> dict[str, float]:
-    edges = {"serial": (0.0, 1.0), "eighth": (1.0, machine / 8), "half": (machine / 8, machine / 2)}
-    edges["large"] = (machine / 2, float(machine))
+    eighth, half = max(1.0, machine / 8), max(1.0, machine / 2)
+    edges = {"serial": (0.0, 1.0), "eighth": (1.0, eighth), "half": (eighth, half), "large": (half, float(machine))}
     scores = {}
     for name, (above, up_to) in edges.items():
         chosen = (processors > above) & (processors <= up_to)

@@ -44,9 +44,9 @@ class QueueConfig:
     horizon: str = "fixed"
 
     def __post_init__(self) -> None:
-        require_range("servers", self.servers, 1, 64)
+        require_range("servers", self.servers, 1, 64, whole=True)
         require_range("free_probability", self.free_probability, 0, 1)
-        require_range("max_steps", self.max_steps, 1)
+        require_range("max_steps", self.max_steps, 1, whole=True)
         if not self.priorities or not all(np.isfinite(self.priorities)) or min(self.priorities) < 0:
             raise SettingError(f"priorities is {self.priorities}; give numbers of at least 0")
         if self.horizon not in HORIZONS:

@@ -55,8 +55,8 @@ def _with_column(name: str, source: Callable[[Columns], NDArray[Any]]) -> Callab
 
 
 def _repeats(jobs: Columns, _size: int) -> Mask:
-    """Every job whose number stood before; SWF's first line of a job is its summary, so that one stays."""
-    repeated = np.ones(len(jobs["job_id"]), dtype=np.bool_)
+    """Every job whose number is known and stood before; SWF's first line of a job is its summary, so that one stays."""
+    repeated: Mask = jobs["job_id"] != -1
     repeated[np.unique(jobs["job_id"], return_index=True)[1]] = False
     return repeated
 

@@ -175,10 +175,10 @@ class JobsetGenerator:
 
     def __post_init__(self) -> None:
         require_range("arrival_rate", self.arrival_rate, 0, 1)
-        require_range("sequence_length", self.sequence_length, 1)
-        require_range("resources", self.resources, 1)
-        require_range("longest", self.longest, 1)
-        require_range("largest_demand", self.largest_demand, 1)
+        require_range("sequence_length", self.sequence_length, 1, whole=True)
+        require_range("resources", self.resources, 1, whole=True)
+        require_range("longest", self.longest, 1, whole=True)
+        require_range("largest_demand", self.largest_demand, 1, whole=True)
         require_range("short_share", self.short_share, 0, 1)
         if self.split not in JOBSET_SPLITS:
             raise UnknownNameError("split", self.split, JOBSET_SPLITS)

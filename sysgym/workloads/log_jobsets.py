@@ -90,7 +90,7 @@ class LogJobsets:
     ) -> None:
         require_range("slot_seconds", slot_seconds, 0, open_low=True)
         for name, value in (("sequence_length", sequence_length), ("capacity", capacity), ("longest", longest)):
-            require_range(name, value, 1)
+            require_range(name, value, 1, whole=True)
         if too_long not in TOO_LONG_RULES:
             raise UnknownNameError("too_long rule", too_long, TOO_LONG_RULES)
         if sampling not in SAMPLINGS:

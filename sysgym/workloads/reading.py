@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sysgym.core.errors import InputFileError, SettingError, UnknownNameError
+from sysgym.core.errors import InputFileError, SettingError, UnknownNameError, require_range
 from sysgym.workloads import generic_csv, swf
 from sysgym.workloads.cleaning import CLEANING_RULES, PROCESSOR_SOURCES, clean_jobs
 from sysgym.workloads.job_table import JobTable
 from sysgym.workloads.trace_file import TraceFile, open_trace
-from sysgym.workloads.workload import Machine, Provenance, Workload
+from sysgym.workloads.workload import LARGEST_MACHINE, Machine, Provenance, Workload
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,8 @@ def read_trace(
     _known("cleaning rule", clean, CLEANING_RULES)
     if format != "auto":
         _known("format", format, {**FORMATS, "auto": None})
+    if columns is not None and not isinstance(columns, Mapping | str | Path):
+        raise SettingError(f"columns is {columns!r}; give a mapping, or the path of a TOML file")
     file = open_trace(path)
     name = _recognise(file) if format == "auto" else format
     table = _read(file, name, columns)
@@ -114,6 +116,5 @@ def _machine(path: Path, table: JobTable, processors: int | None) -> Machine:
         if table.machine is None:
             raise InputFileError(path, "the file does not tell the size of the machine; give it with processors=...")
         return table.machine
-    if processors < 1 or processors != int(processors):
-        raise SettingError(f"processors is {processors}; a machine has a whole number of them, at least 1")
+    require_range("processors", processors, 1, LARGEST_MACHINE, whole=True)
     return Machine(int(processors), "caller")

@@ -24,7 +24,7 @@ from sysgym.core.errors import InputFileError
 from sysgym.core.files import atomic_write
 from sysgym.workloads.job_table import COLUMNS, JobTable, make_columns
 from sysgym.workloads.trace_file import TraceFile
-from sysgym.workloads.workload import Machine, Workload
+from sysgym.workloads.workload import LARGEST_MACHINE, Machine, Workload
 
 FIELDS = (
     "job_id",
@@ -105,17 +105,21 @@ def read_header(lines: Iterator[str]) -> dict[str, str]:
     return {key: "\n".join(values) for key, values in header.items()}
 
 
-def machine_of(header: Mapping[str, str]) -> Machine | None:
-    """The machine by `MaxProcs`, else `MaxNodes`; a value that is missing or below 1 does not count.
+_SIZE = re.compile(r"\s*(\d{1,3}(?:,\d{3})+|\d+)\s*(?=$|[(\n])")
 
-    >>> machine_of({"MaxProcs": "-1", "MaxNodes": "64"})
-    Machine(processors=64, source='MaxNodes', nodes=64)
+
+def machine_of(header: Mapping[str, str]) -> Machine | None:
+    """The machine by `MaxProcs`, else `MaxNodes`; a value that is missing, below 1 or no plain number does not count.
+
+    >>> machine_of({"MaxProcs": "-1", "MaxNodes": "1,152 (8 processors each)"})
+    Machine(processors=1152, source='MaxNodes', nodes=1152)
     """
     sizes = {}
     for key in ("MaxProcs", "MaxNodes"):
-        match = re.match(r"\d+", header.get(key, ""))
-        if match and int(match[0]) > 0:
-            sizes[key] = int(match[0])
+        match = _SIZE.match(header.get(key, ""))
+        size = int(match[1].replace(",", "")) if match else 0
+        if 0 < size <= LARGEST_MACHINE:
+            sizes[key] = size
     nodes = sizes.get("MaxNodes")
     return next((Machine(size, key, nodes) for key, size in sizes.items()), None)
 

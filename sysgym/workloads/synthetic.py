@@ -64,17 +64,17 @@ def poisson_pareto(
     (2000, 128, 0.8)
     """
     settings = {name: value for name, value in locals().items() if name != "seed"}
-    require_range("jobs", jobs, 2)
-    require_range("processors", processors, 1)
+    require_range("jobs", jobs, 2, whole=True)
+    require_range("processors", processors, 1, whole=True)
     require_range("load", load, 0, open_low=True)
-    require_range("seed", seed, 0)
+    require_range("seed", seed, 0, whole=True)
     require_range("tail", tail, 0, open_low=True)
     require_range("shortest", shortest, 0, longest, open_low=True)
     require_range("longest", longest, 1, float(ROUND_ESTIMATES[-1]))
     require_range("largest_share", largest_share, 0, 1, open_low=True)
     require_range("serial_share", serial_share, 0, 1)
     require_range("power_of_two_share", power_of_two_share, 0, 1)
-    require_range("users", users, 1)
+    require_range("users", users, 1, whole=True)
 
     def draw(name: str) -> NDArray[np.float64]:
         return _uniforms(seed, f"workloads/poisson_pareto/{name}", jobs)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sysgym.core.engines import read_only
-from sysgym.core.errors import SettingError, UnknownNameError, WorkloadError
+from sysgym.core.errors import SettingError, UnknownNameError, WorkloadError, require_range
 
 SPLITS: Mapping[str, tuple[float, float]] = {
     "train": (0.0, 0.6),
@@ -79,6 +79,10 @@ class Provenance:
     clean: str = "none"
     sha256: str = ""
     header: Mapping[str, str] = field(default_factory=dict)
+
+
+LARGEST_MACHINE = 2**31 - 1
+"""Most processors of a machine."""
 
 
 def unknown(count: int) -> NDArray[np.int64]:
@@ -151,6 +155,9 @@ class Workload:
         for name in columns:
             if name not in names:
                 raise UnknownNameError("column", name, names)
+        for name in ("submit_time", "run_time", "processors"):
+            if name not in columns:
+                raise WorkloadError(f"column {name} is missing; a workload needs submit_time, run_time and processors")
         count = len(columns["submit_time"])
         given: dict[str, Any] = {"job_id": np.arange(1, count + 1), "requested_time": columns["run_time"], **columns}
         arrays: dict[str, Any] = {}
@@ -160,6 +167,8 @@ class Workload:
             if column.shape != (count,):
                 raise WorkloadError(f"column {name} has {column.shape} values, submit_time has {count}")
             arrays[name] = read_only(column)
+        if not np.isfinite(arrays["submit_time"]).all():
+            raise WorkloadError("a submit_time is NaN or infinite; every job needs one")
         if count and (np.diff(arrays["submit_time"]) < 0).any():
             raise WorkloadError("submit_time decreases; sort the jobs by (submit_time, job_id) first")
         return cls(**arrays, machine=machine, provenance=provenance, repairs=repairs)
@@ -190,8 +199,7 @@ class Workload:
             SettingError: Fewer than one processor.
             WorkloadError: A job is larger than that machine.
         """
-        if processors < 1:
-            raise SettingError(f"processors is {processors}; a machine has at least 1")
+        require_range("processors", processors, 1, LARGEST_MACHINE, whole=True)
         oversized = np.flatnonzero(self.processors > processors)
         if len(oversized):
             job = oversized[0]

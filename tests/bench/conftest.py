@@ -60,6 +60,8 @@ def make_record(policy, values, kind="heuristic", *, seed=None, failure=None, **
     training = TrainingFacts(
         algorithm="ppo",
         seed=seed or 0,
+        planned_frames=changes.pop("planned_frames", 1000),
+        planned_seconds=None,
         frames=1000,
         seconds=2.5,
         settings=changes.pop("settings", {}),
@@ -74,7 +76,7 @@ def make_record(policy, values, kind="heuristic", *, seed=None, failure=None, **
         "direction": "min",
     } | {name: changes.pop(name) for name in ("name", "direction", "arguments") if name in changes}
     draft = Record(
-        schema_version=1,
+        schema_version=2,
         record_id="",
         kind="evaluation",
         study="toy",
@@ -95,9 +97,9 @@ def make_record(policy, values, kind="heuristic", *, seed=None, failure=None, **
             kind="learned" if seed is not None else kind,
             source=policy,
             sha256="",
-            training=None if seed is None else training,
+            training=None if seed is None or failure else training,
         ),
-        seeds=SeedFacts(policy=0, scenarios=list(range(count))),
+        seeds=SeedFacts(policy=0, training=seed, scenarios=list(range(count))),
         result=ResultFacts(
             metrics={"mean_wait": list(values), "odd": [None] * count},
             steps=10 * count,

@@ -1,5 +1,7 @@
 """The evaluator and the ways to name a policy."""
 
+from types import SimpleNamespace
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -143,6 +145,97 @@ def test_policy_files_that_cannot_be_used_say_why(code, tmp_path):
         resolve_policy(code("not a zip", "agent.zip"), env)
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x = {}\ny = x['a']\n", r"mine.py, line 2: KeyError: 'a'"),
+        ("import sys\nsys.exit('bye')\n", r"mine.py, line 2: SystemExit: bye"),
+        ("import json\njson.loads('{')\n", r"mine.py, line 2: JSONDecodeError: "),
+        (SHORTEST.replace("pass", "pass\n    reset = 1 / 0"), r"mine.py, line 8: ZeroDivisionError: division by zero"),
+        (SHORTEST.replace("action_space.n", "action_space.size"), r"mine.py, line 5: AttributeError: .*size"),
+        ("class Policy:\n    def act(self, observation, mask): return 0\n", r"mine.py: TypeError: .*arguments"),
+    ],
+)
+def test_whatever_a_file_raises_is_one_line_with_its_place(code, text, message):
+    with pytest.raises(InputFileError, match=message) as caught:
+        resolve_policy(code(text), ToyEnv())
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("reply", "message"),
+    [
+        (None, "act_batch gave None; it must give one action for each of the 3 observations"),
+        (1, "act_batch gave 1; it must"),
+        ([0, 1], r"array of shape \(2,\)"),
+        (np.zeros((3, 1), dtype=int), r"array of shape \(3, 1\)"),
+        ([[0], [0, 1], 2], "ValueError: .*inhomogeneous"),
+    ],
+)
+def test_a_batch_policy_gives_one_action_a_row(reply, message):
+    with pytest.raises(PolicyError, match=message):
+        evaluate(SimpleNamespace(act_batch=lambda observations, masks: reply), TOY, scenarios=3)
+
+
+def test_no_action_in_a_batch_is_replaced_and_counted():
+    odd = SimpleNamespace(act_batch=lambda observations, masks: [0, None, float("nan")])
+    played = evaluate(odd, TOY, scenarios=3)
+    assert [s.invalid_actions for s in played.scenarios] == [0, 40, 40]
+    assert played.values == evaluate("first", TOY, scenarios=3).values
+
+
+def test_a_batch_policy_alone_plays_any_environment():
+    class Push:
+        def act_batch(self, observations, action_masks):
+            assert observations.shape == (1, 4) and action_masks.shape == (1, 2)
+            assert not observations.flags.writeable
+            return (observations[:, 2] > 0).astype(int)
+
+    single = SimpleNamespace(act=lambda observation, mask: int(observation[2] > 0))
+    assert evaluate(Push(), "CartPole-v1", scenarios=2).values == evaluate(single, "CartPole-v1", scenarios=2).values
+
+
+def test_exits_and_prints_of_a_policy_stay_its_own(code, capfd):
+    loud = SHORTEST.replace("return int", "print('deciding')\n        return int")
+    evaluate(code("print('loading')\n" + loud), TOY, scenarios=1)
+    printed = capfd.readouterr()
+    assert printed.out == "" and "loading" in printed.err and "deciding" in printed.err
+    with pytest.raises(PolicyError, match=r"SystemExit: 0 \(mine.py, line 9\)"):
+        evaluate(code(SHORTEST.replace("return int", "raise SystemExit(0)\n        return int")), TOY, scenarios=1)
+
+
+def test_first_scenarios_and_splits_out_of_range_are_refused():
+    for env_id, first in ((TOY, -1), (TOY, 2**31), ("CartPole-v1", -1), ("CartPole-v1", 10**9), (TOY, 10**30)):
+        with pytest.raises(SettingError, match="it must be at least 0 and at most"):
+            environments.scenario_seeds(env_id, "test", 1, first)
+    for split in ("all", "tst"):
+        for env_id in (TOY, "CartPole-v1"):
+            with pytest.raises(UnknownNameError, match=f"unknown split '{split}'"):
+                evaluate("first", env_id, split=split, scenarios=1)
+
+
+def test_a_generator_may_repeat_a_tiny_set_of_jobs():
+    tiny = evaluate("sjf", "sysgym/JobSched-v0", {"sequence_length": 1, "arrival_rate": 1.0}, scenarios=60)
+    assert len({scenario.submissions_sha256 for scenario in tiny.scenarios}) < 60
+
+
+def test_models_of_stable_baselines_fit_their_environment(tmp_path):
+    rivals = pytest.importorskip("stable_baselines3")
+    env = gym.make("CartPole-v1")
+    path = tmp_path / "cart.zip"
+    rivals.PPO("MlpPolicy", env, device="cpu").save(path)
+    assert 0 <= evaluate(str(path), "CartPole-v1", scenarios=1).policy.policy.act(np.zeros(4), np.ones(2)) < 2
+    with pytest.raises(
+        CheckpointError, match=r"cart.zip: trained on observations Box.* the environment has Box.*\(3,\)"
+    ):
+        evaluate(str(path), TOY, scenarios=1)
+    whole = path.read_bytes()
+    for damaged in (whole[: len(whole) // 2], whole.replace(b"policy.pth", b"polity.pth")):
+        path.write_bytes(damaged)
+        with pytest.raises(CheckpointError, match=r"cart.zip: not a stable-baselines3 model"):
+            evaluate(str(path), "CartPole-v1", scenarios=1)
+
+
 def test_a_class_is_found_by_its_name_or_as_the_only_one(code):
     env = ToyEnv()
     other = SHORTEST.replace("class Policy", "class Mine")
@@ -177,3 +270,17 @@ def test_queue_series_is_the_exact_mean_of_each_slice():
     assert (series.start, series.step) == (0.0, 2.0)
     assert series.length == (1.5, 1.0, 0.0, 0.5)
     assert queue_series(EventLog(*(column[:0] for column in (log.time, log.kind, log.subject, log.amount)))) is None
+
+
+def test_a_trained_policy_scores_alike_whatever_is_played_beside_it():
+    """Drawn and greedy actions alike, in batches of any size and one by one."""
+    from sysgym import agents
+
+    env_id, arguments = "sysgym/JobSched-v0", {"observation": "compact", "arrival_rate": 1.0}
+    trained = agents.train(env_id, frames=512, num_envs=8, environment=arguments, rollout_steps=64)
+    for policy in (trained, trained.sampled(3)):
+        values = {count: evaluate(policy, env_id, arguments, scenarios=count).values for count in (1, 2, 7)}
+        assert values[1] == values[7][:1] and values[2] == values[7][:2]
+        single = SimpleNamespace(begin=policy.begin, reset=policy.reset, act=policy.act)
+        assert evaluate(single, env_id, arguments, scenarios=2).values == values[2]
+    assert evaluate(trained.sampled(4), env_id, arguments, scenarios=7).values != values[7]

@@ -9,6 +9,7 @@ import pytest
 from sysgym.bench import formats, leaderboard, statistics
 from sysgym.bench.leaderboard import contests, to_data, to_markdown
 from sysgym.bench.leaderboard import leaderboard as tables_of
+from sysgym.core.errors import UnknownNameError
 from tests.bench.conftest import make_record
 
 NOISE = np.random.default_rng(4).pareto(1.2, 30) + 1
@@ -101,6 +102,24 @@ def test_the_last_record_of_a_run_counts_and_failures_are_listed():
     assert failed.rows == [] and "Failed: mine: boom" in to_markdown([failed])
 
 
+def test_trainings_of_different_budgets_are_no_one_policy():
+    records = [make_record("PPO", NOISE, seed=seed, planned_frames=1000 * (seed + 1)) for seed in (0, 1, 2)]
+    table, rows = board(*records, make_record("PPO", NOISE, seed=3, planned_frames=3000))
+    assert rows["PPO"].training.seeds == [2, 3] and table.left_out == 2
+
+
+def test_a_failure_that_was_made_good_is_no_longer_listed():
+    boom = [make_record("PPO", [], seed=seed, failure=f"boom {seed}", run=f"old {seed}") for seed in (0, 1)]
+    mine = make_record("mine", [], kind="code", failure="KeyError", run="old")
+    good = [make_record("PPO", NOISE, seed=0), make_record("mine", NOISE, kind="code")]
+    table, rows = board(*boom, mine, *good)
+    assert table.failures == [("PPO", "boom 1")] and set(rows) == {"PPO", "mine"}
+    table, _ = board(*good, *boom, mine)
+    assert len(table.failures) == 3
+    table, _ = board(good[1], *boom, mine, good[1])
+    assert table.failures == [("PPO", "boom 0"), ("PPO", "boom 1")]
+
+
 def test_environments_have_tables_of_their_own():
     tables = tables_of([make_record("a", NOISE), make_record("a", NOISE, name="Other"), make_record("b", NOISE)])
     assert [(t.environment, len(t.rows)) for t in tables] == [("Queue", 2), ("Other", 1)]
@@ -136,3 +155,14 @@ def test_the_interval_of_a_verdict_has_its_level():
         )[1]
         wrong += any(row.verdict == leaderboard.WORSE for row in rows.values())
     assert 0.02 < wrong / 300 < 0.11
+
+
+def test_another_heuristic_can_be_the_one_to_compare_with():
+    records = [make_record("fcfs", NOISE * 1.3), make_record("sjf", NOISE), make_record("PPO", NOISE * 1.1, seed=0)]
+    table = tables_of(records, against="fcfs")[0]
+    rows = {row.policy: row for row in table.rows}
+    assert (rows["PPO"].verdict, rows["sjf"].verdict, rows["fcfs"].verdict) == ("better", "better", "chosen")
+    assert rows["PPO"].ratio.estimate == pytest.approx(1.1 / 1.3) and table.reference == "fcfs"
+    assert {row.policy: row.verdict for row in tables_of(records)[0].rows}["PPO"] == "worse"
+    with pytest.raises(UnknownNameError, match="did you mean fcfs"):
+        tables_of(records, against="fcsf")

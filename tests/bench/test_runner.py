@@ -154,8 +154,8 @@ def test_an_altered_line_is_found(study, tmp_path):
     path.write_text(whole.replace(repr(value), repr(value / 2)))
     with pytest.raises(RecordError, match="line 2: the record was altered"):
         read_records(path)
-    path.write_text(whole.replace('"schema_version":1', '"schema_version":9', 1))
-    with pytest.raises(RecordError, match="line 1: schema_version is 9; this sysgym reads 1"):
+    path.write_text(whole.replace('"schema_version":2', '"schema_version":9', 1))
+    with pytest.raises(RecordError, match="line 1: schema_version is 9; this sysgym reads 1 and 2"):
         read_records(path)
     path.write_text("[1]\n" + whole)
     with pytest.raises(RecordError, match="line 1"):
@@ -198,8 +198,92 @@ def test_records_are_canonical_and_found_in_many_ways(study, tmp_path):
     assert line == (json.dumps(json.loads(line), sort_keys=True, separators=(",", ":")) + "\n").encode()
     for place in ("toy.toml", "toy.results", "toy.results/records.jsonl", "."):
         assert find_records(tmp_path / place) == found
-    assert latest([*found, *found[::-1]]) == found
+    assert latest([*found, *found[::-1]]) == found[::-1]
     with pytest.raises(RecordError, match="run the study first"):
         find_records(tmp_path / "other.toml")
     with pytest.raises(OutputError, match="cannot write"):
         append_record(tmp_path, found[0])
+
+
+def test_records_of_the_first_version_are_read_as_they_are(study, tmp_path):
+    from sysgym.bench.records import _identity, canonical
+
+    run_study(study())
+    path = tmp_path / "toy.results" / "records.jsonl"
+    fields = json.loads(path.read_text().splitlines()[0])
+    fields["schema_version"] = 1
+    del fields["seeds"]["training"]
+    fields["record_id"] = _identity(fields)
+    path.write_bytes(canonical(fields) + b"\n")
+    (old,) = read_records(path)
+    assert old.seeds.training is None and old.line() == path.read_bytes()
+
+
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "1e999", '"\\ud800"', "[" * 100_000 + "]" * 100_000, "9" * 5000])
+def test_what_json_alone_would_let_pass_is_no_record(study, tmp_path, value):
+    run_study(study())
+    path = tmp_path / "toy.results" / "records.jsonl"
+    path.write_text(path.read_text().replace('"failure":null', f'"failure":{value}', 1))
+    with pytest.raises(RecordError, match=r"line 1: not canonical JSON"):
+        read_records(path)
+
+
+EXITS = """
+import sys
+print("module")
+class Policy:
+    def __init__(self, observation_space, action_space):
+        print("built")
+    def act(self, observation, action_mask):
+        sys.exit()
+"""
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_policy_that_exits_ends_its_own_run_only(study, tmp_path, jobs, capfd):
+    (tmp_path / "exits.py").write_text(EXITS)
+    (tmp_path / "leaves.py").write_text("import sys\nsys.exit(3)\n")
+    extra = '[[policies]]\npolicy = "exits.py"\n[[policies]]\npolicy = "leaves.py"\n[[policies]]\npolicy = "longest"'
+    found, seen = states(study(extra), jobs=jobs)
+    assert sorted(state for state in seen if state != "started") == ["done"] * 3 + ["failed"] * 2
+    assert found[2].result.failure == "SystemExit (exits.py, line 8)"
+    assert found[3].result.failure == f"{tmp_path / 'leaves.py'}, line 2: SystemExit: 3"
+    printed = capfd.readouterr()
+    assert printed.out == "" and "module" in printed.err and "built" in printed.err
+
+
+def test_a_failure_of_any_words_can_be_recorded(study, tmp_path):
+    text = BROKEN.replace('return {}["nothing"]', 'raise ValueError("\\ud800\\nline")')
+    (tmp_path / "broken.py").write_text(text)
+    assert states(study(CODE))[0][2].result.failure == "ValueError: ? line (broken.py, line 6)"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("jobs = 30", "slots = 3", "Toy queue: environment .*unexpected keyword argument 'slots'"),
+        ("jobs = 30", 'split = "all"', "Toy queue: .*'split', which the evaluation decides"),
+        ('id = "tests.bench.toy:Toy-v0"', 'id = "no_such_module:Toy-v0"', "Toy queue: .*no_such_module.*importable"),
+        ('policy = "shortest"', 'policy = "absent.py"', "/absent.py: no such policy file"),
+        ('policy = "shortest"', 'policy = "absent.safetensors"', "/absent.safetensors: no such policy file"),
+    ],
+)
+def test_what_cannot_run_is_found_before_anything_runs(study, tmp_path, old, new, message):
+    with pytest.raises(StudyError, match=message):
+        run_study(study(**{old: new}))
+    assert not (tmp_path / "toy.results").exists()
+
+
+def test_a_missing_log_and_a_foreign_environment_say_what_to_do(tmp_path):
+    path = tmp_path / "s.toml"
+    head = 'name = "x"\npolicies = ["fcfs"]\n'
+    path.write_text(head + 'environments = [{ id = "sysgym/BatchSched-v0", arguments = { workload = "zzz.swf" } }]')
+    with pytest.raises(StudyError, match=rf"sysgym/BatchSched-v0: {tmp_path}/zzz.swf: no such file"):
+        run_study(path)
+    path.write_text(head + 'environments = [{ id = "CartPole-v1" }]')
+    with pytest.raises(StudyError, match="unknown policy 'fcfs'; the environment has no heuristics, give"):
+        run_study(path)
+    path.write_text('name = "x"\nseed = 2000000000\npolicies = ["p.py"]\nenvironments = [{ id = "CartPole-v1" }]')
+    (tmp_path / "p.py").write_text(BROKEN)
+    with pytest.raises(StudyError, match=r"seed .* is 2000000000; it must be at least 0 and at most"):
+        run_study(path)

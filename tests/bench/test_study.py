@@ -56,6 +56,7 @@ def test_short_and_long_ways_to_name_policies_agree(tmp_path):
         ({'name = "toy"': 'name = "a b"'}, "name: string should match pattern"),
         ({'policy = "shortest"': 'policy = "first"'}, "two of the same policy 'first'"),
         ({"scenarios = 8": "scenarios = "}, "not TOML: .*line 4"),
+        ({"jobs = 30": "jobs = nan"}, "environments number 1, arguments, .*finite number, not nan"),
     ],
 )
 def test_faults_are_named_with_their_place(study, change, message):
@@ -74,6 +75,10 @@ def test_faults_of_policies_are_named(study):
     for extra, message in faults.items():
         with pytest.raises(StudyError, match=message):
             read_study(study(extra))
+    nothing = {'policy = "first"': 'policy = "first"\nenvironments = []'}
+    nothing['policy = "shortest"'] = 'policy = "shortest"\nenvironments = []'
+    with pytest.raises(StudyError, match=r"toy.toml: nothing would run"):
+        read_study(study(**nothing))
     with pytest.raises(StudyError, match=r"absent.toml: No such file"):
         read_study("absent.toml")
 
@@ -126,3 +131,5 @@ def test_relative_paths_start_at_the_study(study, tmp_path, monkeypatch):
     assert read.located("logs/a.swf") == str(tmp_path / "logs" / "a.swf")
     assert read.located("sysgym/BatchSched-v0") == "sysgym/BatchSched-v0"
     assert read.located("first") == "first"
+    assert read.located("zzz.swf") == str(tmp_path / "zzz.swf")
+    assert read.located("mine.py:Mine") == str(tmp_path / "mine.py:Mine")

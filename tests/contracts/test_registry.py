@@ -1,5 +1,8 @@
 """What every registered environment promises; a new id is tested here without a new line."""
 
+import copy
+import pickle
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -254,3 +257,45 @@ def test_a_snapshot_puts_other_environments_where_these_stood(env_id, engine):
             assert np.array_equal(mine, theirs)
     for row in range(3):
         assert envs.engine.metrics(row) == others.engine.metrics(row)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_step_after_the_end_is_refused(env_id, engine):
+    env = gym.make(env_id, engine=engine)
+    _, info = env.reset(seed=0)
+    ended = False
+    while not ended:
+        _, _, terminated, truncated, info = env.step(int(info["action_mask"].argmax()))
+        ended = terminated or truncated
+    with pytest.raises(gym.error.ResetNeeded):
+        env.step(0)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**64, 1.5, "a"])
+def test_seeds_that_are_none_are_refused(env_id, seed):
+    with pytest.raises(SettingError, match="seed"):
+        gym.make(env_id, disable_env_checker=True).unwrapped.reset(seed=seed)
+    envs = gym.make_vec(env_id, num_envs=2)
+    for given in (seed, [seed, 3]):
+        with pytest.raises(SettingError, match="seed"):
+            envs.reset(seed=given)
+
+
+@pytest.mark.parametrize("num_envs", [0, -1, 2.5])
+def test_a_vector_env_has_at_least_one_env(env_id, num_envs):
+    with pytest.raises(SettingError, match="num_envs"):
+        gym.make_vec(env_id, num_envs=num_envs)
+
+
+def test_a_compiled_env_is_pickled_in_the_middle_of_an_episode(env_id):
+    env = gym.make(env_id, engine="compiled").unwrapped
+    _, info = env.reset(seed=0)
+    for _ in range(20):
+        _, _, _, _, info = env.step(int(info["action_mask"].argmax()))
+    copies = [pickle.loads(pickle.dumps(env)), copy.deepcopy(env)]
+    for _ in range(20):
+        action = int(info["action_mask"].argmax())
+        observation, reward, *_, info = env.step(action)
+        for other in copies:
+            again = other.step(action)
+            assert again[0].tobytes() == observation.tobytes() and again[1] == reward

@@ -125,3 +125,17 @@ def test_features_are_what_the_docstring_says(jobs):
 def test_wrong_arguments_are_named(jobs, arguments, error, message):
     with pytest.raises(error, match=message):
         gym.make(ENV, workload=jobs, **arguments)
+
+
+def test_a_csv_log_is_read_with_its_columns(tmp_path):
+    rows = "\n".join(f"{i * 10},{5 + i % 7},{1 + i % 3}" for i in range(100))
+    (tmp_path / "log.csv").write_text("start,duration,cpus\n" + rows + "\n")
+    columns = {"submit_time": "start", "run_time": "duration", "processors": "cpus"}
+    env = gym.make(ENV, workload=str(tmp_path / "log.csv"), columns=columns, processors=8, sequence_length=10)
+    assert len(env.unwrapped.workload) == 100
+
+
+@pytest.mark.parametrize("options", [{"strat": 3}, {"start": 2.7}, {"start": "a"}, {"start": None}])
+def test_reset_options_are_checked(jobs, options):
+    with pytest.raises((SettingError, UnknownNameError), match="start"):
+        gym.make(ENV, workload=jobs).reset(options=options)

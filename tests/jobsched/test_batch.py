@@ -321,3 +321,30 @@ def test_a_state_tells_nothing_of_the_future(engine):
         assert all(len(column) == state.waiting.max() + 1 for column in state.jobs)
         assert (state.jobs.submit_time <= state.time).all()
         player.step(one, on, slot)
+
+
+@pytest.mark.parametrize(("column", "value"), [("submit_time", np.nan), ("submit_time", np.inf), ("run_time", np.inf)])
+def test_times_that_are_no_times_are_refused(column, value):
+    columns = {"submit_time": [0.0, 3.0], "run_time": [1.0, 1.0], "processors": [1, 1]}
+    columns[column] = [columns[column][0], value]
+    with pytest.raises(WorkloadError, match=column.replace("_", ".")):
+        replay(Workload.from_columns(columns, Machine(4, "caller"), Provenance("own", "generated")))
+
+
+def test_what_is_no_policy_and_what_is_no_workload_are_refused():
+    with pytest.raises(SettingError, match="give a name"):
+        replay(A, object())
+    with pytest.raises(SettingError, match="read the log first"):
+        replay("log.swf", "easy")
+    with pytest.raises(SettingError, match="use 'easy'"):
+        replay(A, "fcfs", backfill="easy")
+    for action in (1.7, None, -1, 500):
+        policy = type("Bad", (), {"act": lambda self, observation, mask, answer=action: answer})()
+        with pytest.raises(SettingError, match="the policy's action"):
+            replay(A, policy)
+
+
+def test_size_classes_do_not_overlap_on_small_machines():
+    summary = replay(workload([(0, 10, 1, 10), (0, 10, 1, 10), (0, 10, 2, 10)], 2), "fcfs").summary()
+    classes = {name for name in summary if name.startswith("mean_bounded_slowdown_")}
+    assert classes == {"mean_bounded_slowdown_serial", "mean_bounded_slowdown_large"}

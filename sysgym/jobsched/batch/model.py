@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sysgym.core.engines import read_only
-from sysgym.core.errors import UnknownNameError, WorkloadError
+from sysgym.core.errors import UnknownNameError, WorkloadError, require_bool
 from sysgym.workloads.workload import Workload
 
 ORDERS = ("submitted", "shortest")
@@ -53,6 +53,7 @@ class Rules:
     pass_rule: str = "batch"
 
     def __post_init__(self) -> None:
+        require_bool("commit", self.commit)
         for kind, value, known in (
             ("queue order", self.order, ORDERS),
             ("backfill", self.backfill, BACKFILLS),
@@ -150,10 +151,10 @@ def _ranks(workload: Workload, order: str) -> NDArray[np.int64]:
 
 
 def _check(workload: Workload) -> None:
-    remedy = "read the log with clean='default'"
+    remedy = "read the log with clean='default', which mends or drops such jobs"
     faults = (
-        (~(workload.run_time > 0), "has no run time", "choose a format with run times"),
-        (np.isnan(workload.requested_time), "has no requested time", remedy),
+        (~((workload.run_time > 0) & np.isfinite(workload.run_time)), "has no run time above 0", remedy),
+        (~np.isfinite(workload.requested_time), "has no requested time", remedy),
         (workload.requested_time < workload.run_time, "runs longer than it requested", remedy),
         (workload.processors < 1, "needs no processors", remedy),
         (workload.processors > workload.machine.processors, "needs more processors than the machine has", remedy),
@@ -164,6 +165,11 @@ def _check(workload: Workload) -> None:
         if wrong.any():
             job = int(np.flatnonzero(wrong)[0])
             raise WorkloadError(
-                f"{workload.provenance.source}: job {workload.job_id[job]} {what} ({int(wrong.sum())} such jobs); "
-                f"{advice}"
+                f"{workload.provenance.source}: job {workload.job_id[job]}{_line(workload, job)} {what} "
+                f"({int(wrong.sum())} such jobs); {advice}"
             )
+
+
+def _line(workload: Workload, job: int) -> str:
+    line = int(workload.source_line[job])
+    return f" (line {line})" if line > 0 else ""

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sysgym.core.engines import ENGINES, allocate_slot, row_of
-from sysgym.core.errors import SettingError, UnknownNameError
+from sysgym.core.errors import SettingError, UnknownNameError, require_range
 from sysgym.core.events import EventLog
 from sysgym.core.protocols import Policy, StatePolicy
 from sysgym.jobsched.batch.dynamics import allocate, flags_of, replay_in_order
@@ -103,16 +103,24 @@ def replay(
     """
     if engine not in ENGINES:
         raise UnknownNameError("engine", engine, ENGINES)
+    if not isinstance(workload, Workload):
+        raise SettingError(f"workload is {workload!r}; read the log first: replay(read_trace(path), ...)")
     if processors is not None:
         workload = workload.with_processors(processors)
+    decided = Rules(backfill=backfill, pass_rule=pass_rule)
     if isinstance(policy, str):
         if policy not in SCHEDULERS:
             raise UnknownNameError("policy", policy, SCHEDULERS)
+        if backfill != "none":
+            raise SettingError(
+                f"backfill goes with a policy that decides, not with the scheduler {policy!r}; use 'easy'"
+            )
         rules = replace(SCHEDULERS[policy], pass_rule=pass_rule)
         events = _replay_in_order(workload, rules, engine)
         return _schedule(workload, policy, pass_rule, events)
-    rules = Rules(backfill=backfill, pass_rule=pass_rule)
-    events = _replay_by_decisions(workload, rules, engine, policy, observation)
+    if not (hasattr(policy, "act") or hasattr(policy, "act_on_state")):
+        raise SettingError(f"policy is {policy!r}; give a name, or an object with act or act_on_state")
+    events = _replay_by_decisions(workload, decided, engine, policy, observation)
     return _schedule(workload, getattr(policy, "name", type(policy).__name__), pass_rule, events)
 
 
@@ -142,14 +150,15 @@ def _replay_by_decisions(
     row, on = np.zeros(1, dtype=np.int64), np.ones(1, dtype=np.bool_)
     player.reset(row, row.astype(np.uint64), row)
     player.observe(on, slot)
-    policy.reset()
+    if hasattr(policy, "reset"):
+        policy.reset()
     action = np.zeros(1, dtype=np.int64)
     while not slot.terminated[0]:
         if hasattr(policy, "act_on_state"):
-            action[0] = policy.act_on_state(player.state(0))
+            chosen = policy.act_on_state(player.state(0))
         else:
-            action[0] = policy.act(row_of(slot.observations, 0), slot.action_masks[0])
-        if not 0 <= action[0] < player.num_actions:
-            raise SettingError(f"the policy chose action {action[0]}; there are 0 to {player.num_actions - 1}")
+            chosen = policy.act(row_of(slot.observations, 0), slot.action_masks[0])
+        require_range("the policy's action", chosen, 0, player.num_actions - 1, whole=True)
+        action[0] = chosen
         player.step(action, on, slot)
     return player.events(0)

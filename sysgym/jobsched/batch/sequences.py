@@ -51,7 +51,7 @@ class JobSequences:
         self.processors, self.split, self.sampling = workload.machine.processors, split, sampling
         self._begin, self._end = (round(share * len(workload)) for share in SPLITS[split])
         self.length = self._end - self._begin if length is None else length
-        require_range("sequence_length", self.length, 1)
+        require_range("sequence_length", self.length, 1, whole=True)
         if self._end - self._begin < self.length:
             share = round(SPLITS[split][1] - SPLITS[split][0], 6)
             raise WorkloadError(
@@ -68,11 +68,15 @@ class JobSequences:
     def start(self, seed: int, episode: int, options: Mapping[str, Any] | None = None) -> int:
         """First job of an episode: `options["start"]` (a job of the workload), or as `sampling` says."""
         latest = self._end - self.length
+        for name in options or ():
+            if name != "start":
+                raise UnknownNameError("reset option", name, ["start"])
         if options and "start" in options:
-            first = int(options["start"])
+            first = options["start"]
+            require_range("start", first, whole=True)
             if not self._begin <= first <= latest:
                 raise SettingError(f"start is {first}; split {self.split!r} has starts from {self._begin} to {latest}")
-            return first
+            return int(first)
         if self.sampling == "disjoint":
             return self._begin + (seed + episode) % self.num_windows * self.length
         return int(integer(stream_key(seed, "workload"), episode, 0, self._begin, latest))

@@ -358,6 +358,10 @@ class SlottedKernel(Engine):
         self._memory[...], self._past[...] = snapshot["memory"], snapshot["past"]
         self._drawn = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but which array was drawn last; a copy draws its first image from scratch."""
+        return self.__dict__ | {"_drawn": None}
+
     def _draw(self, rows: NDArray[np.bool_], slot: Slot) -> None:
         observations = slot.observations
         if self._drawn is None or self._drawn() is not observations:

@@ -35,7 +35,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from sysgym.core.errors import SettingError, UnknownNameError, WorkloadError, require_range
+from sysgym.core.errors import SettingError, UnknownNameError, WorkloadError, require_bool, require_range
 from sysgym.workloads.jobsets import JobsetSource
 
 EPISODE_ENDS = ("all_done", "no_new_job")
@@ -94,10 +94,12 @@ class SlottedConfig:
 
     def __post_init__(self) -> None:
         for name in ("resources", "capacity", "slots", "largest_demand", "since_cap", "sequence_length", "max_steps"):
-            require_range(name, getattr(self, name), 1)
-        require_range("horizon", self.horizon, 2)
+            require_range(name, getattr(self, name), 1, whole=True)
+        require_range("horizon", self.horizon, 2, whole=True)
         for name in ("backlog", "max_time", "palette"):
-            require_range(name, getattr(self, name), 0)
+            require_range(name, getattr(self, name), 0, whole=True)
+        for name in QUIRKS:
+            require_bool(name, getattr(self, name))
         if self.backlog % self.horizon:
             raise SettingError(f"backlog is {self.backlog}; it must be a multiple of the horizon, {self.horizon}")
         if self.episode_end not in EPISODE_ENDS:

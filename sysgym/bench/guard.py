@@ -1,0 +1,65 @@
+"""Calling code that is not ours: a policy's, an environment's, a library's on a damaged file.
+
+What such code raises is not ours to foresee. It becomes one line, `sys.exit()` included, so that a run that fails
+takes no other with it; only Ctrl-C passes. What it prints goes to standard error, since standard output is for results.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any
+
+from sysgym.core.errors import PolicyError
+
+FAULTS = (Exception, SystemExit)
+"""What foreign code may end with; a KeyboardInterrupt is the user's own."""
+
+
+def guarded(call: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a policy's code.
+
+    Raises:
+        PolicyError: Whatever it raised, as one line.
+    """
+    try:
+        return quiet(call, *arguments)
+    except PolicyError:
+        raise
+    except FAULTS as error:
+        raise PolicyError(one_line(error)) from error
+
+
+def quiet(call: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+    """Call foreign code with its prints sent to standard error."""
+    with redirect_stdout(sys.stderr):
+        return call(*arguments, **named)
+
+
+def one_line(error: BaseException) -> str:
+    """An exception in one line: its kind, what it says, and the file and line where it arose."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" ({frames[-1].filename.rpartition('/')[2]}, line {frames[-1].lineno})" if frames else ""
+    return f"{summary(error)}{place}"
+
+
+def summary(error: BaseException) -> str:
+    """Kind of an exception and what it says, without line breaks and without what UTF-8 cannot hold."""
+    text = " ".join(str(error).split())
+    return printable(f"{type(error).__name__}: {text}" if text else type(error).__name__)
+
+
+def printable(text: str) -> str:
+    """The text with lone surrogates, which no UTF-8 file can hold, replaced by question marks."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def line_in(error: BaseException, path: Path) -> int | None:
+    """The innermost line of a file that an exception passed through; None if it did not meet the file."""
+    if isinstance(error, SyntaxError) and error.filename == str(path):
+        return error.lineno
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    return lines[-1] if lines else None

@@ -1,0 +1,78 @@
+"""Replays of a whole log by a policy that is not ours."""
+
+import pytest
+
+from sysgym.bench.replays import replay_policies
+from sysgym.core.errors import PolicyError, UnknownNameError
+from sysgym.workloads.synthetic import poisson_pareto
+
+HEAD = """
+import numpy as np
+class Policy:
+    def __init__(self, observation_space, action_space):
+        pass
+"""
+
+
+@pytest.fixture(scope="module")
+def jobs():
+    return poisson_pareto(jobs=120, processors=16, load=1.2, seed=3)
+
+
+@pytest.fixture
+def rows(jobs, tmp_path):
+    """Replay the jobs under FCFS and under a class with these methods; the two rows."""
+
+    def replay(methods):
+        path = tmp_path / "mine.py"
+        path.write_text(HEAD + methods)
+        return [found.row for found in replay_policies(jobs, ["fcfs", str(path)])]
+
+    return replay
+
+
+@pytest.mark.parametrize(
+    "methods",
+    [
+        "    def act(self, observation, action_mask): return 0\n",
+        "    def act_on_state(self, state): return 0\n",
+        "    def act_batch(self, observations, action_masks): return np.zeros(len(observations), dtype=int)\n",
+        "    def begin(self, rows, seeds): self.rows = len(rows)\n"
+        "    def act(self, observation, action_mask): return self.rows - 1\n",
+    ],
+)
+def test_a_policy_is_asked_by_whatever_door_it_has(rows, methods):
+    fcfs, mine = rows(methods)
+    assert mine["mean_wait"] == fcfs["mean_wait"] and mine["policy"] == "mine"
+    assert (mine["invalid_actions"], mine["backfill"]) == (0, "none") and "invalid_actions" not in fcfs
+
+
+@pytest.mark.parametrize("reply", ["None", "float('nan')", "1.7", "-1", "10**30", "'0'"])
+def test_what_is_no_action_is_the_head_of_the_queue_and_counted(rows, reply):
+    fcfs, mine = rows(f"    def act(self, observation, action_mask): return {reply}\n")
+    assert mine["mean_wait"] == fcfs["mean_wait"] and mine["invalid_actions"] == mine["jobs"] == 120
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("observation[:] = 0", r"ValueError: .*read-only \(mine.py, line 7\)"),
+        ("action_mask[:] = 0", r"ValueError: .*read-only \(mine.py, line 7\)"),
+        ("raise SystemExit", r"SystemExit \(mine.py, line 7\)"),
+        ("return {}[0]", r"KeyError: 0 \(mine.py, line 7\)"),
+    ],
+)
+def test_what_a_policy_raises_is_one_line(rows, body, message):
+    with pytest.raises(PolicyError, match=message):
+        rows(f"    def act(self, observation, action_mask):\n        {body}\n")
+
+
+def test_what_a_policy_prints_is_no_result(rows, capfd):
+    rows("    def act(self, observation, action_mask): print('deciding'); return 0\n")
+    printed = capfd.readouterr()
+    assert printed.out == "" and "deciding" in printed.err
+
+
+def test_a_misspelt_scheduler_is_offered_the_nearest(jobs):
+    with pytest.raises(UnknownNameError, match="did you mean easy"):
+        list(replay_policies(jobs, ["eazy"]))
