@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import signal
 import threading
 from types import FrameType, TracebackType
@@ -13,7 +14,8 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 class Interruption:
     """Within it, the first SIGINT or SIGTERM is only remembered; a second one does what it did before.
 
-    Signals that are ignored stay so. Outside the main thread, where Python takes no signals, it does nothing.
+    Signals that are ignored stay so. It does nothing outside the main thread, where Python takes no signals, and in a
+    worker process, which whoever started it ends at once; what such a run saved last can be resumed as well.
 
     Attributes:
         received: The signal, or None.
@@ -24,7 +26,8 @@ class Interruption:
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Interruption:
-        if threading.current_thread() is threading.main_thread():
+        worker = multiprocessing.parent_process() is not None
+        if threading.current_thread() is threading.main_thread() and not worker:
             for number in SIGNALS:
                 if signal.getsignal(number) not in (signal.SIG_IGN, None):
                     self._before[number] = signal.signal(number, self._remember)

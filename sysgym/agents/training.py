@@ -298,6 +298,8 @@ class Training:
         earlier = checkpoints.read(self.output)
         if "training" not in earlier.facts:
             raise CheckpointError(f"{self.output}: holds a policy only; resume from the output of a training run")
+        if "actor" not in earlier.facts["training"]:
+            raise CheckpointError(f"{self.output}: an earlier sysgym trained it; train anew without resume")
         return earlier
 
     def _defaults_from(

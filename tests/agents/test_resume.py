@@ -112,6 +112,7 @@ class Forgetful(toy.CountingEnv):
         self.episode = 100 * Forgetful.born
 
 
+@pytest.mark.filterwarnings("ignore:.*not within the observation space")
 def test_an_environment_that_does_not_repeat_begins_anew_and_says_so(tmp_path):
     gym.register("toy/Forgetful-v0", entry_point=Forgetful)
     output = tmp_path / "run"

@@ -40,6 +40,22 @@ def test_the_toy_environment_is_learnt_to_its_optimum(arguments):
     assert policy.architecture.kind == ("rows" if arguments.get("rows") else "flat")
 
 
+@pytest.mark.parametrize(
+    ("algorithm", "settings"),
+    [
+        ("a2c", {"rollout_steps": 8}),
+        ("vtrace", {"rollout_steps": 16, "learning_rate": 5e-3}),
+        ("reinforce", {"episodes_per_workload": 8, "num_envs": 32}),
+        ("evolution", {"num_envs": 64}),
+    ],
+)
+def test_every_algorithm_learns_the_toy_environment(algorithm, settings):
+    """A random policy earns 3.6 of 10."""
+    budget = {"frames": 160_000 if algorithm == "evolution" else 40_000}
+    policy = agents.train("toy/Cards-v0", algorithm, **budget, **{"num_envs": 8, **settings})
+    assert mean_return(policy, "toy/Cards-v0") > 8.5
+
+
 def test_cartpole_improves():
     policy = agents.train("CartPole-v1", frames=30_000, seed=1)
     assert policy.curve[0]["mean_return"] < 60
@@ -135,6 +151,12 @@ def test_a_resume_needs_a_run(tmp_path):
     agents.train("toy/Cards-v0", frames=256, **SMALL).save(tmp_path / "policy")
     with pytest.raises(CheckpointError, match="a policy only"):
         agents.train("toy/Cards-v0", resume=True, output=tmp_path / "policy")
+    agents.train("toy/Cards-v0", frames=256, output=tmp_path / "old", **SMALL)
+    old = checkpoints.read(tmp_path / "old")
+    del old.facts["training"]["actor"]
+    checkpoints.write(tmp_path / "old", old)
+    with pytest.raises(CheckpointError, match="an earlier sysgym"):
+        agents.train("toy/Cards-v0", resume=True, output=tmp_path / "old")
 
 
 def test_a_poisoned_reward_stops_the_run_and_keeps_the_checkpoint(tmp_path, monkeypatch):
@@ -171,7 +193,8 @@ def test_tensorboard_gets_every_update(tmp_path):
 
     log = EventAccumulator(str(tmp_path))
     log.Reload()
-    assert [event.step for event in log.Scalars("learner/entropy")] == [256, 512]
+    for name in ("learner/entropy", "frames_per_second", "lag", "waiting", "learning"):
+        assert [event.step for event in log.Scalars(name)] == [256, 512]
 
 
 def test_the_public_names_agree():

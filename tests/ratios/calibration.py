@@ -1,7 +1,7 @@
 """`python -m tests.ratios.calibration`: every algorithm, with its defaults, on the queue whose optimum is known.
 
 A policy is judged exactly: its probabilities in all 44 states give its long-run mean reward by linear algebra, so the
-figure has no noise of evaluation. `tests/agents/test_calibration.py` holds the goal of 1 % for each algorithm.
+figure has no noise of evaluation. The goal is that 1 % of the optimum is missing at most.
 """
 
 import sys
@@ -13,7 +13,7 @@ import sysgym  # noqa: F401  registers the ids
 from sysgym.agents import train
 from sysgym.queueing.exact import gain_of, optimal_gain
 
-FRAMES = {"ppo": 500_000, "a2c": 500_000, "vtrace": 500_000, "reinforce": 500_000, "evolution": 2_000_000}
+FRAMES = {"ppo": 500_000, "a2c": 1_000_000, "vtrace": 1_000_000, "reinforce": 500_000, "evolution": 2_000_000}
 """Budgets that suffice."""
 
 
