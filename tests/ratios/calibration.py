@@ -13,7 +13,7 @@ import sysgym  # noqa: F401  registers the ids
 from sysgym.agents import train
 from sysgym.queueing.exact import gain_of, optimal_gain
 
-FRAMES = {"ppo": 500_000, "a2c": 1_000_000, "vtrace": 1_000_000, "reinforce": 500_000, "evolution": 2_000_000}
+FRAMES = {"ppo": 500_000, "a2c": 1_000_000, "vtrace": 1_000_000, "reinforce": 500_000, "evolution": 3_000_000}
 """Budgets that suffice."""
 
 
