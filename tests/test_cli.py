@@ -53,7 +53,7 @@ def test_the_reference_row(command, shared_data):
 
 
 def test_every_command_has_a_help_with_an_example(command):
-    for name in ["envs", "run", "train", "evaluate", "replay", "leaderboard", "report", "demo"]:
+    for name in ["envs", "run", "train", "evaluate", "replay", "leaderboard", "report", "demo", "simplify"]:
         code, out, _ = command(name, "--help")
         assert code == 0 and f"Example: sysgym {name}" in " ".join(out.split())
 

@@ -29,6 +29,8 @@ class EventKind(IntEnum):
     """A job has ended; the amount is the processors it gives back."""
     DROP = 4
     """A job is lost because the queue was full; the amount is its size."""
+    REWRITE = 5
+    """An expression is rewritten; the subject is the rewrite's number, the amount the expression's size after it."""
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ import sysgym  # noqa: F401  registers the ids
 from sysgym.agents import train
 from sysgym.jobsched import replay
 from sysgym.workloads import poisson_pareto, read_trace, write_swf
+from tests.ratios.exprsimp import expression_rows
 
 ROUNDS = 7
 DATA = Path(os.environ.get("SYSGYM_DATA") or Path(__file__).parents[3] / "shared" / "data")
@@ -152,6 +153,7 @@ def main():
     log_rows(rows)
     environment_rows(rows)
     training_rows(rows)
+    expression_rows(rows, rate, DATA)
     width = max(len(name) for name, *_ in rows)
     print(f"{'':{width}} {'rate':>12} {'goal':>12}  beside")
     for name, measured, goal, beside in rows:

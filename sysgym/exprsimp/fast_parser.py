@@ -1,0 +1,189 @@
+"""The fast path of reading: canonical text to one arena, compiled.
+
+Takes exactly what `printer.to_text` writes with Int variables. Anything else, and every error, is left to `parser`,
+which says what is wrong and where; so both read the same language.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sysgym.exprsimp.arena import FULL, Arena, compiled, intern, load_nodes, make_arena, unload
+from sysgym.exprsimp.model import ARITY, TAKES_BOOL, Expression, Op
+from sysgym.exprsimp.parser import parse
+
+_REFUSED = -1
+_ARITY = np.array(ARITY, np.int64)
+_TAKES_BOOL = np.array([op in TAKES_BOOL for op in Op], np.int64)
+_INT, _TRUTH, _VAR = int(Op.INT), int(Op.TRUTH), int(Op.VAR)
+_NOT, _SELECT, _MIN, _MAX = int(Op.NOT), int(Op.SELECT), int(Op.MIN), int(Op.MAX)
+_BINARY = np.zeros(128, np.int64)
+for _sign, _op in zip("+-*/%<", (Op.ADD, Op.SUB, Op.MUL, Op.DIV, Op.MOD, Op.LT), strict=True):
+    _BINARY[ord(_sign)] = _op
+_DOUBLE = np.zeros(128, np.int64)
+for _sign, _op in zip("<=&|", (Op.LE, Op.EQ, Op.AND, Op.OR), strict=True):
+    _DOUBLE[ord(_sign)] = _op
+_OPEN = 100
+_SPACE, _LEFT, _RIGHT, _COMMA, _BANG, _MINUS = (ord(sign) for sign in " (),!-")
+_ZERO, _NINE, _V, _S, _I, _N, _A, _X, _EQUALS, _M = (ord(sign) for sign in "09vsinax=m")
+
+
+@dataclass(frozen=True)
+class Forest:
+    """Many expressions that share their terms.
+
+    Attributes:
+        arena: The terms.
+        roots: int64 (expressions,): the root of each.
+    """
+
+    arena: Arena
+    roots: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.roots)
+
+    def __getitem__(self, row: int) -> Expression:
+        return unload(self.arena, int(self.roots[row]))
+
+
+def parse_many(texts: Sequence[str]) -> Forest:
+    """Read many expressions at once; O(characters).
+
+    Raises:
+        ExpressionError: As `parse`, for the first text that cannot be read.
+    """
+    raw = [text.encode() for text in texts]
+    ends = np.cumsum([len(item) for item in raw], dtype=np.int64)
+    signs = np.frombuffer(b"".join(raw) + b"\0", np.uint8)
+    capacity = 1024 + len(signs) // 6
+    while True:
+        arena, roots = make_arena(capacity), np.empty(len(raw), np.int64)
+        if _parse_all(arena, signs, ends, roots) and _parse_rest(arena, texts, roots):
+            return Forest(arena, roots)
+        capacity *= 2
+
+
+def _parse_rest(arena: Arena, texts: Sequence[str], roots: NDArray[np.int64]) -> bool:
+    """Let `parse` read what isn't canonical; whether there was room."""
+    for row in np.flatnonzero(roots == _REFUSED).tolist():
+        roots[row] = load_nodes(arena, parse(texts[row]).nodes)
+    return not (roots == FULL).any()
+
+
+@compiled
+def _parse_all(arena: Arena, signs: NDArray[np.uint8], ends: NDArray[np.int64], roots: NDArray[np.int64]) -> bool:
+    longest, begin = 0, 0
+    for row in range(ends.shape[0]):
+        longest, begin = max(longest, ends[row] - begin), ends[row]
+    terms, waiting = np.empty(longest + 2, np.int64), np.empty((longest + 2, 2), np.int64)
+    begin = 0
+    for row in range(ends.shape[0]):
+        roots[row] = _parse_one(arena, signs, begin, ends[row], terms, waiting)
+        if roots[row] == FULL:
+            return False
+        begin = ends[row]
+    return True
+
+
+@compiled
+def _parse_one(  # noqa: PLR0911, PLR0912, PLR0915  one state machine
+    arena: Arena, signs: NDArray[np.uint8], at: int, end: int, terms: NDArray[np.int64], waiting: NDArray[np.int64]
+) -> int:
+    """One expression; `waiting` holds operator and arguments so far of what is unfinished."""
+    depth, held = 0, 0
+    while at < end:
+        sign = signs[at]
+        if sign == _LEFT:
+            waiting[depth, 0], waiting[depth, 1] = _OPEN, 1
+            depth, at = depth + 1, at + 1
+            continue
+        if sign == _BANG:
+            waiting[depth, 0], waiting[depth, 1] = _NOT, 1
+            depth, at = depth + 1, at + 1
+            continue
+        if sign == _M and signs[at + 3] == _LEFT:
+            third = signs[at + 2]
+            if not (signs[at + 1] == _I and third == _N) and not (signs[at + 1] == _A and third == _X):
+                return _REFUSED
+            waiting[depth, 0], waiting[depth, 1] = _MIN if third == _N else _MAX, 1
+            depth, at = depth + 1, at + 4
+            continue
+        if sign == _S and at + 7 < end and signs[at + 6] == _LEFT:
+            waiting[depth, 0], waiting[depth, 1] = _SELECT, 1
+            depth, at = depth + 1, at + 7
+            continue
+        op, begin, negative = _INT, at, False
+        if sign in (_V, _MINUS):
+            op, negative = _VAR if sign == _V else _INT, sign == _MINUS
+            begin += 1
+        value, at = 0, begin
+        while _ZERO <= signs[at] <= _NINE and at - begin < 18:
+            value = value * 10 + int(signs[at]) - _ZERO
+            at += 1
+        if (
+            at == begin
+            or at - begin >= (9 if op == _VAR else 18)
+            or (signs[begin] == _ZERO and (at > begin + 1 or negative))
+        ):
+            return _REFUSED
+        terms[held] = intern(arena, op, -1, -1, -1, -value if negative else value)
+        if terms[held] == FULL:
+            return FULL
+        held += 1
+        while depth:  # after an operand: close what is complete, until another operand is due
+            op, given = waiting[depth - 1, 0], waiting[depth - 1, 1]
+            if op == _OPEN:
+                if at + 3 >= end or signs[at] != _SPACE or signs[at + 1] > 127:
+                    return _REFUSED
+                doubled = signs[at + 2] == _EQUALS or (signs[at + 2] == signs[at + 1])
+                op = _DOUBLE[signs[at + 1]] if doubled else _BINARY[signs[at + 1]]
+                at += 3 if doubled else 2
+                if op == 0 or signs[at] != _SPACE:
+                    return _REFUSED
+                waiting[depth - 1, 0], waiting[depth - 1, 1] = op, 2
+                at += 1
+                break
+            if given < _ARITY[op]:
+                if at + 1 >= end or signs[at] != _COMMA or signs[at + 1] != _SPACE:
+                    return _REFUSED
+                waiting[depth - 1, 1] = given + 1
+                at += 2
+                break
+            if op != _NOT:
+                if at >= end or signs[at] != _RIGHT:
+                    return _REFUSED
+                at += 1
+            held -= given - 1
+            made = _make(arena, op, terms, held - 1, given)
+            if made < 0:
+                return made
+            terms[held - 1] = made
+            depth -= 1
+        if depth == 0:
+            return terms[0] if at == end and held == 1 else _REFUSED
+    return _REFUSED
+
+
+@compiled
+def _make(arena: Arena, op: int, terms: NDArray[np.int64], first: int, given: int) -> int:
+    """The term over the newest operands, refused where the sorts need the careful parser."""
+    for place in range(first, first + given):
+        bool_wanted = _TAKES_BOOL[op] == 1 or (op == _SELECT and place == first)
+        if op == _SELECT and place > first:
+            if arena.sort[terms[place]] != arena.sort[terms[first + 1]]:
+                return _REFUSED
+        elif arena.sort[terms[place]] != (1 if bool_wanted else 0):
+            number = arena.nodes[terms[place], 4]
+            if not bool_wanted or arena.nodes[terms[place], 0] != _INT or number < 0 or number > 1:
+                return _REFUSED
+            terms[place] = intern(arena, _TRUTH, -1, -1, -1, number)
+            if terms[place] == FULL:
+                return FULL
+    second = terms[first + 1] if given > 1 else -1
+    third = terms[first + 2] if given > 2 else -1
+    return intern(arena, op, terms[first], second, third, 0)
