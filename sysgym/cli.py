@@ -22,6 +22,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from sysgym.agents.algorithms import ALGORITHMS
 from sysgym.core.errors import SettingError, SysgymError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -144,7 +145,7 @@ def replay(
 @app.command()
 def train(
     env: Environment,
-    algorithm: Annotated[str, typer.Option(help="Algorithm; ppo.")] = "ppo",
+    algorithm: Annotated[str, typer.Option(help=f"Algorithm: {', '.join(ALGORITHMS)}.")] = "ppo",
     output: Annotated[Path, typer.Option(help="File of the checkpoint.")] = Path("policy.safetensors"),
     frames: Annotated[int | None, typer.Option(help="Budget in environment steps.")] = None,
     seconds: Annotated[float | None, typer.Option(help="Budget in seconds.")] = None,
@@ -153,9 +154,13 @@ def train(
     arg: Arguments = None,
     settings: Settings = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint.")] = False,
+    mode: Annotated[
+        str | None, typer.Option(help="sync, lockstep (plays while it learns, repeats) or async (does not repeat).")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(help="Threads while it learns; playing takes one.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Train a policy and save it.
+    """Train a policy and save it; Ctrl-C or SIGTERM leaves a run that --resume goes on with.
 
     Example: sysgym train --env sysgym/JobSched-v0 --arg observation=compact --seconds 60
     """
@@ -175,10 +180,12 @@ def train(
             environment=_pairs(arg, "--arg"),
             output=output,
             resume=resume,
+            mode=mode,
+            threads=threads,
             on_progress=lambda progress: advance(
                 progress.share,
                 f"{progress.frames:,} frames, {progress.frames_per_second:,.0f}/s, "
-                f"return {_figure(progress.mean_return)}",
+                f"return {_figure(progress.mean_return)}" + (f", lag {progress.lag}" if progress.lag else ""),
             ),
             **chosen,
         )

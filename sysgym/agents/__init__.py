@@ -5,10 +5,11 @@ environment of ours: it meets them through `gymnasium.make_vec` and `sysgym.core
 learn, not to act: a saved policy acts with numpy. Names are imported when they are first used, so that importing
 sysgym stays light.
 
-The files, in the order in which a training run meets them: `spaces` and `architecture` (what is seen and which
-network suits it), `environments` (vector environments under one small interface), `networks` and `inference` (the
-network in torch, and its policy half in numpy), `rollout` (memory and collection), `advantages`, `scaling`, `ppo`
-(the algorithm), `training` (the loop), `checkpoint` and `policy` (what is kept).
+The files, in the order in which a training run meets them: `algorithms` (their names), `settings`, `spaces` and
+`architecture` (what is seen and which network suits it), `environments` (vector environments under one small
+interface), `networks` and `inference` (the network in torch, and its policy half in numpy), `rollout` (the memory of a
+slot), `actor` (who fills it), `learner` (who reads it) with `advantages`, `scaling` and `actor_critic`, a file each for
+`ppo`, `a2c`, `vtrace`, `reinforce` and `evolution`, `training` (the loop), `checkpoint` and `policy` (what is kept).
 """
 
 from __future__ import annotations
@@ -16,13 +17,12 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from sysgym.agents.algorithms import ALGORITHMS
+
 if TYPE_CHECKING:
     from sysgym.agents.policy import TrainedPolicy, load
     from sysgym.agents.progress import Progress
     from sysgym.agents.training import Training, train
-
-ALGORITHMS = ("ppo",)
-"""Names that `train` takes as `algorithm`."""
 
 _HOMES = {
     "TrainedPolicy": "sysgym.agents.policy",

@@ -1,27 +1,31 @@
-"""Vector environments as the learner steps them: into its own memory, with autoreset in the same step.
+"""Environments as an actor steps them: into its own memory, with autoreset in the same step.
 
 An environment of the kind described in `core.protocols` writes its step straight into a slot (`step_into`). Any
-other Gymnasium environment is stepped by `SyncVectorEnv` and copied. Both reset an ended episode in the step that
-ends it (`AutoresetMode.SAME_STEP`), so that no step is wasted and none is learned from that was never played: under
+other Gymnasium environment is stepped row by row and copied. Both reset an ended episode in the step that ends it
+(`AutoresetMode.SAME_STEP`), so that no step is wasted and none is learned from that was never played: under
 `NEXT_STEP` every episode would be followed by a step that ignores its action.
+
+Both can be taken down and put up again where they stood, which a resumed run needs: the native ones from copies of
+their arrays, the others by playing the running episodes again from their seeds and actions.
 """
 
 from __future__ import annotations
 
 import abc
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
-from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
+from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from sysgym.agents.spaces import Spaces
 from sysgym.core.errors import SettingError, UnknownNameError
 from sysgym.core.protocols import Slot
+from sysgym.core.seeding import stream_key
 
 NATIVE_ENVS = 64
 """How many native environments are stepped together unless told otherwise: more fill a matrix product better, but
@@ -29,11 +33,16 @@ leave fewer updates in a budget of frames."""
 COPIED_ENVS = 16
 """The same for environments in Python, whose steps cost more than the network's."""
 
-AnyVectorEnv = VectorEnv[Any, Any, Any]
+Arrays = dict[str, NDArray[Any]]
 
 
 class Environments(abc.ABC):
     """N episodes of an environment, stepped together.
+
+    Args:
+        num_envs: N.
+        observation_space: Of one environment.
+        action_space: Of one environment.
 
     Attributes:
         native: Whether steps are written into slots without a copy.
@@ -41,15 +50,13 @@ class Environments(abc.ABC):
 
     native: bool
 
-    def __init__(self, vector: AnyVectorEnv) -> None:
-        self.vector = vector
-        self.num_envs = vector.num_envs
-        self.observation_space, self.action_space = vector.single_observation_space, vector.single_action_space
-        self.spaces = Spaces.of(self.observation_space, self.action_space)
+    def __init__(self, num_envs: int, observation_space: gym.Space[Any], action_space: gym.Space[Any]) -> None:
+        self.num_envs, self.observation_space, self.action_space = num_envs, observation_space, action_space
+        self.spaces = Spaces.of(observation_space, action_space)
 
     @abc.abstractmethod
-    def reset(self, seed: int, observations: NDArray[Any], masks: NDArray[np.int8]) -> None:
-        """Begin all episodes; writes observations (N, *shape) and masks (N, A)."""
+    def reset(self, seeds: NDArray[np.int64], observations: NDArray[Any], masks: NDArray[np.int8]) -> None:
+        """Begin all episodes, each row with its seed; writes observations (N, *shape) and masks (N, A)."""
 
     @abc.abstractmethod
     def step_into(self, actions: NDArray[np.int64], slot: Slot) -> None:
@@ -59,9 +66,25 @@ class Environments(abc.ABC):
     def final_observations(self, rows: NDArray[np.int64]) -> NDArray[Any]:
         """The last observations of episodes that the last step has ended, as a copy of shape (k, *shape)."""
 
+    @abc.abstractmethod
+    def snapshot(self) -> Arrays | None:
+        """Everything that decides what comes next, as copies; None where that cannot be had."""
+
+    @abc.abstractmethod
+    def restore(self, snapshot: Mapping[str, NDArray[Any]], observations: NDArray[Any]) -> bool:
+        """Put the environments where they stood.
+
+        Args:
+            snapshot: From `snapshot`, of as many environments.
+            observations: (N, *shape), what was seen there.
+
+        Returns:
+            Whether that is what is seen now; if not, the environments have to be reset.
+        """
+
+    @abc.abstractmethod
     def close(self) -> None:
         """Free what the environments hold."""
-        self.vector.close()
 
 
 class NativeEnvironments(Environments):
@@ -69,63 +92,140 @@ class NativeEnvironments(Environments):
 
     native = True
 
-    def reset(self, seed: int, observations: NDArray[Any], masks: NDArray[np.int8]) -> None:
+    def __init__(self, vector: VectorEnv[Any, Any, Any]) -> None:
+        super().__init__(vector.num_envs, vector.single_observation_space, vector.single_action_space)
+        self.vector: Any = vector
+
+    def reset(self, seeds: NDArray[np.int64], observations: NDArray[Any], masks: NDArray[np.int8]) -> None:
         """See `Environments.reset`."""
-        first, info = self.vector.reset(seed=seed)
+        first, info = self.vector.reset(seed=seeds.tolist())
         observations[...], masks[...] = first, info["action_mask"]
 
     def step_into(self, actions: NDArray[np.int64], slot: Slot) -> None:
         """See `Environments.step_into`."""
-        self.vector.step_into(actions, slot)  # type: ignore[attr-defined]
+        self.vector.step_into(actions, slot)
 
     def final_observations(self, rows: NDArray[np.int64]) -> NDArray[Any]:
         """See `Environments.final_observations`."""
-        final: NDArray[Any] = self.vector.final_observations[rows]  # type: ignore[attr-defined]
+        final: NDArray[Any] = self.vector.final_observations[rows]
         return final
+
+    def snapshot(self) -> Arrays | None:
+        """See `Environments.snapshot`."""
+        snapshot: Arrays | None = self.vector.snapshot() if hasattr(self.vector, "snapshot") else None
+        return snapshot
+
+    def restore(self, snapshot: Mapping[str, NDArray[Any]], observations: NDArray[Any]) -> bool:
+        """See `Environments.restore`; copies of arrays need no comparison."""
+        del observations
+        if not snapshot:
+            return False
+        self.vector.restore(snapshot)
+        return True
+
+    def close(self) -> None:
+        """See `Environments.close`."""
+        self.vector.close()
 
 
 class CopiedEnvironments(Environments):
-    """Single environments behind Gymnasium's `SyncVectorEnv`.
+    """Single environments, stepped one after another.
 
-    A mask is taken from `info["action_mask"]`, or from a method `action_masks()` of the environment (the convention
-    of sb3-contrib); without either, every action is allowed.
+    Every episode begins with a seed of its own, so that it can be played again. A mask is taken from
+    `info["action_mask"]`, or from a method `action_masks()` of the environment (the convention of sb3-contrib);
+    without either, every action is allowed.
+
+    Args:
+        envs: N environments of the same spaces.
     """
 
     native = False
 
-    def __init__(self, vector: SyncVectorEnv) -> None:
-        super().__init__(vector)
-        self._final: Any = None
+    def __init__(self, envs: Sequence[gym.Env[Any, Any]]) -> None:
+        super().__init__(len(envs), envs[0].observation_space, envs[0].action_space)
+        self.envs = envs
         self._ask = [
-            env.get_wrapper_attr("action_masks") for env in vector.envs if env.has_wrapper_attr("action_masks")
+            env.get_wrapper_attr("action_masks") if env.has_wrapper_attr("action_masks") else None for env in envs
         ]
+        self._final: list[Any] = [None] * len(envs)
+        self._seeds = np.zeros(len(envs), dtype=np.int64)
+        self._episodes = np.zeros(len(envs), dtype=np.int64)
+        self._played: list[list[int]] = [[] for _ in envs]
 
-    def reset(self, seed: int, observations: NDArray[Any], masks: NDArray[np.int8]) -> None:
+    def reset(self, seeds: NDArray[np.int64], observations: NDArray[Any], masks: NDArray[np.int8]) -> None:
         """See `Environments.reset`."""
-        first, info = self.vector.reset(seed=seed)
-        observations[...] = first
-        self._write_masks(info, masks)
+        self._seeds[:], self._episodes[:] = seeds, 0
+        for row in range(self.num_envs):
+            observations[row], info = self._begin(row)
+            self._write_mask(row, info, masks)
 
     def step_into(self, actions: NDArray[np.int64], slot: Slot) -> None:
         """See `Environments.step_into`."""
-        observations, rewards, terminated, truncated, info = self.vector.step(actions + self.spaces.first_action)
         assert isinstance(slot.observations, np.ndarray)
-        slot.observations[...], slot.rewards[...] = observations, rewards
-        slot.terminated[...], slot.truncated[...] = terminated, truncated
-        self._write_masks(info, slot.action_masks)
-        self._final = info.get("final_obs")
+        for row, action in enumerate((actions + self.spaces.first_action).tolist()):
+            observation, reward, terminated, truncated, info = self._step(row, action)
+            slot.rewards[row], slot.terminated[row], slot.truncated[row] = reward, terminated, truncated
+            if terminated or truncated:
+                self._final[row] = np.array(observation)
+                self._episodes[row] += 1
+                observation, info = self._begin(row)
+            slot.observations[row] = observation
+            self._write_mask(row, info, slot.action_masks)
 
     def final_observations(self, rows: NDArray[np.int64]) -> NDArray[Any]:
         """See `Environments.final_observations`."""
         return np.stack([self._final[row] for row in rows])
 
-    def _write_masks(self, info: dict[str, Any], masks: NDArray[np.int8]) -> None:
+    def snapshot(self) -> Arrays | None:
+        """See `Environments.snapshot`: seeds, and the actions of the running episodes one behind the other."""
+        return {
+            "seeds": self._seeds.copy(),
+            "episodes": self._episodes.copy(),
+            "lengths": np.array([len(actions) for actions in self._played], dtype=np.int64),
+            "actions": np.array([action for actions in self._played for action in actions], dtype=np.int64),
+        }
+
+    def restore(self, snapshot: Mapping[str, NDArray[Any]], observations: NDArray[Any]) -> bool:
+        """See `Environments.restore`: plays the running episodes again."""
+        self._seeds[:], self._episodes[:] = snapshot["seeds"], snapshot["episodes"]
+        actions = np.split(snapshot["actions"], snapshot["lengths"].cumsum()[:-1])
+        for row in range(self.num_envs):
+            seen, _ = self._begin(row)
+            for action in actions[row].tolist():
+                seen, _, terminated, truncated, _ = self._step(row, action)
+                if terminated or truncated:
+                    return False
+            if not np.array_equal(np.asarray(seen, dtype=observations.dtype), observations[row]):
+                return False
+        return True
+
+    def close(self) -> None:
+        """See `Environments.close`."""
+        for env in self.envs:
+            env.close()
+
+    def _begin(self, row: int) -> tuple[Any, dict[str, Any]]:
+        self._played[row] = []
+        seed, episode = int(self._seeds[row]), int(self._episodes[row])
+        return self.envs[row].reset(seed=stream_key(seed, f"episode/{episode}") % 2**31 if episode else seed)
+
+    def _step(self, row: int, action: int) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        self._played[row].append(action)
+        try:
+            return self.envs[row].step(action)
+        except Exception as error:
+            error.add_note(
+                f"environment {row} of this run, seed {self._seeds[row]}, episode {self._episodes[row]}, "
+                f"step {len(self._played[row])}; its actions: {self._played[row]}"
+            )
+            raise
+
+    def _write_mask(self, row: int, info: dict[str, Any], masks: NDArray[np.int8]) -> None:
+        ask = self._ask[row]
         if "action_mask" in info:
-            masks[...] = info["action_mask"]
-        elif self._ask:
-            masks[...] = [mask() for mask in self._ask]
+            masks[row] = info["action_mask"]
         else:
-            masks[...] = 1
+            masks[row] = 1 if ask is None else ask()
 
 
 def make_environments(env_id: str, num_envs: int | None, arguments: Mapping[str, Any]) -> Environments:
@@ -147,14 +247,11 @@ def make_environments(env_id: str, num_envs: int | None, arguments: Mapping[str,
             if hasattr(vector, "step_into"):
                 return NativeEnvironments(vector)
             vector.close()
-        mode = {"autoreset_mode": AutoresetMode.SAME_STEP}
-        vector = gym.make_vec(spec, num_envs or COPIED_ENVS, "sync", vector_kwargs=mode, **arguments)
+        return CopiedEnvironments([gym.make(spec, **arguments) for _ in range(num_envs or COPIED_ENVS)])
     except TypeError as error:
         if "argument" not in str(error):
             raise
         raise SettingError(f"{env_id} does not take these arguments: {error}") from error
-    assert isinstance(vector, SyncVectorEnv)
-    return CopiedEnvironments(vector)
 
 
 def _spec(env_id: str) -> EnvSpec:

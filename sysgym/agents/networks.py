@@ -137,6 +137,10 @@ class Network(nn.Module):
             logits[allowed] = self.policy(inputs[allowed]).squeeze(-1)
         return logits if self.void is None else torch.cat([logits, self.void(inputs)], dim=-1)
 
+    def forward(self, observations: Tensor) -> Tensor:
+        """Logits of all actions, as `policy_logits`; what `torch.func` calls."""
+        return self.policy_logits(observations)
+
     def parts(self) -> dict[str, list[nn.Parameter]]:
         """The weights of the policy and those of the value, which share none."""
         value = list(self.value.parameters())

@@ -24,6 +24,9 @@ class Progress:
         frames_per_second: Of this run.
         episodes: Episodes that have ended.
         mean_return: Mean return of the last 100 of them (unscaled, undiscounted), or None before the first.
+        lag: Updates between the weights that played the slot and those that it improved.
+        waiting: Seconds that the learner waited for the slot (in `sync`: that playing it took).
+        learning: Seconds that it learned from it.
         metrics: The learner's, by name.
     """
 
@@ -34,6 +37,9 @@ class Progress:
     frames_per_second: float
     episodes: int
     mean_return: float | None
+    lag: int
+    waiting: float
+    learning: float
     metrics: Mapping[str, float]
 
 
@@ -48,6 +54,7 @@ class History:
         episodes: Episodes that have ended.
         recent_returns: Returns of the last ones.
         curve: Points of `frames`, `seconds`, `mean_return`.
+        lags: How many slots were 0, 1, 2 updates old when they were learned from.
     """
 
     update: int = 0
@@ -56,9 +63,12 @@ class History:
     episodes: int = 0
     recent_returns: list[float] = field(default_factory=list)
     curve: list[dict[str, Any]] = field(default_factory=list)
+    lags: list[int] = field(default_factory=list)
 
-    def add(self, frames: int, episode_returns: Sequence[float]) -> None:
-        """Count one update, the frames it learned from, and the episodes that ended in them."""
+    def add(self, frames: int, episode_returns: Sequence[float], lag: int = 0) -> None:
+        """Count one update, the frames it learned from, the episodes that ended in them, and how old they were."""
+        self.lags += [0] * (lag + 1 - len(self.lags))
+        self.lags[lag] += 1
         self.update += 1
         self.frames += frames
         self.episodes += len(episode_returns)

@@ -1,4 +1,4 @@
-"""Slots of experience, and the actor that fills them.
+"""Slots of experience: memory that an actor fills and a learner reads.
 
 A slot holds T steps of N environments in memory that is allocated once and written in place: step t of an
 environment writes its observations and masks into row t + 1 and its rewards and flags into row t. Only the last
@@ -8,19 +8,20 @@ taken their place.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from sysgym.agents.environments import Environments
-from sysgym.agents.inference import masked_probabilities, sample
-from sysgym.agents.networks import Network
 from sysgym.agents.spaces import Spaces
 from sysgym.core.errors import TrainingError
 from sysgym.core.protocols import Slot
+
+BORDERED = ("observations", "masks")
+ARRAYS = (*BORDERED, "actions", "log_probabilities", "rewards", "terminated", "truncated")
+"""Fields with a row a step; those that are bordered have one more, where the slot ends."""
 
 
 @dataclass
@@ -38,6 +39,7 @@ class Rollout:
         final_observations: Last observations of the episodes that were truncated and not terminated, one array a
             step that had any, in the order of (t, n).
         episode_returns: Returns (unscaled, undiscounted) of the episodes that ended in the slot.
+        version: Of the weights that played all of it.
     """
 
     observations: NDArray[Any]
@@ -49,6 +51,7 @@ class Rollout:
     truncated: NDArray[np.bool_]
     final_observations: list[NDArray[Any]] = field(default_factory=list)
     episode_returns: list[float] = field(default_factory=list)
+    version: int = 0
 
     @classmethod
     def allocate(cls, spaces: Spaces, steps: int, num_envs: int) -> Rollout:
@@ -67,16 +70,34 @@ class Rollout:
         """Views of the memory that step t writes."""
         return Slot(self.observations[t + 1], self.masks[t + 1], self.rewards[t], self.terminated[t], self.truncated[t])
 
-    def carry_over(self) -> None:
-        """Let the slot begin where it ended last."""
-        self.observations[0], self.masks[0] = self.observations[-1], self.masks[-1]
-        self.final_observations.clear()
-        self.episode_returns.clear()
+    def begin(self, version: int) -> None:
+        """Forget what was gathered beside the arrays."""
+        self.final_observations, self.episode_returns, self.version = [], [], version
+
+    def first(self, steps: int) -> Rollout:
+        """The first steps, as views."""
+        arrays = {name: getattr(self, name)[: steps + (name in BORDERED)] for name in ARRAYS}
+        return dataclasses.replace(self, **arrays)
+
+    def columns(self, chosen: NDArray[np.int64]) -> Rollout:
+        """Some of the environments, copied; `chosen` rises."""
+        cut = self.truncated & ~self.terminated
+        kept = np.isin(np.nonzero(cut)[1], chosen)
+        final = np.concatenate(self.final_observations)[kept] if self.final_observations else None
+        part: dict[str, Any] = {name: np.ascontiguousarray(getattr(self, name)[:, chosen]) for name in ARRAYS}
+        part["final_observations"] = [] if final is None else [final]
+        return dataclasses.replace(self, **part, episode_returns=[])
 
     @property
     def done(self) -> NDArray[np.bool_]:
         """Whether the step ended an episode, (T, N)."""
         return self.terminated | self.truncated
+
+    @property
+    def alive(self) -> NDArray[np.bool_]:
+        """Whether a step belongs to the first episode of its row, (T, N)."""
+        ended = np.logical_or.accumulate(self.done, axis=0)
+        return ~np.vstack([np.zeros_like(ended[:1]), ended[:-1]])
 
     @property
     def decisions(self) -> NDArray[np.bool_]:
@@ -101,55 +122,3 @@ class Rollout:
                 raise TrainingError(f"the {name} of environment {row} at step {step} of the rollout is not finite")
         if any(not np.isfinite(final).all() for final in self.final_observations):
             raise TrainingError("the last observation of a truncated episode is not finite")
-
-
-class Actor:
-    """Plays environments with the current policy and writes what happens into a slot.
-
-    Args:
-        environments: What is played.
-        network: Whose policy plays.
-        steps: T.
-        generator: Stream of the actions.
-        seed: Of the environments.
-    """
-
-    def __init__(
-        self, environments: Environments, network: Network, steps: int, generator: np.random.Generator, seed: int
-    ) -> None:
-        self.environments, self.network, self.generator = environments, network, generator
-        self.rollout = Rollout.allocate(environments.spaces, steps, environments.num_envs)
-        self.slots = [self.rollout.step_slot(t) for t in range(steps)]
-        self._returns = np.zeros(environments.num_envs)
-        self._device = next(network.parameters()).device
-        # the first slot is carried over from the row in which episodes begin
-        environments.reset(seed, self.rollout.observations[-1], self.rollout.masks[-1])
-
-    def collect(self) -> Rollout:
-        """Fill the slot with the next T steps of every environment; the memory is reused by the next call."""
-        rollout = self.rollout
-        rollout.carry_over()
-        for t, slot in enumerate(self.slots):
-            rollout.actions[t], rollout.log_probabilities[t] = self._choose(rollout.observations[t], rollout.masks[t])
-            self.environments.step_into(rollout.actions[t], slot)
-            rows = np.flatnonzero(slot.truncated & ~slot.terminated)
-            if len(rows):
-                rollout.final_observations.append(self.environments.final_observations(rows))
-            self._count_returns(slot)
-        return rollout
-
-    @torch.no_grad()
-    def _choose(
-        self, observations: NDArray[Any], masks: NDArray[np.int8]
-    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        logits = self.network.policy_logits(torch.from_numpy(observations).to(self._device)).cpu().numpy()
-        probabilities = masked_probabilities(logits, masks)
-        actions = sample(probabilities, self.generator.random(len(logits)))
-        return actions, np.log(probabilities[np.arange(len(actions)), actions])
-
-    def _count_returns(self, slot: Slot) -> None:
-        self._returns += slot.rewards
-        ended = np.flatnonzero(slot.terminated | slot.truncated)
-        if len(ended):
-            self.rollout.episode_returns.extend(self._returns[ended].tolist())
-            self._returns[ended] = 0.0

@@ -23,7 +23,8 @@ class TensorBoardLog:
         """Write one update."""
         for name, value in progress.metrics.items():
             self.writer.add_scalar(f"learner/{name}", value, progress.frames)
-        self.writer.add_scalar("frames_per_second", progress.frames_per_second, progress.frames)
+        for name in ("frames_per_second", "lag", "waiting", "learning"):
+            self.writer.add_scalar(name, getattr(progress, name), progress.frames)
         if progress.mean_return is not None:
             self.writer.add_scalar("mean_return", progress.mean_return, progress.frames)
         if progress.share >= 1.0:

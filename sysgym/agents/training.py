@@ -1,40 +1,44 @@
-"""The training loop: play a slot, learn from it, report, until the budget is spent.
+"""The training loop: have a slot played, learn from it, report, until the budget is spent.
 
-Actor and learner take turns on one thread, so a run with a budget of frames gives the same weights for the same seed
-on the same machine and package versions. The loop knows algorithms by the `Learner` protocol only.
+A run with a budget of frames gives the same weights for the same seed on the same machine and package versions, in the
+modes `sync` and `lockstep` of `pipeline`, whether it was interrupted and resumed or not. The loop knows algorithms as
+`Learner` only.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
+import os
 import platform
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, NamedTuple
 
 import torch
+from numpy.typing import NDArray
 
 from sysgym.agents import checkpoint as checkpoints
+from sysgym.agents.actor import Actor, EpisodeActor, Weights
+from sysgym.agents.algorithms import algorithm_of
 from sysgym.agents.architecture import Architecture, choose_architecture
 from sysgym.agents.checkpoint import Checkpoint, holds_object, plain
 from sysgym.agents.environments import Environments, make_environments
+from sysgym.agents.interruption import Interruption
 from sysgym.agents.learner import Learner
 from sysgym.agents.networks import build_network
+from sysgym.agents.pipeline import MODES, Pipeline, torch_threads
 from sysgym.agents.policy import TrainedPolicy
-from sysgym.agents.ppo import PPO, PPOSettings
 from sysgym.agents.progress import Budget, History, Progress
-from sysgym.agents.rollout import Actor
-from sysgym.agents.settings import make_settings
+from sysgym.agents.settings import Settings, make_settings, require_choice
 from sysgym.agents.spaces import largest_bound
-from sysgym.core.errors import CheckpointError, SettingError, TrainingError, UnknownNameError, require_range
+from sysgym.core.errors import CheckpointError, SettingError, TrainingError, require_range
 from sysgym.core.files import require_writable
 from sysgym.core.seeding import stream, stream_key
 
-LEARNERS: Final = {"ppo": (PPOSettings, PPO)}
-"""Settings and learner of every algorithm."""
 DEFAULT_FRAMES = 500_000
 SAVE_SECONDS = 30.0
 """Time between two checkpoints of a run that writes one."""
@@ -51,7 +55,8 @@ def train(
     environment: Mapping[str, Any] | None = None,
     output: str | Path | None = None,
     resume: bool = False,
-    threads: int = 1,
+    mode: str | None = None,
+    threads: int | None = None,
     device: str = "cpu",
     on_progress: Callable[[Progress], object] | None = None,
     **settings: Any,
@@ -60,20 +65,23 @@ def train(
 
     Args:
         env_id: A registered id, also as Gymnasium's `module:EnvId`.
-        algorithm: "ppo".
+        algorithm: A name of `algorithms.ALGORITHMS`.
         seed: Of weights, actions, minibatches and environments, each its own stream.
         num_envs: Environments that are stepped together; None takes 64 native ones, or 16 in Python.
         frames: Budget in environment steps, earlier runs included; the last slot may exceed it.
         seconds: Budget in seconds of training; whichever of both ends first. Neither: 500,000 frames.
         environment: Arguments of the environment.
-        output: File of the checkpoint, written every 30 seconds and at the end.
-        resume: Whether to go on from `output`. Weights, optimiser, random streams, counters and scales go on as they
-            were; episodes that were under way begin anew, so a resumed run differs from one never interrupted.
-            What is not given is as the checkpoint has it.
-        threads: Threads of torch while it plays and learns.
+        output: File of the checkpoint, written every 30 seconds, at the end, and where SIGINT or SIGTERM ends the run:
+            it then finishes the update, saves, and raises `KeyboardInterrupt` or `SystemExit(0)`.
+        resume: Whether to go on from `output`: weights, optimiser, environments, random streams, counters and scales
+            stand as they stood. With the same budget of frames, `sync` and `lockstep` end in the same weights, bit
+            for bit, as a run that was never interrupted. What is not given is as the checkpoint has it.
+        mode: "sync" (default), "lockstep" or "async": how actor and learner share the time, see `pipeline`.
+        threads: Threads of torch while it learns, 1 unless given; playing takes one. Another number adds up in another
+            order: it belongs to what must be the same for a run to repeat.
         device: "cpu" or "cuda".
         on_progress: Called after every update.
-        settings: Settings of the algorithm, see `ppo.PPOSettings`.
+        settings: Settings of the algorithm, such as those of `ppo.PPOSettings`.
 
     Returns:
         The policy, acting greedily.
@@ -95,6 +103,7 @@ def train(
         environment=environment,
         output=output,
         resume=resume,
+        mode=mode,
         threads=threads,
         device=device,
         **settings,
@@ -125,33 +134,38 @@ class Training:
         environment: Mapping[str, Any] | None = None,
         output: str | Path | None = None,
         resume: bool = False,
-        threads: int = 1,
+        mode: str | None = None,
+        threads: int | None = None,
         device: str = "cpu",
         **settings: Any,
     ) -> None:
-        if algorithm not in LEARNERS:
-            raise UnknownNameError("algorithm", algorithm, LEARNERS)
+        kind = algorithm_of(algorithm)
         _check(seed=seed, num_envs=num_envs, frames=frames, seconds=seconds, threads=threads, device=device)
         self.env_id, self.algorithm, self.seed = env_id, algorithm, seed
         self.budget = Budget(DEFAULT_FRAMES if frames is None and seconds is None else frames, seconds)
-        self.threads, self.output = threads, output
+        self.output = output
         if output is not None:
             require_writable(output)
         self.history = History()
         earlier = self._earlier() if resume else None
         if earlier is not None:
-            num_envs, environment, settings = self._defaults_from(earlier, num_envs, environment, settings)
-        self.environment = dict(environment or {})
-        settings_kind, learner_kind = LEARNERS[algorithm]
-        chosen = make_settings(settings_kind, settings)
+            given = {"num_envs": num_envs, "environment": environment, "mode": mode, "threads": threads}
+            run, settings = self._defaults_from(earlier, given, settings)
+            num_envs, environment, mode, threads = (run[name] for name in given)
+        self.environment, self.mode, self.threads = dict(environment or {}), mode or "sync", threads or 1
+        require_choice("mode", self.mode, tuple(MODES))
+        _check_cores(self.threads + (self.mode != "sync"))
+        chosen = make_settings(kind.settings, settings)
         self.environments = make_environments(env_id, num_envs, self.environment)
         self.settings, self.architecture = _settled(chosen, self.environments)
-        network = build_network(self.environments.spaces, self.architecture, stream_key(seed, "network"))
+        with torch_threads(1):
+            network = build_network(self.environments.spaces, self.architecture, stream_key(seed, "network"))
         self.network = network.to(device)
-        self._streams = {name: stream(seed, name) for name in ("policy", "minibatches")}
-        self.learner: Learner = learner_kind(self.network, self.settings, self._streams["minibatches"])
-        if earlier is not None:
-            self._restore(earlier)
+        self.learner: Learner[Any] = kind.learner(self.network, self.settings, seed)
+        first = self._restore(earlier) if earlier is not None else None
+        self.pipeline = Pipeline(
+            self._actor(earlier), self.mode, self.settings.rollout_steps, self._weights(), first, output is not None
+        )
 
     def run(self) -> Iterator[Progress]:
         """Play and learn until the budget is spent; yields after every update. A run is run once.
@@ -161,9 +175,13 @@ class Training:
             OutputError: The checkpoint cannot be written.
         """
         try:
-            yield from self._updates()
-            self._save()
+            with Interruption() if self.output is not None else nullcontext(None) as interruption:
+                yield from self._updates(interruption)
+                self._save()
+            if interruption is not None:
+                interruption.end_run()
         finally:
+            self.pipeline.close()
             self.environments.close()
 
     def policy(self) -> TrainedPolicy:
@@ -186,27 +204,32 @@ class Training:
         }
         weights = self.network.state_dict()
         tensors = {f"weights/{name}": value.numpy(force=True).copy() for name, value in weights.items()}
-        if resumable:
+        stood = self.pipeline.snapshot() if resumable else None
+        if stood is not None:
             learned, values = self.learner.state()
-            tensors |= {f"learner/{name}": array for name, array in learned.items()}
+            first = self.pipeline.next_weights()
+            parts: dict[str, Mapping[str, Any]] = {"learner": learned, "actor": stood[0]}
+            if first.version < self.history.update:
+                parts["behaviour"] = {name: value.numpy(force=True) for name, value in first.tensors.items()}
+            tensors |= {f"{part}/{name}": array for part, arrays in parts.items() for name, array in arrays.items()}
             facts["training"] = {
                 "num_envs": self.environments.num_envs,
-                "streams": {name: plain(generator.bit_generator.state) for name, generator in self._streams.items()},
+                "mode": self.mode,
+                "threads": self.threads,
                 "learner": values,
+                "actor": stood[1],
+                "behaviour": first.version,
                 "history": dataclasses.asdict(self.history),
             }
         return Checkpoint(facts, tensors)
 
-    def _updates(self) -> Iterator[Progress]:
+    def _updates(self, interruption: Interruption | None) -> Iterator[Progress]:
         history, share = self.history, self.budget.share(self.history)
-        # episodes of a resumed run are others than those that the first run began with
-        seed = stream_key(self.seed, f"environments/{history.update}") % 2**31
-        actor = Actor(self.environments, self.network, self.settings.rollout_steps, self._streams["policy"], seed)
         frames_before, seconds_before = history.frames, history.seconds
         started = saved = time.perf_counter()
-        while share < 1.0:
-            with _thread_budget(self.threads):
-                metrics = self._learn(actor, share)
+        while share < 1.0 and not (interruption and interruption.received):
+            begun = time.perf_counter()
+            update = self._update(share)
             now = time.perf_counter()
             history.seconds = seconds_before + now - started
             share, share_before = self.budget.share(history), share
@@ -222,19 +245,48 @@ class Training:
                 (history.frames - frames_before) / (now - started),
                 history.episodes,
                 history.mean_return,
-                metrics,
+                update.lag,
+                update.played - begun,
+                now - update.played,
+                update.metrics,
             )
 
-    def _learn(self, actor: Actor, share: float) -> dict[str, float]:
+    def _update(self, share: float) -> _Update:
         try:
-            rollout = actor.collect()
+            rollout = self.pipeline.next()
+            played = time.perf_counter()
             rollout.check_finite()
-            metrics = self.learner.update(rollout, share)
+            with torch_threads(self.threads):
+                metrics = self.learner.update(rollout, share)
         except TrainingError as error:
             kept = f"; {self.output} keeps the last good checkpoint" if self.output is not None else ""
             raise TrainingError(f"{self.env_id}, update {self.history.update + 1}: {error}{kept}") from error
-        self.history.add(rollout.num_frames, rollout.episode_returns)
-        return metrics
+        lag = self.history.update - rollout.version
+        self.history.add(rollout.num_frames, rollout.episode_returns, lag)
+        self.pipeline.publish(self._weights())
+        return _Update(lag, played, metrics)
+
+    def _weights(self) -> Weights:
+        return Weights.of(self.network, self.history.update)
+
+    def _actor(self, earlier: Checkpoint | None) -> Actor:
+        """Who plays, where an earlier run left off."""
+        behaviour, generator = self.learner.behaviour(), stream(self.seed, "policy")
+        actor: Actor
+        if self.settings.whole_episodes:
+            group = self.settings.rows_per_workload(self.environments.num_envs)
+            actor = EpisodeActor(self.environments, behaviour, generator, stream_key(self.seed, "workloads"), group)
+        else:
+            # where the environments cannot go on, other episodes than those that the first run began with
+            seed = stream_key(self.seed, f"environments/{self.history.update}") % 2**31
+            actor = Actor(self.environments, behaviour, generator, seed)
+        if earlier is not None and not actor.restore(earlier.part("actor/"), earlier.facts["training"]["actor"]):
+            warnings.warn(
+                f"{self.env_id} cannot be put back where it stood: its episodes begin anew, so the resumed run differs "
+                "from one that was never interrupted",
+                stacklevel=4,
+            )
+        return actor
 
     def _save(self) -> None:
         if self.output is not None:
@@ -246,45 +298,61 @@ class Training:
         earlier = checkpoints.read(self.output)
         if "training" not in earlier.facts:
             raise CheckpointError(f"{self.output}: holds a policy only; resume from the output of a training run")
+        if "actor" not in earlier.facts["training"]:
+            raise CheckpointError(f"{self.output}: an earlier sysgym trained it; train anew without resume")
         return earlier
 
     def _defaults_from(
-        self, earlier: Checkpoint, num_envs: int | None, environment: Mapping[str, Any] | None, settings: dict[str, Any]
-    ) -> tuple[int, Mapping[str, Any], dict[str, Any]]:
-        """What the caller left open, from the checkpoint to resume; refuses what contradicts it."""
-        stored = {**earlier.facts["settings"], **earlier.facts, "num_envs": earlier.facts["training"]["num_envs"]}
-        if environment is None:
-            environment = stored["environment"]
-            if holds_object(environment):
-                raise CheckpointError(f"{self.output}: its environment was made with objects; give environment again")
-        given = {"env_id": self.env_id, "algorithm": self.algorithm, "seed": self.seed, "environment": environment}
-        given |= settings if num_envs is None else {**settings, "num_envs": num_envs}
-        for name, value in given.items():
+        self, earlier: Checkpoint, given: Mapping[str, Any], settings: Mapping[str, Any]
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What describes the run, and the settings, with what the caller left open; refuses what contradicts them."""
+        stored = {**earlier.facts["settings"], **earlier.facts, **earlier.facts["training"]}
+        if given["environment"] is None and holds_object(stored["environment"]):
+            raise CheckpointError(f"{self.output}: its environment was made with objects; give environment again")
+        given = {name: value for name, value in given.items() if value is not None}
+        run = {"env_id": self.env_id, "algorithm": self.algorithm, "seed": self.seed}
+        for name, value in {**run, **given, **settings}.items():
             if name in stored and stored[name] != plain(value):
                 raise CheckpointError(
                     f"{self.output}: was trained with {name}={stored[name]!r}, not {value!r}; give the same, or "
                     "train anew without resume"
                 )
-        return stored["num_envs"], environment, {**earlier.facts["settings"], **settings}
+        return {**stored, **given}, {**earlier.facts["settings"], **settings}
 
-    def _restore(self, earlier: Checkpoint) -> None:
-        """Weights, learner, streams and counters of a checkpoint."""
+    def _restore(self, earlier: Checkpoint) -> Weights | None:
+        """Weights, learner and counters of a checkpoint; returns the weights that play next, if they are older."""
         TrainedPolicy(earlier).check(self.environments.observation_space, self.environments.action_space)
-        weights = {name: torch.from_numpy(array.copy()) for name, array in earlier.part("weights/").items()}
-        self.network.load_state_dict(weights)
+        self.network.load_state_dict(_torch_tensors(earlier.part("weights/")))
         training = earlier.facts["training"]
         self.learner.restore(earlier.part("learner/"), training["learner"])
         self.history = History(**training["history"])
-        for name, generator in self._streams.items():
-            generator.bit_generator.state = training["streams"][name]
+        behaviour = _torch_tensors(earlier.part("behaviour/"))
+        return Weights(training["behaviour"], behaviour) if behaviour else None
+
+
+class _Update(NamedTuple):
+    """What came of an update, and when its slot was there."""
+
+    lag: int
+    played: float
+    metrics: dict[str, float]
+
+
+def _torch_tensors(arrays: Mapping[str, NDArray[Any]]) -> dict[str, torch.Tensor]:
+    return {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
+
+
+def _check_cores(needed: int) -> None:
+    cores = os.cpu_count() or 1
+    if needed > cores:
+        warnings.warn(f"{needed} threads are asked for, and there are {cores} cores: expect no gain", stacklevel=4)
 
 
 def _check(
-    *, seed: int, num_envs: int | None, frames: int | None, seconds: float | None, threads: int, device: str
+    *, seed: int, num_envs: int | None, frames: int | None, seconds: float | None, threads: int | None, device: str
 ) -> None:
     require_range("seed", seed, 0)
-    require_range("threads", threads, 1)
-    for name, value in {"num_envs": num_envs, "frames": frames}.items():
+    for name, value in {"num_envs": num_envs, "frames": frames, "threads": threads}.items():
         if value is not None:
             require_range(name, value, 1)
     if seconds is not None:
@@ -295,7 +363,7 @@ def _check(
         raise SettingError(f"device is {device!r}, but torch finds no CUDA device here; use 'cpu'")
 
 
-def _settled(settings: PPOSettings, environments: Environments) -> tuple[PPOSettings, Architecture]:
+def _settled(settings: Settings, environments: Environments) -> tuple[Settings, Architecture]:
     """The settings with everything that was left open chosen from the environment."""
     normalize = settings.normalize_observations
     if normalize is None:
@@ -311,16 +379,6 @@ def _settled(settings: PPOSettings, environments: Environments) -> tuple[PPOSett
         normalize_observations=normalize,
     )
     return settled, architecture
-
-
-@contextmanager
-def _thread_budget(threads: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _versions() -> dict[str, str]:

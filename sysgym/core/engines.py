@@ -1,4 +1,4 @@
-"""Slots and engines that every domain shares.
+"""Slots, snapshots and engines that every domain shares.
 
 `allocate_slot` makes the memory that a step is written to. `SimulatorEngine` turns simulators of one episode into an
 engine of many, by stepping them one after another: what a domain has before, or instead of, a compiled kernel.
@@ -6,6 +6,7 @@ engine of many, by stepping them one after another: what a domain has before, or
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -68,8 +69,22 @@ def read_only(array: NDArray[Any]) -> NDArray[Any]:
     return np.asarray(array.data.toreadonly())
 
 
+def copied_columns(columns: Any) -> dict[str, NDArray[Any]]:
+    """A kernel's snapshot: copies of the columns of its state, a `NamedTuple` of arrays."""
+    return {name: column.copy() for name, column in columns._asdict().items()}
+
+
+def restore_columns(columns: Any, snapshot: Mapping[str, NDArray[Any]]) -> None:
+    """The inverse of `copied_columns`, in place."""
+    for name, column in columns._asdict().items():
+        np.copyto(column, snapshot[name])
+
+
 class SimulatorEngine(Engine):
     """An engine of simulators that play one episode each, stepped one after another.
+
+    A simulator is put back where it stood by playing its episode again: it remembers what it was reset with, and the
+    actions since.
 
     Args:
         make: Builds one simulator.
@@ -79,6 +94,8 @@ class SimulatorEngine(Engine):
     def __init__(self, make: Callable[[], Simulator], num_episodes: int) -> None:
         self.simulators = [make() for _ in range(num_episodes)]
         self.num_episodes = num_episodes
+        self._begun: list[tuple[int, int, Mapping[str, Any] | None] | None] = [None] * num_episodes
+        self._played: list[list[int]] = [[] for _ in range(num_episodes)]
         self.num_actions = self.simulators[0].num_actions
         self.observation_spec = self.simulators[0].observation_spec
 
@@ -92,10 +109,12 @@ class SimulatorEngine(Engine):
         """See `Engine.reset`."""
         for row, seed, episode in zip(rows, seeds, episodes, strict=True):
             self.simulators[row].reset(int(seed), int(episode), options)
+            self._begun[row], self._played[row] = (int(seed), int(episode), options), []
 
     def step(self, actions: NDArray[np.int64], active: NDArray[np.bool_], slot: Slot) -> None:
         """See `Engine.step`."""
         for row in np.flatnonzero(active).tolist():
+            self._played[row].append(int(actions[row]))
             reward, terminated, truncated = self.simulators[row].step(int(actions[row]))
             slot.rewards[row], slot.terminated[row], slot.truncated[row] = reward, terminated, truncated
         self.observe(active, slot)
@@ -116,6 +135,24 @@ class SimulatorEngine(Engine):
     def metrics(self, row: int) -> dict[str, float]:
         """See `Engine.metrics`."""
         return self.simulators[row].metrics()
+
+    def snapshot(self) -> dict[str, NDArray[Any]] | None:
+        """See `Engine.snapshot`: one JSON text of seeds, episodes, options and actions; None if JSON cannot hold it."""
+        try:
+            text = json.dumps([self._begun, self._played])
+        except TypeError:  # options of a type of one's own
+            return None
+        return {"episodes": np.frombuffer(text.encode(), dtype=np.uint8).copy()}
+
+    def restore(self, snapshot: Mapping[str, NDArray[Any]]) -> None:
+        """See `Engine.restore`."""
+        begun, played = json.loads(snapshot["episodes"].tobytes())
+        for row, simulator in enumerate(self.simulators):
+            self._begun[row], self._played[row] = begun[row] and tuple(begun[row]), played[row]
+            if begun[row]:
+                simulator.reset(*begun[row])
+                for action in played[row]:
+                    simulator.step(action)
 
 
 def resolve_engine(engine: str, *, needs_simulator: bool) -> str:

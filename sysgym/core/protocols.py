@@ -102,6 +102,13 @@ class Engine(Protocol):
     def metrics(self, row: int) -> dict[str, float]:
         """The scores of the episode in this row, computed from its event log."""
 
+    def snapshot(self) -> dict[str, NDArray[Any]] | None:
+        """Everything that decides how the episodes go on, as copies; None from an engine that cannot give it."""
+        return None
+
+    def restore(self, snapshot: Mapping[str, NDArray[Any]]) -> None:
+        """Let the episodes stand where they stood at a `snapshot` of an engine built alike."""
+
 
 class Simulator(Protocol):
     """One episode in readable Python: the reference that a kernel must equal."""

@@ -249,6 +249,21 @@ class EngineVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         """The scores of the episode in a row; of use under `DISABLED`, before the row is reset."""
         return self.engine.metrics(row)
 
+    def snapshot(self) -> dict[str, NDArray[Any]] | None:
+        """Everything that decides how the environments go on, as copies; None where the engine cannot give it."""
+        engine = self.engine.snapshot()
+        if engine is None:
+            return None
+        own = {"seeds": self._seeds.copy(), "episodes": self._episodes.copy(), "done": self.done.copy()}
+        return own | {f"engine/{name}": array for name, array in engine.items()}
+
+    def restore(self, snapshot: Mapping[str, NDArray[Any]]) -> None:
+        """Let the environments stand where they stood at a `snapshot` of environments made alike."""
+        self._seeds[:], self._episodes[:], self.done[:] = (snapshot[name] for name in ("seeds", "episodes", "done"))
+        prefix = "engine/"
+        self.engine.restore({name.removeprefix(prefix): snapshot[name] for name in snapshot if name.startswith(prefix)})
+        self.engine.observe(self._all, self.slot)
+
     def _end_and_begin(self, slot: Slot, info: dict[str, Any]) -> None:
         done = self.done.copy()
         copy_rows(self.final_observations, slot.observations, done)

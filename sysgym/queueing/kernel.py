@@ -9,7 +9,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from sysgym.core.engines import read_only
+from sysgym.core.engines import copied_columns, read_only
 from sysgym.core.events import EventKind, EventLog
 from sysgym.core.protocols import Engine, Slot
 from sysgym.queueing.metrics import queue_metrics
@@ -212,6 +212,14 @@ class QueueKernel(Engine):
     def metrics(self, row: int) -> dict[str, float]:
         """See `Engine.metrics`."""
         return queue_metrics(self.events(row), int(self._queues.steps[row]), self.config)
+
+    def snapshot(self) -> dict[str, NDArray[Any]]:
+        """See `Engine.snapshot`."""
+        return copied_columns(self._queues)
+
+    def restore(self, snapshot: Mapping[str, NDArray[Any]]) -> None:
+        """See `Engine.restore`; the log may have grown."""
+        self._queues = Queues(**{name: column.copy() for name, column in snapshot.items()})
 
     def _events_of(self, steps: int) -> int:
         """Most events of so many steps: every customer comes, is decided on and leaves; one more waits."""

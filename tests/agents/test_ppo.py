@@ -7,11 +7,10 @@ import torch
 from sysgym.agents.architecture import choose_architecture
 from sysgym.agents.networks import build_network, masked_entropy, masked_log_probabilities
 from sysgym.agents.ppo import PPO, PPOSettings, normalized, policy_loss, value_loss
-from sysgym.agents.rollout import Rollout
 from sysgym.agents.scaling import RewardScale
 from sysgym.agents.settings import make_settings
-from sysgym.agents.spaces import Spaces
 from sysgym.core.errors import SettingError, TrainingError, UnknownNameError
+from tests.agents.slots import SPACES, filled_rollout
 
 LOGITS = [[0.1, 0.2, -0.3], [1.0, 0.0, -1.0], [-0.5, 0.5, 0.0], [0.0, 0.0, 0.4]]
 ACTIONS = torch.tensor([0, 2, 1, 2])
@@ -47,29 +46,10 @@ def test_reference_values():
     assert ((ratio - 1).abs() > 0.2).float().mean().item() == 0.75
 
 
-def filled_rollout(spaces, steps=6, rows=4, seed=0):
-    random = np.random.default_rng(seed)
-    rollout = Rollout.allocate(spaces, steps, rows)
-    rollout.observations[...] = random.normal(size=rollout.observations.shape)
-    rollout.masks[...] = 1
-    rollout.masks[..., 0] = random.random(rollout.masks.shape[:2]) < 0.5
-    forced = random.random(rollout.masks.shape[:2]) < 0.3
-    rollout.masks[forced] = [0, 1, 0, 0]
-    rollout.actions[...] = np.where(forced[:-1], 1, random.integers(1, spaces.num_actions, size=(steps, rows)))
-    rollout.log_probabilities[...] = np.log(0.3)
-    rollout.rewards[...] = random.normal(size=(steps, rows))
-    rollout.truncated[2, 1] = rollout.terminated[3, 2] = True
-    rollout.final_observations.append(random.normal(size=(1, *spaces.shape)).astype(np.float32))
-    return rollout
-
-
 def learner(spaces, **settings):
     chosen = make_settings(PPOSettings, {"discount": 0.9, **settings})
     network = build_network(spaces, choose_architecture(spaces), seed=0)
-    return PPO(network, chosen, np.random.default_rng(0))
-
-
-SPACES = Spaces((3,), "float32", 0, 4)
+    return PPO(network, chosen, 0)
 
 
 def test_one_step_equals_plain_autograd():

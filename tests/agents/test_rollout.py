@@ -4,10 +4,11 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
+from sysgym.agents.actor import Actor, Behaviour
 from sysgym.agents.architecture import choose_architecture
 from sysgym.agents.environments import CopiedEnvironments, NativeEnvironments, make_environments
 from sysgym.agents.networks import build_network
-from sysgym.agents.rollout import Actor
+from sysgym.agents.rollout import Rollout
 from sysgym.core.errors import SettingError, TrainingError, UnknownNameError
 from tests.agents import toy
 
@@ -15,7 +16,18 @@ from tests.agents import toy
 def actor_of(env_id, num_envs, steps, seed=0, **arguments):
     environments = make_environments(env_id, num_envs, arguments)
     network = build_network(environments.spaces, choose_architecture(environments.spaces), seed=1)
-    return Actor(environments, network, steps, np.random.default_rng(seed), seed)
+    return Playing(environments, Behaviour(network), steps, seed)
+
+
+class Playing(Actor):
+    """An actor with one slot of its own."""
+
+    def __init__(self, environments, behaviour, steps, seed):
+        super().__init__(environments, behaviour, np.random.default_rng(seed), seed)
+        self.rollout = Rollout.allocate(environments.spaces, steps, environments.num_envs)
+
+    def collect(self):
+        return super().collect(self.rollout)
 
 
 def test_a_native_slot_equals_single_environments_played_by_hand():

@@ -10,7 +10,9 @@ import pytest
 
 import sysgym.agents as agents
 from sysgym.agents import checkpoint as checkpoints
-from sysgym.agents.training import LEARNERS, Training
+from sysgym.agents.learner import Learner
+from sysgym.agents.settings import Settings
+from sysgym.agents.training import Training
 from sysgym.core.errors import CheckpointError, SettingError, TrainingError, UnknownNameError
 
 SMALL = {"num_envs": 8, "rollout_steps": 32, "minibatches": 4}
@@ -36,6 +38,22 @@ def test_the_toy_environment_is_learnt_to_its_optimum(arguments):
     policy = agents.train("toy/Cards-v0", frames=16_384, environment=arguments, learning_rate=5e-3, **SMALL)
     assert mean_return(policy, "toy/Cards-v0", **arguments) == 10.0
     assert policy.architecture.kind == ("rows" if arguments.get("rows") else "flat")
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "settings"),
+    [
+        ("a2c", {"rollout_steps": 8}),
+        ("vtrace", {"rollout_steps": 16, "learning_rate": 5e-3}),
+        ("reinforce", {"episodes_per_workload": 8, "num_envs": 32}),
+        ("evolution", {"num_envs": 64}),
+    ],
+)
+def test_every_algorithm_learns_the_toy_environment(algorithm, settings):
+    """A random policy earns 3.6 of 10."""
+    budget = {"frames": 160_000 if algorithm == "evolution" else 40_000}
+    policy = agents.train("toy/Cards-v0", algorithm, **budget, **{"num_envs": 8, **settings})
+    assert mean_return(policy, "toy/Cards-v0") > 8.5
 
 
 def test_cartpole_improves():
@@ -133,6 +151,12 @@ def test_a_resume_needs_a_run(tmp_path):
     agents.train("toy/Cards-v0", frames=256, **SMALL).save(tmp_path / "policy")
     with pytest.raises(CheckpointError, match="a policy only"):
         agents.train("toy/Cards-v0", resume=True, output=tmp_path / "policy")
+    agents.train("toy/Cards-v0", frames=256, output=tmp_path / "old", **SMALL)
+    old = checkpoints.read(tmp_path / "old")
+    del old.facts["training"]["actor"]
+    checkpoints.write(tmp_path / "old", old)
+    with pytest.raises(CheckpointError, match="an earlier sysgym"):
+        agents.train("toy/Cards-v0", resume=True, output=tmp_path / "old")
 
 
 def test_a_poisoned_reward_stops_the_run_and_keeps_the_checkpoint(tmp_path, monkeypatch):
@@ -169,11 +193,14 @@ def test_tensorboard_gets_every_update(tmp_path):
 
     log = EventAccumulator(str(tmp_path))
     log.Reload()
-    assert [event.step for event in log.Scalars("learner/entropy")] == [256, 512]
+    for name in ("learner/entropy", "frames_per_second", "lag", "waiting", "learning"):
+        assert [event.step for event in log.Scalars(name)] == [256, 512]
 
 
 def test_the_public_names_agree():
-    assert tuple(LEARNERS) == agents.ALGORITHMS
+    assert list(agents.ALGORITHMS) == ["ppo", "a2c", "vtrace", "reinforce", "evolution"]
+    for algorithm in agents.ALGORITHMS.values():
+        assert issubclass(algorithm.learner, Learner) and issubclass(algorithm.settings, Settings)
     importlib.import_module("sysgym.agents.training")  # a submodule must not hide a public name
     assert callable(agents.train) and callable(agents.load)
     assert all(getattr(agents, name) for name in agents.__all__)

@@ -57,6 +57,12 @@ class ToyEngine:
     def metrics(self, row):
         return {"length": float(self.length)}
 
+    def snapshot(self):
+        return {"cards": self.cards.copy(), "time": self.time.copy(), "steps": np.array(self.steps)}
+
+    def restore(self, snapshot):
+        self.cards[:], self.time[:], self.steps = snapshot["cards"], snapshot["time"], int(snapshot["steps"])
+
 
 class ToyEnv(EngineEnv):
     def __init__(self, render_mode=None, **arguments):

@@ -236,6 +236,30 @@ def test_the_docstring_has_every_heading_in_order(env_id):
 
 
 @pytest.mark.parametrize("engine", ENGINES)
+def test_a_snapshot_puts_other_environments_where_these_stood(env_id, engine):
+    """What a resumed training run needs, rows in the midst of episodes and behind them."""
+    envs, others = (gym.make_vec(env_id, num_envs=3, engine=engine) for _ in range(2))
+    choose = np.random.default_rng(0)
+    envs.reset(seed=5)
+    others.reset(seed=6)
+
+    def step():
+        actions = np.array([choose.choice(np.flatnonzero(mask)) for mask in envs.action_masks()])
+        return actions, [np.array(part) for part in envs.step(actions)[:4]]
+
+    for _ in range(60):
+        step()
+    others.restore(envs.snapshot())
+    for _ in range(60):
+        assert np.array_equal(envs.action_masks(), others.action_masks())
+        actions, expected = step()
+        for mine, theirs in zip(expected, others.step(actions)[:4], strict=True):
+            assert np.array_equal(mine, theirs)
+    for row in range(3):
+        assert envs.engine.metrics(row) == others.engine.metrics(row)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
 def test_a_step_after_the_end_is_refused(env_id, engine):
     env = gym.make(env_id, engine=engine)
     _, info = env.reset(seed=0)

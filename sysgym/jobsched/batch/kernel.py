@@ -13,7 +13,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from sysgym.core.engines import read_only
+from sysgym.core.engines import copied_columns, read_only, restore_columns
 from sysgym.core.events import EventLog
 from sysgym.core.protocols import Engine, Slot
 from sysgym.jobsched.batch.dynamics import Episodes, allocate, available, begin, flags_of, step_rows
@@ -167,3 +167,11 @@ class BatchKernel(Engine):
     def metrics(self, row: int) -> dict[str, float]:
         """See `Engine.metrics`."""
         return self.sequences.metrics(self.events(row), int(self.episodes.first[row]))
+
+    def snapshot(self) -> dict[str, NDArray[Any]]:
+        """See `Engine.snapshot`."""
+        return copied_columns(self.episodes)
+
+    def restore(self, snapshot: Mapping[str, NDArray[Any]]) -> None:
+        """See `Engine.restore`."""
+        restore_columns(self.episodes, snapshot)

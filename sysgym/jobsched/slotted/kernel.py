@@ -349,6 +349,15 @@ class SlottedKernel(Engine):
         elements = int(self._state.elements[row])
         return Jobset(self._record.length[row, :elements].copy(), self._record.demand[row, :elements].copy())
 
+    def snapshot(self) -> dict[str, NDArray[Any]]:
+        """See `Engine.snapshot`."""
+        return {"memory": self._memory.copy(), "past": self._past.copy()}
+
+    def restore(self, snapshot: Mapping[str, NDArray[Any]]) -> None:
+        """See `Engine.restore`."""
+        self._memory[...], self._past[...] = snapshot["memory"], snapshot["past"]
+        self._drawn = None
+
     def __getstate__(self) -> dict[str, Any]:
         """Everything but which array was drawn last; a copy draws its first image from scratch."""
         return self.__dict__ | {"_drawn": None}

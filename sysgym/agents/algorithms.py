@@ -1,0 +1,64 @@
+"""The algorithms by name: the one place where they are listed, light enough for a command line to read.
+
+An algorithm is a settings class and a learner in a file of its own; both are imported when they are asked for, so that
+listing the names needs no torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sysgym.core.errors import UnknownNameError
+
+if TYPE_CHECKING:
+    from sysgym.agents.learner import Learner
+    from sysgym.agents.settings import Settings
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    """Where an algorithm stands.
+
+    Attributes:
+        summary: One line for people.
+        module: Its file, as Python imports it.
+        name: Of its learner there; its settings are called the same with "Settings" behind.
+    """
+
+    summary: str
+    module: str
+    name: str
+
+    @property
+    def settings(self) -> type[Settings]:
+        """The settings class; loads torch."""
+        kind: type[Settings] = getattr(importlib.import_module(self.module), f"{self.name}Settings")
+        return kind
+
+    @property
+    def learner(self) -> type[Learner[Any]]:
+        """The learner class; loads torch."""
+        kind: type[Learner[Any]] = getattr(importlib.import_module(self.module), self.name)
+        return kind
+
+
+ALGORITHMS = {
+    "ppo": Algorithm("proximal policy optimisation, clipped", "sysgym.agents.ppo", "PPO"),
+    "a2c": Algorithm("advantage actor-critic, one pass", "sysgym.agents.a2c", "A2C"),
+    "vtrace": Algorithm("actor-critic corrected for old policies (IMPALA)", "sysgym.agents.vtrace", "VTrace"),
+    "reinforce": Algorithm("Monte Carlo, time-dependent baseline (DeepRM)", "sysgym.agents.reinforce", "Reinforce"),
+    "evolution": Algorithm("evolution strategies with antithetic pairs", "sysgym.agents.evolution", "Evolution"),
+}
+
+
+def algorithm_of(name: str) -> Algorithm:
+    """The algorithm of a name.
+
+    Raises:
+        UnknownNameError: There is none.
+    """
+    if name not in ALGORITHMS:
+        raise UnknownNameError("algorithm", name, ALGORITHMS)
+    return ALGORITHMS[name]

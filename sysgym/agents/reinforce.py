@@ -1,0 +1,126 @@
+"""REINFORCE with a baseline that depends on time: several episodes on the same workload judge each other.
+
+After Williams, "Simple statistical gradient-following algorithms for connectionist reinforcement learning", Machine
+Learning 8 (1992), and Mao et al., "Resource management with deep reinforcement learning" (DeepRM), HotNets 2016,
+section 3.3. N episodes i play the same workload; equation numbers are ours:
+
+    (1)  G_t^i = sum_{s >= t} gamma^(s - t) r_s^i, up to the end of episode i
+    (2)  b_t = 1/N sum_j G_t^j                     "deeprm": an episode that has ended counts as 0
+         b_t = mean of G_t^j, j not ended by t     "alive"
+         b_t^i = 1/(N - 1) sum_{j != i} G_t^j      "leave_one_out", padded as in "deeprm"
+    (3)  g = 1/M sum_i sum_t grad log pi(a_t^i|s_t^i) (G_t^i - b_t^i) + c_H grad mean H
+
+M counts the steps of the batch ("per_step") or its episodes ("per_episode"). Only leave-one-out with "per_episode" has
+exactly the policy gradient as its expectation: a mean that includes the episode itself shrinks it by 1 - 1/N, and the
+number of steps is random. There is no value network, so nothing is added where an episode was truncated or cut.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sysgym.agents.learner import Learner
+from sysgym.agents.networks import masked_entropy, masked_log_probabilities
+from sysgym.agents.rollout import Rollout
+from sysgym.agents.settings import Settings, require_choice
+from sysgym.core.errors import SettingError, require_range
+
+Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+BASELINES = ("leave_one_out", "deeprm", "alive")
+
+
+@dataclass(frozen=True)
+class ReinforceSettings(Settings):
+    """Settings of REINFORCE."""
+
+    whole_episodes: ClassVar[bool] = True
+
+    rollout_steps: int = 200
+    """Steps after which an episode is cut (DeepRM's number)."""
+    learning_rate: float = 1e-2
+    """Of the optimiser; large, because every update is one step."""
+    episodes_per_workload: int = 16
+    """N, episodes that play the same workload; divides the number of environments."""
+    baseline: str = "leave_one_out"
+    """(2)."""
+    normalizer: str = "per_step"
+    """M of (3)."""
+    standardize: bool = True
+    """Whether advantages are divided by their standard deviation, so that the rewards' size does not matter."""
+    entropy_weight: float = 0.01
+    """c_H of (3)."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_range("episodes_per_workload", self.episodes_per_workload, 2)
+        require_range("entropy_weight", self.entropy_weight, 0.0)
+        require_choice("baseline", self.baseline, BASELINES)
+        require_choice("normalizer", self.normalizer, ("per_step", "per_episode"))
+
+    def rows_per_workload(self, num_envs: int) -> int:
+        """See `Settings.rows_per_workload`."""
+        if num_envs % self.episodes_per_workload:
+            raise SettingError(
+                f"num_envs is {num_envs}; it must be a multiple of episodes_per_workload, {self.episodes_per_workload}"
+            )
+        return self.episodes_per_workload
+
+
+def returns_to_go(rewards: Floats, alive: Flags, discount: float) -> Floats:
+    """(1), (T, N), from rewards (T, N); 0 where an episode has ended."""
+    returns = np.zeros_like(rewards)
+    later = np.zeros(rewards.shape[1])
+    for t in range(len(rewards) - 1, -1, -1):
+        later = np.where(alive[t], rewards[t] + discount * later, 0.0)
+        returns[t] = later
+    return returns
+
+
+def baselines(returns: Floats, alive: Flags, kind: str, group: int) -> Floats:
+    """(2), (T, N); columns that follow each other in groups of `group` share a workload."""
+    grouped = returns.reshape(len(returns), -1, group)
+    total = grouped.sum(axis=2, keepdims=True)
+    if kind == "leave_one_out":
+        others: Floats = (total - grouped) / (group - 1)
+        return others.reshape(returns.shape)
+    running = alive.reshape(grouped.shape).sum(axis=2, keepdims=True)
+    mean = total / (group if kind == "deeprm" else np.maximum(running, 1))
+    return np.broadcast_to(mean, grouped.shape).reshape(returns.shape)
+
+
+class Reinforce(Learner[ReinforceSettings]):
+    """REINFORCE at work on one network; see `Learner` for the arguments."""
+
+    def update(self, rollout: Rollout, progress: float) -> dict[str, float]:
+        """See `Learner.update`."""
+        settings, remaining, alive = self.settings, self._remaining(progress), rollout.alive
+        returns = returns_to_go(rollout.rewards, alive, settings.discount)
+        advantages = returns - baselines(returns, alive, settings.baseline, settings.episodes_per_workload)
+        # where one action alone is allowed, log pi is 0 whatever the weights
+        played = alive & rollout.decisions[:-1]
+        chosen = torch.from_numpy(np.flatnonzero(played)).to(self.device)
+        observations = torch.from_numpy(rollout.observations[:-1]).to(self.device).flatten(0, 1)[chosen]
+        masks = torch.from_numpy(rollout.masks[:-1]).to(self.device).flatten(0, 1)[chosen].bool()
+        actions = torch.from_numpy(rollout.actions).to(self.device).flatten()[chosen]
+        log_all = masked_log_probabilities(self.network.policy_logits(observations, masks), masks)
+        log_taken = log_all.gather(1, actions[:, None]).squeeze(1)
+        scale = float(advantages[played].std()) or 1.0 if settings.standardize and len(chosen) else 1.0
+        weights = torch.from_numpy((advantages[played] / scale).astype(np.float32)).to(self.device)
+        count = int(alive.sum()) if settings.normalizer == "per_step" else alive.shape[1]
+        policy_loss = -(log_taken * weights).sum() / count
+        entropy = masked_entropy(log_all, masks).sum() / max(1, len(chosen))
+        norms = self._descend(policy_loss - settings.entropy_weight * remaining * entropy)
+        self.network.update_scale(observations)
+        return {
+            "policy_loss": policy_loss.item(),
+            "entropy": entropy.item(),
+            "mean_advantage_size": float(np.abs(advantages[alive]).mean()),
+            "learning_rate": settings.learning_rate * remaining,
+            **norms,
+        }

@@ -1,0 +1,101 @@
+"""Actor and learner side by side: which weights play what, and what happens where one of them fails."""
+
+import threading
+import time
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+import sysgym.agents as agents
+from sysgym.agents.pipeline import MODES, torch_threads
+from sysgym.agents.training import Training
+from sysgym.core.errors import SettingError
+from tests.agents import toy
+
+SMALL = {"num_envs": 8, "rollout_steps": 16}
+
+
+@pytest.mark.parametrize("algorithm", agents.ALGORITHMS)
+@pytest.mark.parametrize("mode", ["sync", "lockstep"])
+def test_the_same_seed_gives_the_same_weights_whatever_torch_was_set_to(algorithm, mode):
+    small = SMALL | ({"episodes_per_workload": 4} if algorithm == "reinforce" else {})
+    hashes = []
+    for ambient, seed in ((1, 0), (2, 0), (1, 1)):
+        with torch_threads(ambient):
+            policy = agents.train("toy/Cards-v0", algorithm, frames=1024, seed=seed, mode=mode, **small)
+        hashes.append(policy.weights_sha256())
+    assert hashes[0] == hashes[1] != hashes[2]
+
+
+def lags_of(mode, frames=2048, **settings):
+    seen = []
+    agents.train("toy/Cards-v0", "vtrace", frames=frames, mode=mode, on_progress=seen.append, **SMALL, **settings)
+    return [progress.lag for progress in seen]
+
+
+def test_every_mode_keeps_its_lag():
+    assert lags_of("sync") == [0] * 16
+    assert lags_of("lockstep") == [0] + [1] * 15
+    found = lags_of("async")
+    assert found[0] == 0 and 0 < max(found) <= MODES["async"]
+
+
+def test_the_lags_are_counted_in_the_checkpoint(tmp_path):
+    training = Training("toy/Cards-v0", "vtrace", frames=1024, mode="lockstep", output=tmp_path / "run", **SMALL)
+    list(training.run())
+    assert training.history.lags == [1, 7]
+
+
+def test_lockstep_plays_slot_k_with_the_weights_before_update_k():
+    """By hand: the weights of two versions, alternating as the definition says."""
+    training = Training("toy/Cards-v0", "a2c", frames=16 * 8 * 6, mode="lockstep", **SMALL)
+    played = []
+    load = training.pipeline.actor.behaviour.load
+    training.pipeline.actor.behaviour.load = lambda weights: played.append(weights.version) or load(weights)
+    list(training.run())
+    assert played[:6] == [0, 0, 1, 2, 3, 4]
+
+
+def test_slots_do_not_share_memory_with_the_one_that_is_read():
+    training = Training("toy/Cards-v0", "a2c", frames=1024, mode="async", **SMALL)
+    pipeline = training.pipeline
+    first = pipeline.next()
+    copy = first.observations.copy()
+    while not all(order.done() for order in pipeline._ordered):
+        time.sleep(0.001)
+    assert np.array_equal(first.observations, copy)
+    begun = [order.result().rollout.observations[0] for order in pipeline._ordered]
+    assert np.array_equal(begun[0], first.observations[-1])
+    pipeline.close()
+
+
+class Failing(toy.CountingEnv):
+    def step(self, action):
+        if self.episode == 2:
+            raise ZeroDivisionError("the simulator divided by zero")
+        return super().step(action)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_an_exception_in_an_environment_reaches_the_caller_with_its_place(mode):
+    gym.register("toy/Failing-v0", entry_point=Failing)
+    begun = time.perf_counter()
+    with pytest.raises(ZeroDivisionError, match="divided by zero") as caught:
+        agents.train("toy/Failing-v0", frames=10_000, mode=mode, num_envs=4, rollout_steps=8)
+    assert time.perf_counter() - begun < 5.0
+    (note,) = caught.value.__notes__
+    assert "environment 0 of this run, seed" in note and "episode 2, step 1; its actions: [" in note
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("actor")]
+    gym.registry.pop("toy/Failing-v0")
+
+
+def test_a_mode_that_does_not_exist_is_named():
+    with pytest.raises(SettingError, match="mode is 'turbo'; it must be 'sync' or 'lockstep' or 'async'"):
+        agents.train("toy/Cards-v0", mode="turbo", **SMALL)
+
+
+def test_more_threads_than_cores_are_pointed_out(monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    with pytest.warns(UserWarning, match="3 threads are asked for, and there are 2 cores"):
+        Training("toy/Cards-v0", mode="lockstep", threads=2, **SMALL)
