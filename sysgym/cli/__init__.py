@@ -1,0 +1,42 @@
+"""The command line: parses what a user wrote, calls one function of a room below, and shows what came back.
+
+The only room that prints. Every command shows a table to people and plain JSON to machines (`--json`). A user's
+mistake is one line on standard error and exit code 2; whatever was already written stays whole. One file a group of
+commands; heavy rooms are imported when a command runs.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import typer
+from rich.markup import escape
+
+from sysgym.cli import expressions, indexes, logs, placement, studies  # noqa: F401  they register their commands
+from sysgym.cli.app import app
+from sysgym.cli.show import log
+from sysgym.core.errors import SysgymError
+
+_UsageError: Any = typer.BadParameter.__base__  # the words were wrong; typer doesn't export this class itself
+
+
+def main() -> None:
+    """Run the command line; the entry point of `sysgym`."""
+    try:
+        code = app(standalone_mode=False)
+    except SysgymError as error:
+        _fail(str(error))
+    except _UsageError as error:
+        _fail(error.format_message())
+    except (typer.Abort, KeyboardInterrupt):
+        log.print("interrupted; what was finished is kept")
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(0)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(message: str) -> None:
+    log.print(f"[bold red]error:[/] {escape(' '.join(message.split()))}", soft_wrap=True, highlight=False)
+    sys.exit(2)

@@ -1,0 +1,109 @@
+"""Commands about production logs: replay, and the demo."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from sysgym.cli.app import app
+from sysgym.cli.show import out, print_json, print_table, show_written, working
+from sysgym.cli.studies import run_study_with_bar, show_leaderboard
+from sysgym.cli.words import Clean, Format, Json, Processors, trace_columns
+from sysgym.core.errors import UnknownNameError
+
+
+@app.command()
+def replay(
+    trace: Annotated[Path, typer.Argument(help="The log: .swf, .swf.gz, .csv, .csv.gz.")],
+    policy: Annotated[
+        list[str] | None,
+        typer.Option(help="fcfs, sjf, sjf_commit, easy, easy_sjbf, a heuristic, a checkpoint or file.py; repeatable."),
+    ] = None,
+    clean: Clean = "default",
+    processors: Processors = None,
+    pass_rule: Annotated[str, typer.Option(help="batch: one pass an instant; per_event: as pyss.")] = "batch",
+    backfill: Annotated[str | None, typer.Option(help="none or easy, behind a policy that decides.")] = None,
+    engine: Annotated[str, typer.Option(help="auto, compiled or simpy.")] = "auto",
+    form: Format = "auto",
+    columns: Annotated[
+        list[str] | None,
+        typer.Option(help="Column of a CSV log, name=header, or one TOML file with the mapping; repeatable."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Replay a whole log under one or more policies (all classic ones when none is named).
+
+    Example: sysgym replay KTH-SP2.swf.gz --clean sc15 --policy easy --policy sjf
+    """
+    from sysgym.bench.replays import replay_policies
+    from sysgym.jobsched.batch.model import BACKFILLS
+    from sysgym.jobsched.batch.replay import SCHEDULERS
+    from sysgym.workloads import read_trace
+
+    if backfill is not None and backfill not in BACKFILLS:
+        raise UnknownNameError("backfill", backfill, BACKFILLS)
+    workload = read_trace(trace, format=form, clean=clean, processors=processors, columns=trace_columns(columns))
+    results = replay_policies(workload, policy or list(SCHEDULERS), pass_rule, engine, backfill)
+    if as_json:
+        for result in results:
+            print_json(result.row)
+        return
+    with working("replaying"):
+        rows = [{"policy": result.row["policy"]} | _bounded_slowdowns(result.row) for result in results]
+    machine = workload.machine
+    out.print(f"{escape(trace.name)}: {len(workload)} jobs on {machine.processors} processors ({machine.source}), "
+              f"clean={clean}, pass_rule={pass_rule}", highlight=False)  # fmt: skip
+    for repair in workload.repairs:
+        verb, lines = "dropped" if repair.dropped else "changed", ", ".join(map(str, repair.lines))
+        out.print(f"  {repair.rule}: {verb} {repair.count} jobs, first at lines {lines}", highlight=False)
+    print_table("Bounded slowdown, wait in seconds", rows)
+
+
+@app.command()
+def demo(
+    trace: Annotated[Path | None, typer.Argument(help="A log of yours; one is generated when left out.")] = None,
+    output: Annotated[Path, typer.Option(help="Folder for study, results and report.")] = Path("demo"),
+    clean: Clean = "default",
+    processors: Processors = None,
+    seconds: Annotated[float, typer.Option(help="Time for the training.")] = 30.0,
+    as_json: Json = False,
+) -> None:
+    """Replay a log, train a scheduler on its first weeks, test it on the last, and write a report.
+
+    Example: sysgym demo KTH-SP2.swf.gz --clean sc15
+    """
+    from sysgym.bench.demo import prepare, trained_policy
+    from sysgym.bench.leaderboard import leaderboard as tables_of
+    from sysgym.bench.leaderboard import to_data
+    from sysgym.bench.report import write_report
+
+    began = time.perf_counter()
+    study, trace = prepare(output, trace, clean, processors, seconds)
+    records = run_study_with_bar(study, 1, resume=False, dry_run=False, quiet=as_json)
+    page = output / "report.html"
+    write_report(records, page)
+    if as_json:
+        print_json({"study": str(study), "report": str(page), "tables": to_data(tables_of(records))})
+        return
+    show_leaderboard(records)
+    out.print("The whole log, the trained policy beside the classic ones:")
+    replay(trace, [*_classic(), str(trained_policy(study))], clean, processors)
+    show_written(page, as_json)
+    out.print(f"{time.perf_counter() - began:.0f} s", highlight=False)
+
+
+def _classic() -> list[str]:
+    from sysgym.jobsched.batch.replay import SCHEDULERS
+
+    return list(SCHEDULERS)
+
+
+def _bounded_slowdowns(row: Mapping[str, Any]) -> dict[str, float]:
+    """The scores of a replay that a terminal has room for."""
+    slowdown = {name: row[f"{name}_bounded_slowdown"] for name in ("mean", "median", "p95", "p99")}
+    return slowdown | {"mean wait": row["mean_wait"], "utilisation": row["utilisation"]}

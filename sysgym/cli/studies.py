@@ -1,0 +1,254 @@
+"""Commands about environments, policies and studies: envs, train, evaluate, run, leaderboard, report."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+
+from sysgym.agents.algorithms import ALGORITHMS
+from sysgym.cli.app import app
+from sysgym.cli.show import bar, figure, log, out, print_json, print_table, show_written
+from sysgym.cli.words import Arguments, Environment, Json, Settings, pairs
+from sysgym.core.errors import SettingError
+
+if TYPE_CHECKING:
+    from sysgym.bench.records import Record
+
+
+@app.command()
+def envs(as_json: Json = False) -> None:
+    """List the environments, their heuristics and objectives.
+
+    Example: sysgym envs
+    """
+    from sysgym.bench.environments import class_of
+    from sysgym.envs.registration import ENVIRONMENTS
+
+    rows = []
+    for row in ENVIRONMENTS:
+        made = class_of(row.env_id)
+        summary = (made.__doc__ or "").strip().splitlines()[0]
+        rows.append(
+            {"id": row.env_id, "problem": summary, "objective": f"{made.objective} ({made.direction})",
+             "heuristics": list(made.heuristics)}
+        )  # fmt: skip
+    if as_json:
+        print_json(rows)
+        return
+    print_table("Environments", [{**row, "heuristics": " ".join(row["heuristics"])} for row in rows])
+
+
+@app.command()
+def train(
+    env: Environment,
+    algorithm: Annotated[str, typer.Option(help=f"Algorithm: {', '.join(ALGORITHMS)}.")] = "ppo",
+    output: Annotated[Path, typer.Option(help="File of the checkpoint.")] = Path("policy.safetensors"),
+    frames: Annotated[int | None, typer.Option(help="Budget in environment steps.")] = None,
+    seconds: Annotated[float | None, typer.Option(help="Budget in seconds.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of weights, actions and environments.")] = 0,
+    num_envs: Annotated[int | None, typer.Option(help="Environments that are stepped together.")] = None,
+    arg: Arguments = None,
+    settings: Settings = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint.")] = False,
+    mode: Annotated[
+        str | None, typer.Option(help="sync, lockstep (plays while it learns, repeats) or async (does not repeat).")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(help="Threads while it learns; playing takes one.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Train a policy and save it; Ctrl-C or SIGTERM leaves a run that --resume goes on with.
+
+    Example: sysgym train --env sysgym/JobSched-v0 --arg observation=compact --seconds 60
+    """
+    from sysgym import agents
+
+    chosen = pairs(settings, "--set")
+    for name in chosen.keys() & inspect.signature(agents.train).parameters.keys():
+        raise SettingError(f"--set {name}: this is no setting of the algorithm; use the option of that name")
+    with bar(f"training {algorithm}") as advance:
+        policy = agents.train(
+            env,
+            algorithm,
+            seed=seed,
+            num_envs=num_envs,
+            frames=frames,
+            seconds=seconds,
+            environment=pairs(arg, "--arg"),
+            output=output,
+            resume=resume,
+            mode=mode,
+            threads=threads,
+            on_progress=lambda progress: advance(
+                progress.share,
+                f"{progress.frames:,} frames, {progress.frames_per_second:,.0f}/s, "
+                f"return {figure(progress.mean_return)}" + (f", lag {progress.lag}" if progress.lag else ""),
+            ),
+            **chosen,
+        )
+    row = {
+        "output": str(output),
+        "algorithm": algorithm,
+        "seed": policy.seed,
+        "frames": policy.frames,
+        "parameters": policy.parameter_count,
+        "mean_return": policy.curve[-1]["mean_return"] if policy.curve else None,
+    }
+    if as_json:
+        print_json(row)
+    else:
+        print_table("Trained", [row])
+
+
+@app.command()
+def evaluate(
+    policy: Annotated[
+        str, typer.Argument(help="A heuristic, a checkpoint, file.py[:Class] or a stable-baselines3 zip.")
+    ],
+    env: Environment,
+    split: Annotated[str, typer.Option(help="train, valid or test.")] = "test",
+    scenarios: Annotated[int, typer.Option(help="Scenarios to play; on a log, its disjoint windows.")] = 20,
+    seed: Annotated[int, typer.Option(help="First scenario.")] = 0,
+    arg: Arguments = None,
+    as_json: Json = False,
+) -> None:
+    """Play a policy on scenarios that it was not trained on.
+
+    Example: sysgym evaluate sjf --env sysgym/JobSched-v0 --scenarios 100
+    """
+    from sysgym.bench.evaluator import evaluate as evaluate_policy
+    from sysgym.bench.statistics import bootstrap, mean
+
+    with bar("evaluating") as advance:
+        result = evaluate_policy(
+            policy,
+            env,
+            pairs(arg, "--arg"),
+            split,
+            scenarios,
+            seed0=seed,
+            progress=lambda done: advance(done / scenarios, f"{done} of {scenarios}"),
+        )
+    interval = bootstrap(result.values, mean)
+    invalid = sum(scenario.invalid_actions for scenario in result.scenarios)
+    row = {"policy": result.policy.name, result.objective: interval.estimate, "low": interval.low,
+           "high": interval.high, "scenarios": scenarios, "invalid_actions": invalid}  # fmt: skip
+    if as_json:
+        facts = {"env": env, "split": split, "objective": result.objective, "direction": result.direction}
+        print_json({**row, **facts, "values": result.values})
+    else:
+        better = "lower" if result.direction == "min" else "higher"
+        print_table(f"{env}, split {split}; 95 % bootstrap interval over scenarios, {better} is better", [row])
+
+
+@app.command()
+def run(
+    study: Annotated[Path, typer.Argument(help="The study, a TOML file.")],
+    jobs: Annotated[int, typer.Option(help="Runs at the same time, each in a process.")] = 1,
+    resume: Annotated[bool, typer.Option(help="Keep what has been run; --no-resume runs everything anew.")] = True,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only check the study and say what would run.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Run what is missing of a study, and show its leaderboard.
+
+    Example: sysgym run experiments/kth.toml --jobs 2
+    """
+    records = run_study_with_bar(study, jobs, resume, dry_run, quiet=as_json)
+    if dry_run:
+        return
+    if as_json:
+        for record in records:
+            print_json(json.loads(record.line()))
+    else:
+        show_leaderboard(records)
+    if any(record.failed for record in records):
+        raise typer.Exit(1)
+
+
+@app.command()
+def leaderboard(
+    places: Annotated[list[Path], typer.Argument(help="Studies, folders of results, or files of records.")],
+    against: Annotated[str | None, typer.Option(help="Heuristic to compare with; the best when left out.")] = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show who is best, by how much, and how sure that is.
+
+    Example: sysgym leaderboard experiments/kth.toml --markdown
+    """
+    from sysgym.bench.leaderboard import leaderboard as tables_of
+    from sysgym.bench.leaderboard import to_data, to_markdown
+    from sysgym.bench.records import find_records
+
+    records = find_records(*places)
+    if as_json:
+        print_json(to_data(tables_of(records, against)))
+    elif markdown:
+        sys.stdout.write(to_markdown(tables_of(records, against)))
+    else:
+        show_leaderboard(records, against)
+
+
+@app.command()
+def report(
+    places: Annotated[list[Path], typer.Argument(help="Studies, folders of results, or files of records.")],
+    output: Annotated[Path, typer.Option(help="File of the page.")] = Path("report.html"),
+    as_json: Json = False,
+) -> None:
+    """Write one self-contained HTML page from records.
+
+    Example: sysgym report experiments/kth.toml --output report.html
+    """
+    from sysgym.bench.records import find_records
+    from sysgym.bench.report import write_report
+
+    write_report(find_records(*places), output)
+    show_written(output, as_json)
+
+
+def run_study_with_bar(study: Path, jobs: int, resume: bool, dry_run: bool, quiet: bool) -> list[Record]:
+    """Run a study under a progress bar; failures and notices are told as they happen."""
+    from sysgym.bench.runner import Progress as Change
+    from sysgym.bench.runner import run_study
+
+    with bar(f"running {study.stem}") as advance:
+
+        def tell(change: Change) -> None:
+            title = change.run.label if change.run else ""
+            advance((change.ended + change.share * (change.state == "training")) / max(1, change.total), title)
+            if change.state == "planned" and not quiet:
+                out.print(f"would run: {escape(title)}", highlight=False)
+            elif change.state in ("failed", "notice"):
+                log.print(escape(f"{title}: {change.text}" if title else change.text), highlight=False)
+
+        return run_study(study, jobs, resume, dry_run, tell)
+
+
+def show_leaderboard(records: Sequence[Record], against: str | None = None) -> None:
+    """The tables of `leaderboard` for a terminal."""
+    from sysgym.bench import formats
+    from sysgym.bench.leaderboard import leaderboard as tables_of
+
+    for table in tables_of(records, against):
+        rows = [
+            {
+                "policy": row.policy + (" *" if row.best_heuristic else ""),
+                "mean [95 % CI]": formats.interval(row.mean),
+                "ratio to *": formats.interval(row.ratio, 3),
+                "verdict": row.verdict,
+            }
+            for row in table.rows
+        ]
+        better = "lower" if table.direction == "min" else "higher"
+        scenarios = table.rows[0].scenarios if table.rows else 0
+        title = f"{table.environment}: {table.objective}, {better} is better; {scenarios} scenarios of {table.split}"
+        if rows:
+            print_table(f"{title}; * {against or 'best heuristic'}", rows)
+        for policy, cause in table.failures:
+            out.print(f"  failed: {escape(policy)}: {escape(cause)}", highlight=False)

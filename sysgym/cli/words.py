@@ -1,0 +1,49 @@
+"""Options that several commands share, and how their words are read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from sysgym.core.errors import SettingError
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines instead of a table.")]
+Clean = Annotated[str, typer.Option(help="Cleaning rule: default, sc15 or none.")]
+Processors = Annotated[int | None, typer.Option(help="Size of the machine; the log's header when left out.")]
+Format = Annotated[str, typer.Option("--format", help="Format of the log: auto, swf, csv.")]
+Environment = Annotated[str, typer.Option("--env", help="Id of the environment, also as module:Id.")]
+Settings = Annotated[list[str] | None, typer.Option("--set", help="Setting of the algorithm, name=value; repeatable.")]
+Arguments = Annotated[
+    list[str] | None, typer.Option("--arg", help="Argument of the environment, name=value; repeatable.")
+]
+
+
+def pairs(given: Sequence[str] | None, option: str) -> dict[str, Any]:
+    """`name=value` words as a mapping; a value is JSON where it reads as JSON, else text."""
+    pairs = {}
+    for word in given or ():
+        name, equals, value = word.partition("=")
+        if not equals or not name:
+            raise SettingError(f"{option} {word}: write it as name=value")
+        try:
+            pairs[name] = json.loads(value)
+        except json.JSONDecodeError:
+            pairs[name] = {"True": True, "False": False, "None": None}.get(value, value)
+    return pairs
+
+
+def trace_columns(given: Sequence[str] | None) -> Any:
+    """What `read_trace` takes: a mapping, a TOML file's path, or None."""
+    if given and len(given) == 1 and "=" not in given[0]:
+        return Path(given[0])
+    columns = {}
+    for word in given or ():
+        name, equals, header = word.partition("=")
+        if not equals or not name:
+            raise SettingError(f"--columns {word}: write it as name=header")
+        columns[name] = json.loads(header) if header.startswith("{") else header
+    return columns or None
