@@ -128,6 +128,7 @@ def test_a_signal_leaves_a_run_that_can_be_resumed(mode, number, code, tmp_path)
     """The command line, a real signal after the first save, and the same weights as without it."""
     script = (
         "import sys, os, signal, sysgym.agents.training as training, sysgym.cli as cli\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a test run in the background ignores it
         "update = training.Training._update\n"
         "def hit(self, share):\n"
         "    done = update(self, share)\n"
