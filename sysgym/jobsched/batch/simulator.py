@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import simpy
 from numpy.typing import NDArray
+from simpy.events import EventPriority
 from sortedcontainers import SortedKeyList
 
 from sysgym.core.engines import read_only
@@ -24,7 +25,11 @@ from sysgym.jobsched.batch.observation import QueueEncoding, visible_jobs, write
 from sysgym.jobsched.batch.rewards import QueueReward
 from sysgym.jobsched.batch.sequences import JobSequences
 
-_CLASSES = {"batch": {"completion": 1, "arrival": 2, "pass": 3}, "per_event": {"arrival": 1, "completion": 2}}
+_FIRST, _SECOND, _THIRD = EventPriority(1), EventPriority(2), EventPriority(3)
+_CLASSES = {
+    "batch": {"completion": _FIRST, "arrival": _SECOND, "pass": _THIRD},
+    "per_event": {"arrival": _FIRST, "completion": _SECOND},
+}
 
 NO_JOB = -1
 
@@ -32,13 +37,13 @@ NO_JOB = -1
 class Clock(simpy.Environment):
     """SimPy's environment with events at absolute times, so that no instant is rounded on its way."""
 
-    def at(self, time: float, priority: int, callback: Callable[[simpy.Event], None]) -> None:
+    def at(self, time: float, priority: EventPriority, callback: Callable[[simpy.Event], None]) -> None:
         """Call back at `time`; at one instant, a smaller priority comes first, then the order of scheduling."""
         event = simpy.Event(self)
         event._ok, event._value = True, None
         assert event.callbacks is not None
         event.callbacks.append(callback)
-        heappush(self._queue, (time, simpy.events.EventPriority(priority), next(self._eid), event))
+        heappush(self._queue, (time, priority, next(self._eid), event))
 
 
 class BatchMachine:
