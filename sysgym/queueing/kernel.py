@@ -15,6 +15,7 @@ from sysgym.core.protocols import Engine, Slot
 from sysgym.queueing.metrics import queue_metrics
 from sysgym.queueing.model import (
     ACCEPT,
+    IDLE,
     QueueConfig,
     QueueState,
     customer_key,
@@ -24,7 +25,6 @@ from sysgym.queueing.model import (
 )
 from sysgym.queueing.observation import spec_of, write_view
 
-IDLE = -1
 _SUBMIT, _START = int(EventKind.SUBMIT), int(EventKind.START)
 _FINISH, _DROP = int(EventKind.FINISH), int(EventKind.DROP)
 

@@ -22,6 +22,7 @@ from sysgym.workloads.draws import integer, uniform
 from sysgym.workloads.workload import SPLITS
 
 REJECT, ACCEPT = 0, 1
+IDLE = -1
 HORIZONS = ("fixed", "geometric")
 
 

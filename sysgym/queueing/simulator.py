@@ -19,6 +19,7 @@ from sysgym.core.protocols import Observation, Simulator
 from sysgym.queueing.metrics import queue_metrics
 from sysgym.queueing.model import (
     ACCEPT,
+    IDLE,
     QueueConfig,
     QueueState,
     customer_key,
@@ -29,7 +30,6 @@ from sysgym.queueing.model import (
 from sysgym.queueing.observation import spec_of, write_view
 
 Reward = Callable[[QueueState, int, QueueState], float]
-IDLE = -1
 
 
 class QueueSimulator(Simulator):

@@ -7,7 +7,7 @@ import pytest
 import sysgym  # noqa: F401  registers the ids
 from sysgym.core.errors import SettingError, UnknownNameError
 from sysgym.core.events import EventKind
-from sysgym.queueing import kernel, simulator
+from sysgym.queueing import simulator
 from sysgym.queueing.exact import episode_mean_of, optimal_gain
 
 ENV = "sysgym/AdmissionQueue-v0"
@@ -117,7 +117,3 @@ def test_a_reward_of_ones_own_runs_on_simpy():
 def test_wrong_arguments_are_named(arguments, error):
     with pytest.raises(error):
         gym.make(ENV, **arguments)
-
-
-def test_the_state_has_one_meaning():
-    assert kernel.IDLE == simulator.IDLE
