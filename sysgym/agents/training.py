@@ -174,10 +174,12 @@ class Training:
             TrainingError: A reward, observation or gradient is not finite.
             OutputError: The checkpoint cannot be written.
         """
+        resumed_at = self.history.update
         try:
             with Interruption() if self.output is not None else nullcontext(None) as interruption:
                 yield from self._updates(interruption)
-                self._save()
+                if self.history.update > resumed_at or not resumed_at:  # what was finished stays the same file
+                    self._save()
             if interruption is not None:
                 interruption.end_run()
         finally:

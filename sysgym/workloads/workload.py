@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from sysgym.core.engines import read_only
 from sysgym.core.errors import SettingError, UnknownNameError, WorkloadError, require_range
+from sysgym.core.instances import Change, Instance
 
 SPLITS: Mapping[str, tuple[float, float]] = {
     "train": (0.0, 0.6),
@@ -229,3 +231,16 @@ class Workload:
         for column in (self.job_id, self.submit_time, self.run_time, self.requested_time, self.processors):
             digest.update(np.ascontiguousarray(column).tobytes())
         return digest.hexdigest()
+
+    def instance(self) -> Instance:
+        """What a record says of it."""
+        return Instance(
+            kind="log",
+            name=Path(self.provenance.source).name,
+            size=len(self),
+            unit="jobs",
+            sha256=self.sha256(),
+            file_sha256=self.provenance.sha256,
+            facts={"processors": self.machine.processors, "clean": self.provenance.clean},
+            changes=tuple(Change(repair.rule, repair.count, repair.dropped) for repair in self.repairs),
+        )
