@@ -296,7 +296,9 @@ class Run:
         description = {
             "study": content.name,
             "environment": self.environment.model_dump(exclude={"scenarios"}),
-            "policy": self.policy.model_dump(exclude={"environments": True, "play": True, "train": {"seeds", "environment"}}),
+            "policy": self.policy.model_dump(
+                exclude={"environments": True, "play": True, "train": {"seeds", "environment"}}
+            ),
             "training": None if self.policy.train is None else [self.training_seed, *self.training_budget],
             "evaluation": [content.split, self.scenarios, content.seed, content.budgets.scenario_steps],
             "files": self._file_hashes(self.environment),

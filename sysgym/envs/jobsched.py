@@ -80,7 +80,9 @@ def build_jobsched_engine(
     return built, config, source
 
 
-def _source(workload: Any, cluster: SlottedConfig, arrival_rate: float | tuple[float, float], split: str) -> JobsetSource:
+def _source(
+    workload: Any, cluster: SlottedConfig, arrival_rate: float | tuple[float, float], split: str
+) -> JobsetSource:
     if workload is None:
         sizes = cluster.sequence_length, cluster.resources
         rate = tuple(arrival_rate) if isinstance(arrival_rate, list) else arrival_rate  # as study files have it
@@ -126,7 +128,7 @@ class JobSchedEnv(EngineEnv):
     | `image_uint8` | (20, 224) uint8 | the same, with the raw count 0 to 10 in the last column |
     | `image_colour` | (20, 224) float32 | machine cells in the colour of their job, as published |
     | `compact` | (91,) float32 | H counts of unfinished jobs, R x H free units, M x (length, demands), backlog |
-    | `slots` | (10, 27) float32 | a row a slot: its job, when it could start, the queue, the machine; no count of time |
+    | `slots` | (10, 27) float32 | a row a slot: its job, when it could start, the queue, the machine |
 
     An object with `spec` and `encode` (see `sysgym.jobsched.slotted.observation.Encoder`) takes a name's place.
 

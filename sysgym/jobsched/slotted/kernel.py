@@ -41,8 +41,8 @@ from sysgym.jobsched.slotted.observation import (
     earliest_offset,
     shuffle_palette,
     write_compact,
-    write_slots,
     write_mask,
+    write_slots,
 )
 from sysgym.jobsched.slotted.rewards import Reward, reward_code, step_cost
 from sysgym.workloads.jobsets import Jobset, JobsetSource
