@@ -48,9 +48,12 @@ class Environments(abc.ABC):
 
     Attributes:
         native: Whether steps are written into slots without a copy.
+        network: Kind of network that suits what the actions stand for, from the environment's `metadata["network"]`;
+            None where it says nothing.
     """
 
     native: bool
+    network: str | None = None
 
     def __init__(self, num_envs: int, observation_space: gym.Space[Any], action_space: gym.Space[Any]) -> None:
         self.num_envs, self.observation_space, self.action_space = num_envs, observation_space, action_space
@@ -100,11 +103,12 @@ class NativeEnvironments(Environments):
     def __init__(self, vector: VectorEnv[Any, Any, Any]) -> None:
         super().__init__(vector.num_envs, vector.single_observation_space, vector.single_action_space)
         self.vector: Any = vector
+        self.network = vector.metadata.get("network")
 
     def reset(self, seeds: NDArray[np.int64], observations: NDArray[Any], masks: NDArray[np.int8]) -> None:
         """See `Environments.reset`."""
         first, info = self.vector.reset(seed=seeds.tolist())
-        observations[...], masks[...] = first, info["action_mask"]
+        observations[...], masks[...] = self.spaces.pack(first, 1), info["action_mask"]
 
     def step_into(self, actions: NDArray[np.int64], slot: Slot) -> None:
         """See `Environments.step_into`."""
@@ -150,6 +154,7 @@ class CopiedEnvironments(Environments):
     def __init__(self, envs: Sequence[gym.Env[Any, Any]], first_row: int = 0) -> None:
         super().__init__(len(envs), envs[0].observation_space, envs[0].action_space)
         self.envs, self._first_row = envs, first_row
+        self.network = envs[0].metadata.get("network")
         self._ask = [
             env.get_wrapper_attr("action_masks") if env.has_wrapper_attr("action_masks") else None for env in envs
         ]
@@ -162,20 +167,20 @@ class CopiedEnvironments(Environments):
         """See `Environments.reset`."""
         self._seeds[:], self._episodes[:] = seeds, 0
         for row in range(self.num_envs):
-            observations[row], info = self._begin(row)
+            first, info = self._begin(row)
+            observations[row] = self.spaces.pack(first)
             self._write_mask(row, info, masks)
 
     def step_into(self, actions: NDArray[np.int64], slot: Slot) -> None:
         """See `Environments.step_into`."""
-        assert isinstance(slot.observations, np.ndarray)
         for row, action in enumerate((actions + self.spaces.first_action).tolist()):
             observation, reward, terminated, truncated, info = self._step(row, action)
             slot.rewards[row], slot.terminated[row], slot.truncated[row] = reward, terminated, truncated
             if terminated or truncated:
-                self._final[row] = np.array(observation)
+                self._final[row] = np.array(self.spaces.pack(observation))
                 self._episodes[row] += 1
                 observation, info = self._begin(row)
-            slot.observations[row] = observation
+            slot.observations[row] = self.spaces.pack(observation)
             self._write_mask(row, info, slot.action_masks)
 
     def final_observations(self, rows: NDArray[np.int64]) -> NDArray[Any]:
@@ -201,7 +206,7 @@ class CopiedEnvironments(Environments):
                 seen, _, terminated, truncated, _ = self._step(row, action)
                 if terminated or truncated:
                     return False
-            if not np.array_equal(np.asarray(seen, dtype=observations.dtype), observations[row]):
+            if not np.array_equal(np.asarray(self.spaces.pack(seen), dtype=observations.dtype), observations[row]):
                 return False
         return True
 

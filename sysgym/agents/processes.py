@@ -112,7 +112,7 @@ class ProcessEnvironments(Environments):
     ) -> None:
         super().__init__(num_envs, like.observation_space, like.action_space)
         self.watchdog, self.replaced = watchdog, 0
-        self._splits = not like.native
+        self.network, self._splits = like.network, not like.native
         self._shared = SharedStep(self.spaces, num_envs)
         edges = [num_envs * worker // workers for worker in range(workers + 1)]
         layout = (self.spaces, num_envs, self._shared.memory)
@@ -146,7 +146,7 @@ class ProcessEnvironments(Environments):
         for worker, stand, snapshot in zip(self._workers, self._stands, snapshots, strict=True):
             if snapshot is not None:
                 stand.snapshot, stand.since = snapshot, []
-                stand.observations = self._observations()[worker.rows].copy()
+                stand.observations = self._shared.slot.observations[worker.rows].copy()
         self._replacements = 0
 
     def step_into(self, actions: NDArray[np.int64], slot: Slot) -> None:
@@ -157,8 +157,7 @@ class ProcessEnvironments(Environments):
             stand.since.append((STEP, kept[worker.rows]))
         self._all([STEP] * len(self._workers))
         done = self._shared.slot
-        assert isinstance(slot.observations, np.ndarray)
-        slot.observations[...], slot.action_masks[...] = self._observations(), done.action_masks
+        slot.observations[...], slot.action_masks[...] = done.observations, done.action_masks
         slot.rewards[:], slot.terminated[:], slot.truncated[:] = done.rewards, done.terminated, done.truncated
 
     def final_observations(self, rows: NDArray[np.int64]) -> NDArray[Any]:
@@ -187,7 +186,7 @@ class ProcessEnvironments(Environments):
         parts = self._parts(snapshot)
         rows = [observations[worker.rows] for worker in self._workers]
         self._stands = [_Stand(part, seen.copy()) for part, seen in zip(parts, rows, strict=True)]
-        self._observations()[...] = observations
+        self._shared.slot.observations[...] = observations
         return all(self._all([_pickled("restore", part, seen) for part, seen in zip(parts, rows, strict=True)]))
 
     def _parts(self, snapshot: Mapping[str, NDArray[Any]]) -> list[Arrays]:
@@ -211,11 +210,6 @@ class ProcessEnvironments(Environments):
     def close(self) -> None:
         """See `Environments.close`."""
         self._stop()
-
-    def _observations(self) -> NDArray[Any]:
-        observations = self._shared.slot.observations
-        assert isinstance(observations, np.ndarray)
-        return observations
 
     def _all(self, commands: Sequence[bytes]) -> list[Any]:
         """Have every worker carry out its command at the same time; what they answer, in their order."""

@@ -417,9 +417,8 @@ def _settled(settings: Settings, environments: Environments) -> tuple[Settings, 
     normalize = settings.normalize_observations
     if normalize is None:
         normalize = largest_bound(environments.observation_space) > 1.0
-    architecture = choose_architecture(
-        environments.spaces, settings.network, settings.hidden, settings.activation, normalize
-    )
+    kind = settings.network or environments.network
+    architecture = choose_architecture(environments.spaces, kind, settings.hidden, settings.activation, normalize)
     settled = dataclasses.replace(
         settings,
         network=architecture.kind,

@@ -74,7 +74,6 @@ class SharedStep:
     def rows(self, chosen: slice) -> Slot:
         """The part of `slot` that belongs to some rows, as views."""
         slot = self.slot
-        assert isinstance(slot.observations, np.ndarray)
         return Slot(
             slot.observations[chosen],
             slot.action_masks[chosen],
@@ -133,7 +132,7 @@ class _Served:
         self.environments = recipe.make(self.rows.stop - self.rows.start, self.first_row + self.rows.start)
 
     def reset(self, seeds: NDArray[np.int64]) -> None:
-        assert self.environments is not None and isinstance(self.slot.observations, np.ndarray)
+        assert self.environments is not None
         self.environments.reset(seeds, self.slot.observations, self.slot.action_masks)
 
     def step(self) -> None:
