@@ -17,7 +17,9 @@ from sysgym.placement.model import Cluster, OpGraph
 LARGEST_SHARE = 0.15
 """Most that a merged group computes, relative to an equal share of a device."""
 LARGEST_MEMORY = 0.25
-"""Most that a merged group holds, relative to the smallest device."""
+"""Most that a merged group holds, relative to the smallest device; widened to `WIDEST_MEMORY`."""
+WIDEST_MEMORY = 0.6
+_WIDEST = 1e9
 
 
 def ideal_share(contraction: Contraction) -> float:
@@ -29,12 +31,14 @@ def ideal_share(contraction: Contraction) -> float:
 def coarse_groups(graph: OpGraph, cluster: Cluster, limit: int) -> NDArray[np.int64]:
     """Group of each operation, int64 (n,): the colours, merged until at most `limit` are left.
 
-    Where the caps leave more, they are widened twofold at a time. O(e log e) a round for e pairs that communicate.
+    Where the caps leave more, they are widened twofold at a time, and neighbours in the list are merged where nothing
+    communicates any more. More than `limit` remain where memory forbids fewer. O(e log e) a round for e pairs that
+    communicate.
     """
     contraction = contract(graph, cluster)
     merged = np.arange(len(contraction.size))
     widened = 1.0
-    while len(np.unique(merged)) > limit:
+    while len(np.unique(merged)) > limit and widened < _WIDEST:
         before = len(np.unique(merged))
         merged = _matched(contraction, merged, limit, widened)
         if len(np.unique(merged)) > 0.97 * before:
@@ -52,8 +56,12 @@ def _matched(c: Contraction, merged: NDArray[np.int64], limit: int, widened: flo
     np.add.at(cost, merged, c.cost)
     work, size = cost.min(axis=1), np.bincount(merged, weights=c.size, minlength=groups)
     most_work = LARGEST_SHARE * ideal_share(c) * widened
-    most_size = LARGEST_MEMORY * float(c.memory.min()) * widened
+    most_size = min(LARGEST_MEMORY * widened, WIDEST_MEMORY) * float(c.memory.min())
     pairs, price = _pairs(c, merged)
+    if widened > 64:
+        roots = np.unique(merged)
+        pairs = np.concatenate([pairs, np.column_stack([roots[:-1], roots[1:]])])
+        price = np.concatenate([price, np.zeros(len(roots) - 1)])
     together = work[pairs[:, 0]] + work[pairs[:, 1]]
     order = np.argsort(-price / (together + 1e-3 * most_work), kind="stable")
     left, taken, after = len(np.unique(merged)), np.zeros(groups, dtype=bool), np.arange(groups)
@@ -63,9 +71,6 @@ def _matched(c: Contraction, merged: NDArray[np.int64], limit: int, widened: flo
         fits = work[a] + work[b] <= most_work and size[a] + size[b] <= most_size
         if fits and not (taken[a] or taken[b]) and np.isfinite(cost[a] + cost[b]).any():
             after[b], taken[a], taken[b], left = a, True, True, left - 1
-    if widened > 1e6 and left > limit:  # nothing communicates any more: neighbours in the list
-        roots = np.unique(after[merged])
-        after[roots[1::2]] = roots[: len(roots[1::2]) * 2 : 2]
     result: NDArray[np.int64] = after[merged]
     return result
 

@@ -75,7 +75,7 @@ class Episodes(NamedTuple):
 
 
 def allocate(rows: int, sizes: Mapping[str, int], passes: int) -> Episodes:
-    """Zeroed state with room for instances of the given sizes (`groups`, `producers`, `readers`, `touches`, `links`)."""
+    """Zeroed state with room for instances of the given sizes: `groups producers readers touches links`."""
     most = {"G": sizes["groups"], "P": sizes["producers"], "R": sizes["readers"], "Q": sizes["touches"]}
     most |= {"K": sizes["links"], "D": MOST_DEVICES, "T": passes * sizes["groups"], "S": sizes["producers"] + 1}
     most |= {"H": sizes["groups"] + 1, "2": 2}

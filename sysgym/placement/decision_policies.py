@@ -105,8 +105,6 @@ HEURISTICS: Mapping[str, Callable[..., StatePolicy]] = {
     "random": RandomPolicy,
     "least_load": LeastLoadPolicy,
     "metis": lambda: FollowingPolicy("metis", single_metis),
-    **{
-        name: (lambda name=name, plan=plan: FollowingPolicy(name, plan)) for name, plan in CONSTRUCTIONS.items()
-    },
+    **{name: (lambda name=name, plan=plan: FollowingPolicy(name, plan)) for name, plan in CONSTRUCTIONS.items()},
 }
 """The heuristics by name."""

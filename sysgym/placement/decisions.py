@@ -230,7 +230,6 @@ class Scorer:
             return self._evaluator.makespan(spread) + penalty
         return simulate(instance.graph, instance.cluster, spread, self.config.rules).makespan + penalty
 
-
     def _in_turn(self, loads: Loads) -> float:
         return float(loads.compute.sum() + 2.0 * self.instance.contraction.price.sum())
 
@@ -354,18 +353,20 @@ def state_of(
     """The state that both engines show."""
     c = instance.contraction
     return PlacementState(
-        time,
-        length,
-        int(instance.order[time % len(device)]) if time < length else -1,
-        read_only(device),
-        read_only(c.cost),
-        read_only(c.size),
-        read_only(instance.order),
-        *(read_only(load) for load in loads),
-        read_only(allowed),
-        objective,
-        instance.share,
-        instance.graph,
-        instance.cluster,
-        read_only(c.group_of),
+        time=time,
+        length=length,
+        group=int(instance.order[time % len(device)]) if time < length else -1,
+        device=read_only(device),
+        cost=read_only(c.cost),
+        size=read_only(c.size),
+        order=read_only(instance.order),
+        compute=read_only(loads.compute),
+        moved=read_only(loads.moved),
+        held=read_only(loads.held),
+        allowed=read_only(allowed),
+        objective=objective,
+        share=instance.share,
+        graph=instance.graph,
+        cluster=instance.cluster,
+        group_of=read_only(c.group_of),
     )

@@ -43,7 +43,7 @@ def build_engine(
         raise UnknownNameError("observation", observation, ["graph"])
     if own and not (hasattr(observation, "write") and hasattr(observation, "spec")):
         raise SettingError(f"observation is {observation!r}; it must be 'graph' or have spec, num_actions and write")
-    view = observation if own else GraphView(operations)
+    view: Any = observation if own else GraphView(operations)
     if resolve_engine(engine, needs_simulator=own or reward is not None) == "compiled":
         return PlacementKernel(source, config, view, num_episodes)
     return SimulatorEngine(lambda: PlacementSimulator(source, config, view, reward), num_episodes)

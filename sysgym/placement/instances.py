@@ -286,8 +286,9 @@ def source_of(
         if not (chosen or graph.cluster or graph.cost.keys() - {"cpu"}):
             raise GraphError(f"{graph.source}: names no devices; give a cluster")
     # a graph with a cluster, its own or the given one, is one instance; another gets a cluster with every episode
-    settled = [make_instance(graph, chosen or graph.cluster, groups) for graph in given if chosen or graph.cluster]
-    open_ones = [graph for graph in given if not (chosen or graph.cluster)]
+    named = [(graph, chosen or graph.cluster) for graph in given]
+    settled = [make_instance(graph, where, groups) for graph, where in named if where is not None]
+    open_ones = [graph for graph, where in named if where is None]
     sources: list[GraphSource] = [GivenGraphs(settled)] if settled else []
     sources += [ClusteredGraphs(open_ones, groups, split)] if open_ones else []
     if "generated" in items:

@@ -76,7 +76,9 @@ def groups_of(instance: Instance) -> Groups:
 
 
 @njit(cache=True, nogil=True)
-def _pay(g: Groups, device: NDArray[Any], producer: int, group: int, where: int, moved: NDArray[Any], sign: float) -> float:
+def _pay(
+    g: Groups, device: NDArray[Any], producer: int, group: int, where: int, moved: NDArray[Any], sign: float
+) -> float:
     """Add what devices pay for one producer, with `group` taken to be on `where` (-1: nowhere); returns the sum."""
     owner = g.owner[producer]
     at = where if owner == group else device[owner]
@@ -206,7 +208,7 @@ def write_view(  # noqa: PLR0912, PLR0915  one pass that writes a row from front
     for k in range(len(g.link)):
         source, target = g.link[k, 0], g.link[k, 1]
         a, b = g.position[source] - begin, g.position[target] - begin
-        if source == current or target == current:
+        if current in (source, target):
             other = b if source == current else a
             if other >= 0 and other < shown:
                 begins = first + (MOST_DEVICES + other) * FEATURES
