@@ -14,6 +14,7 @@ from sysgym.bench import environments
 from sysgym.bench.evaluator import Evaluation, evaluate
 from sysgym.bench.guard import FAULTS, one_line, printable
 from sysgym.bench.play import Scenario
+from sysgym.bench.policies import SAMPLED
 from sysgym.bench.provenance import collect
 from sysgym.bench.records import (
     SCHEMA_VERSION,
@@ -106,7 +107,7 @@ def _train(run: Run, resume: bool, on_training: Callable[[float], object] | None
 def _evaluate(run: Run) -> Evaluation:
     content, source = run.study.content, run.policy.source
     if run.policy.train is not None:
-        source = str(run.checkpoint)
+        source = f"{run.checkpoint}:{SAMPLED}" if run.policy.play == SAMPLED else str(run.checkpoint)
     elif source not in environments.heuristics_of(run.environment.id):
         source = run.study.located(source)
     return evaluate(
@@ -180,7 +181,9 @@ def _policy(run: Run, training: TrainingFacts | None, evaluation: Evaluation | N
         heuristic = run.policy.source in environments.heuristics_of(run.environment.id)
         kind, sha256 = "learned" if run.policy.train else "heuristic" if heuristic else "code", ""
     source = "" if run.policy.train else run.policy.source
-    return PolicyFacts(name=run.policy.title, kind=kind, source=source, sha256=sha256, training=training)
+    return PolicyFacts(
+        name=run.policy.title, kind=kind, play=run.policy.play, source=source, sha256=sha256, training=training
+    )
 
 
 def _instance(instance: Instance) -> InstanceFacts:

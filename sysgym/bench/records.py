@@ -94,10 +94,14 @@ class TrainingFacts(Group):
 
 
 class PolicyFacts(Group):
-    """What acted: a "heuristic", "learned" or "code"; `source` as in the study, `sha256` of its file or checkpoint."""
+    """What acted: a "heuristic", "learned" or "code"; `source` as in the study, `sha256` of its file or checkpoint.
+
+    `play` tells how a trained policy chose: "greedy" or "sampled".
+    """
 
     name: str
     kind: str
+    play: str = "greedy"
     source: str
     sha256: str
     training: TrainingFacts | None

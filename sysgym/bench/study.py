@@ -27,6 +27,7 @@ pairs their scores. A whole one:
     name = "PPO"
     train = { algorithm = "ppo", seeds = [0, 1, 2], frames = 500000, settings = { learning_rate = 3e-4 } }
                                               # environment = "KTH": learn there, play everywhere
+    play = "greedy"                           # or "sampled": how a trained policy chooses
 
     [budgets]
     training_frames = 1000000                 # of every `train` that names neither frames nor seconds
@@ -46,7 +47,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -56,6 +56,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
+from sysgym.bench.policies import SAMPLED, policy_file
 from sysgym.core.errors import StudyError, UnknownNameError
 from sysgym.core.files import sha256_of
 
@@ -115,6 +116,7 @@ class PolicyPart(Part):
     name: Name = ""
     policy: Name | None = None
     train: TrainPart | None = None
+    play: Literal["greedy", "sampled"] = "greedy"
     environments: list[Name] | None = None
 
     @model_validator(mode="before")
@@ -126,6 +128,8 @@ class PolicyPart(Part):
     def _one_source(self) -> PolicyPart:
         if self.policy is not None and self.train is not None:
             raise ValueError("has both policy and train; give one of them")
+        if self.train is None and self.play != "greedy":
+            raise ValueError(f"play is of trained policies; write policy = 'FILE.safetensors:{SAMPLED}' for a file")
         if not self.name and self.policy is None and self.train is None:
             raise ValueError("names no policy; give policy or train")
         return self
@@ -213,11 +217,10 @@ class Study:
             if not folder:
                 raise StudyError(f"{self.path}: {text!r} needs {DATA_VARIABLE}; set it to the folder of the data")
             text = text.replace(variable, folder)
-        file, colon, class_name = text.partition(".py:")
-        beside = self.path.parent / (f"{file}.py" if colon else text)
-        suffix = ".py" if colon else Path(text).suffix
-        is_path = beside.is_file() or suffix in FILE_SUFFIXES or (os.sep in text and suffix != "")
-        return f"{beside}{':' + class_name if colon else ''}" if is_path else text
+        file, part = policy_file(text)
+        beside = self.path.parent / file
+        is_path = beside.is_file() or file.suffix in FILE_SUFFIXES or (os.sep in text and file.suffix != "")
+        return f"{beside}{f':{part}' if part else ''}" if is_path else text
 
 
 @dataclass(frozen=True)
@@ -293,13 +296,17 @@ class Run:
         description = {
             "study": content.name,
             "environment": self.environment.model_dump(exclude={"scenarios"}),
-            "policy": self.policy.model_dump(exclude={"environments": True, "train": {"seeds", "environment"}}),
+            "policy": self.policy.model_dump(
+                exclude={"environments": True, "play": True, "train": {"seeds", "environment"}}
+            ),
             "training": None if self.policy.train is None else [self.training_seed, *self.training_budget],
             "evaluation": [content.split, self.scenarios, content.seed, content.budgets.scenario_steps],
             "files": self._file_hashes(self.environment),
         }
         if self.training_environment is not self.environment:
             description["checkpoint"] = self.checkpoint.stem
+        if self.policy.play == SAMPLED:
+            description["play"] = SAMPLED
         return _short_hash(description)
 
     def _located(self, environment: EnvironmentPart) -> dict[str, Any]:
@@ -310,7 +317,7 @@ class Run:
         found: dict[str, str] = {}
 
         def note(text: str) -> str:
-            file = Path(re.sub(r"\.py:\w+$", ".py", self.study.located(text)))
+            file, _ = policy_file(self.study.located(text))
             if file.is_file():
                 found[text] = sha256_of(file)
             return text

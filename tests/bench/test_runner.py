@@ -242,6 +242,12 @@ def test_a_policy_is_trained_once_elsewhere_and_played_everywhere(study, tmp_pat
     assert learned[0].evidence.checkpoint == learned[1].evidence.checkpoint
     assert learned[0].policy.sha256 == learned[1].policy.sha256
     assert len(list((tmp_path / "elsewhere.results" / "checkpoints").glob("*.safetensors"))) == 1
+    drawing = '[[policies]]\nname = "drawing"\nplay = "sampled"\n' + text.split("[[policies]]")[2].split("\n", 2)[2]
+    (tmp_path / "elsewhere.toml").write_text(text + drawing)
+    sampled = [record for record in run_study(tmp_path / "elsewhere.toml") if record.policy.name == "drawing"]
+    assert [record.policy.play for record in sampled] == ["sampled"] * 2
+    assert {record.policy.sha256 for record in sampled} == {learned[0].policy.sha256}
+    assert sampled[0].values != learned[0].values
     (tmp_path / "elsewhere.toml").write_text(text.replace("scenarios = 6", "scenarios = 7"))
     again = run_study(tmp_path / "elsewhere.toml")
     assert {record.policy.sha256 for record in again if record.policy.kind == "learned"} == {learned[0].policy.sha256}

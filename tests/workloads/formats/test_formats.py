@@ -276,7 +276,7 @@ def test_damaged_parquet_and_parquet_without_pyarrow(file, monkeypatch):
     for format in ("auto", "opendc"):
         with pytest.raises(InputFileError, match="damaged Parquet"):
             read_trace(file(sound[:-9]), format=format)
-    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
     for format in ("auto", "opendc"):
         with pytest.raises(InputFileError, match=r"install pyarrow: pip install 'sysgym\[parquet\]'"):
             read_trace(file(sound), format=format)
