@@ -72,11 +72,15 @@ def module_layers(
             held[layer] += size
     edges, outputs = _edges(model, layer_of, origins, count)
     stash = np.bincount(layer_of, weights=[each.output_bytes for each in model.operations], minlength=count)
-    forward = {kind: np.bincount(layer_of, weights=column, minlength=count) for kind, column in seconds.items()}
+    forward: dict[str, NDArray[np.float64]] = {
+        kind: np.bincount(layer_of, weights=column, minlength=count).astype(np.float64)
+        for kind, column in seconds.items()
+    }
+    twice = 2.0 if training else 0.0
     names = _names(model, layer_of, count)
     unit = np.searchsorted(np.array(cuts, dtype=np.int64), np.arange(count), side="right")
     layers = LayerGraph(
-        names, forward, {kind: column * (2.0 if training else 0.0) for kind, column in forward.items()}, held, outputs,
+        names, forward, {kind: twice * column for kind, column in forward.items()}, held, outputs,
         stash.astype(np.float64), edges, _splittable(model, layer_of, weights, count), unit.astype(np.int64), cuts,
         float(model.input_bytes), model.source,
     )  # fmt: skip

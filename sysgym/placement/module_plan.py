@@ -299,7 +299,8 @@ def _copies(found: ModuleLayers, model: ImportedModel, pipeline: ParallelPlan) -
 
 
 def _unpriced(model: ImportedModel, seconds: Any) -> dict[str, float]:
-    total, shares = float(seconds.sum()), {}
+    total = float(seconds.sum())
+    shares: dict[str, float] = {}
     for each, spent in zip(model.operations, seconds.tolist(), strict=True):
         if each.pricing == UNPRICED:
             shares[each.operator] = shares.get(each.operator, 0.0) + (spent / total if total > 0 else 0.0)

@@ -109,9 +109,9 @@ def _svg(picture: _Picture, width: int = 960, lane: int = 36) -> str:
         parts.append(f'<text x="4" y="{top + lane / 2:g}">{escape(name)}</text>')
         parts.append(f'<rect x="{margin}" y="{top}" width="{width - margin - 10}" height="{lane}" fill="#f2f2f2"/>')
     for bar in picture.bars:
-        top = bar.lane * (lane + gap) + gap + (lane * 0.75 if bar.moved else 0.0)
-        height_of = lane * (0.25 if bar.moved else 0.7)
-        parts.append(_box(margin + bar.begin * scale, top, bar.length * scale, height_of, bar.colour, bar.name))
+        begin, below = margin + bar.begin * scale, bar.lane * (lane + gap) + gap + (lane * 0.75 if bar.moved else 0.0)
+        tall = lane * (0.25 if bar.moved else 0.7)
+        parts.append(_box(begin, below, bar.length * scale, tall, bar.colour, bar.name))
     foot = f"0 to {picture.makespan:.6g} {picture.unit}"
     return "\n".join([*parts, f'<text x="{margin}" y="{height - 6}">{foot}</text></svg>'])
 

@@ -237,7 +237,7 @@ def measure(module: nn.Module, example_inputs: Any, repeats: int = 3) -> dict[st
     return timed.least
 
 
-class _Timed(torch.fx.Interpreter):  # type: ignore[misc]  # torch ships no types for it
+class _Timed(torch.fx.Interpreter):
     """Runs a graph of meta tensors on the CPU, and times each node."""
 
     def __init__(self, module: torch.fx.GraphModule) -> None:
@@ -260,7 +260,7 @@ def _arguments(module: nn.Module, program: Any, example_inputs: Any) -> list[Any
     """What the exported graph takes: real parameters and buffers, zeros for constants, the example inputs."""
     signature = program.graph_signature
     held = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
-    state = dict(module.named_parameters(remove_duplicate=False))
+    state: dict[str, torch.Tensor] = dict(module.named_parameters(remove_duplicate=False))
     state |= dict(module.named_buffers(remove_duplicate=False))
     constants = signature.inputs_to_lifted_tensor_constants
     leaves = iter(torch.utils._pytree.tree_leaves(example_inputs))
