@@ -10,8 +10,10 @@ The one file of this room that imports torch; whoever needs it imports it when a
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import importlib
+import io
 import linecache
 import time
 import traceback
@@ -68,8 +70,8 @@ def exported(module: nn.Module, example_inputs: Any, example_keywords: Mapping[s
     keywords = dict(example_keywords or {})
     arguments = torch.utils._pytree.tree_map_only(torch.Tensor, lambda each: each.to("meta"), (given, keywords))
     try:
-        with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with torch.no_grad(), warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")  # and torch prints the graph at a break, where we name the line
             with torch.device("meta"):  # tensors that the forward makes without naming a device
                 program = torch.export.export(_meta_twin(module), arguments[0], arguments[1])
             return program.run_decompositions()

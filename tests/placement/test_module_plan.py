@@ -167,9 +167,12 @@ class Unknown(nn.Module):
         return torch.linalg.inv(self.inner(x)) + torch.fft.fft(x).real
 
 
-def test_a_graph_break_is_named_with_its_line():
-    with pytest.raises(ModuleError, match=r"Breaks cannot be exported: .*test_plan.py, line \d+, in forward: .*item"):
+def test_a_graph_break_is_named_with_its_line(capsys):
+    with pytest.raises(
+        ModuleError, match=r"Breaks cannot be exported: .*test_module_plan.py, line \d+, in forward: .*item"
+    ):
         plan(Breaks(), torch.zeros(2, 4), "2xA100")
+    assert capsys.readouterr().err == ""
     with pytest.raises(ModuleError, match="Linear cannot be exported"):
         plan(nn.Linear(4, 4), torch.zeros(2, 5), "2xA100")
     with pytest.raises(ModuleError, match=r"expected a torch.nn.Module"):
