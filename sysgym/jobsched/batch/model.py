@@ -149,14 +149,16 @@ def job_columns(workload: Workload) -> Jobs:
             than the machine has.
     """
     _check(workload)
-    return Jobs(
+    columns = (
         workload.submit_time,
         workload.run_time,
         workload.requested_time,
         workload.processors,
         workload.user,
-        read_only(np.unique(workload.user, return_inverse=True)[1].astype(np.int64)),
+        np.unique(workload.user, return_inverse=True)[1].astype(np.int64),
     )
+    # one layout for all, whatever window or scaling made them: another would be compiled for anew
+    return Jobs(*(read_only(np.ascontiguousarray(column)) for column in columns))
 
 
 def known_jobs(jobs: Jobs, arrived: int) -> KnownJobs:
