@@ -47,7 +47,7 @@ class NativeLearner(Learner[SettingsKind]):
         super().__init__(network, settings, seed, threads)
         self.lanes = Team(min(2, threads))
         activation, inner = network.architecture.activation, max(1, threads // 2)
-        assert isinstance(network.value, Perceptron)
+        assert isinstance(network.policy, Perceptron) and isinstance(network.value, Perceptron)
         self.policy = NativePerceptron(network.policy, "policy", activation, settings, Team(inner))
         self.value = NativePerceptron(network.value, "value", activation, settings, Team(inner))
 

@@ -24,6 +24,13 @@ CASES = [
 ]
 
 
+def as_bytes(observation):
+    """An observation of one array, or of several by name."""
+    if isinstance(observation, dict):
+        return b"".join(observation[name].tobytes() for name in sorted(observation))
+    return observation.tobytes()
+
+
 def hashes(env_id, heuristic, seed, engine):
     """SHA-256 of an episode's event log, and of its observations, rewards and masks."""
     env = gym.make(env_id, engine=engine).unwrapped
@@ -31,12 +38,12 @@ def hashes(env_id, heuristic, seed, engine):
     policy = build(seed=seed) if heuristic == "random" else build()
     policy.reset()
     observation, info = env.reset(seed=seed)
-    met = hashlib.sha256(observation.tobytes())
+    met = hashlib.sha256(as_bytes(observation))
     ended = False
     while not ended:
         observation, reward, terminated, truncated, info = env.step(policy.act_on_state(env.state))
         ended = terminated or truncated
-        for part in (observation.tobytes(), repr(reward).encode(), info["action_mask"].tobytes()):
+        for part in (as_bytes(observation), repr(reward).encode(), info["action_mask"].tobytes()):
             met.update(part)
     return [env.events.sha256(), met.hexdigest()]
 

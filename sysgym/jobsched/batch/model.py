@@ -159,8 +159,18 @@ def _check(workload: Workload) -> None:
         (workload.processors < 1, "needs no processors", remedy),
         (workload.processors > workload.machine.processors, "needs more processors than the machine has", remedy),
     )
+    source, format = workload.provenance.source, workload.provenance.format
     if not len(workload):
-        raise WorkloadError(f"{workload.provenance.source}: there is no job to schedule")
+        raise WorkloadError(f"{source}: there is no job to schedule")
+    unknown = int(np.isnan(workload.run_time).sum())
+    if unknown:
+        which = "no run times" if unknown == len(workload) else f"no run time for {unknown} of {len(workload)} jobs"
+        raise WorkloadError(
+            f"{source}: the log (format {format!r}) has {which}; keep the jobs that have one with "
+            "workload.with_run_times(), or take another log"
+        )
+    if not workload.machine.is_known:
+        raise WorkloadError(f"{source}: the log doesn't tell the size of the machine; give it with processors=...")
     for wrong, what, advice in faults:
         if wrong.any():
             job = int(np.flatnonzero(wrong)[0])

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sysgym.core.engines import ENGINES, allocate_slot, row_of
+from sysgym.core.engines import ENGINES, allocate_slot
 from sysgym.core.errors import SettingError, UnknownNameError, require_range
 from sysgym.core.events import EventLog
 from sysgym.core.protocols import Policy, StatePolicy
@@ -157,7 +157,7 @@ def _replay_by_decisions(
         if hasattr(policy, "act_on_state"):
             chosen = policy.act_on_state(player.state(0))
         else:
-            chosen = policy.act(row_of(slot.observations, 0), slot.action_masks[0])
+            chosen = policy.act(slot.observations[0], slot.action_masks[0])
         require_range("the policy's action", chosen, 0, player.num_actions - 1, whole=True)
         action[0] = chosen
         player.step(action, on, slot)
