@@ -66,6 +66,7 @@ def train(
     backend: str | None = None,
     actors: int | None = None,
     workers: int | None = None,
+    min_batch: int | None = None,
     on_progress: Callable[[Progress], object] | None = None,
     **settings: Any,
 ) -> TrainedPolicy:
@@ -95,6 +96,8 @@ def train(
         actors: Among how many the environments are divided, 1 unless given; each plays its rows of every slot, at the
             same time as the others. Belongs to what must be the same for a run to repeat.
         workers: Worker processes of backend="processes"; one a core unless given.
+        min_batch: Fewest environments (of an actor) whose observations are answered at once: where their steps take
+            unequally long, the policy need not wait for the slowest. Such a run does not repeat bit for bit.
         on_progress: Called after every update.
         settings: Settings of the algorithm, such as those of `ppo.PPOSettings`.
 
@@ -125,6 +128,7 @@ def train(
         backend=backend,
         actors=actors,
         workers=workers,
+        min_batch=min_batch,
         **settings,
     )
     for progress in training.run():
@@ -160,6 +164,7 @@ class Training:
         backend: str | None = None,
         actors: int | None = None,
         workers: int | None = None,
+        min_batch: int | None = None,
         **settings: Any,
     ) -> None:
         kind = algorithm_of(algorithm)
@@ -173,23 +178,23 @@ class Training:
         earlier = self._earlier() if resume else None
         if earlier is not None:
             given = {"num_envs": num_envs, "environment": environment, "mode": mode}
-            given |= {"backend": backend, "actors": actors, "workers": workers}
+            given |= {"backend": backend, "actors": actors, "workers": workers, "min_batch": min_batch}
             run, settings = self._defaults_from(earlier, given, settings)
-            num_envs, environment, mode, backend, actors, workers = (run[name] for name in given)
+            num_envs, environment, mode, backend, actors, workers, min_batch = map(run.get, given)
             threads = threads or earlier.facts["training"].get("threads")
             learner = learner or earlier.facts["training"].get("learner_kind", "torch")
         self.environment, self.mode, self.threads = dict(environment or {}), mode or "sync", threads or 1
         require_choice("mode", self.mode, tuple(MODES))
         chosen = make_settings(kind.settings, settings)
-        self.backend = Backend(backend or "threads", 1 if actors is None else actors, workers)
+        self.backend = Backend(backend or "threads", 1 if actors is None else actors, workers, min_batch)
         ahead = self.mode != "sync"
         _check_cores(self.threads + self.backend.actors if ahead else max(self.threads, self.backend.actors))
         self.stage = self.backend.open(env_id, num_envs, self.environment)
         self.settings, self.architecture = _settled(chosen, self.stage.like)
-        if self.settings.whole_episodes and self.backend.actors > 1:
+        if self.settings.whole_episodes and (self.backend.actors > 1 or min_batch is not None):
             raise SettingError(
-                f"actors is {actors}; {algorithm} plays whole episodes together: use 1 actor (its environments may "
-                "have several worker processes)"
+                f"actors is {self.backend.actors}, min_batch {min_batch}; {algorithm} plays whole episodes together: "
+                "use 1 actor and no min_batch (its environments may have several worker processes)"
             )
         with torch_threads(1):
             network = build_network(self.stage.spaces, self.architecture, stream_key(seed, "network"))
@@ -261,6 +266,7 @@ class Training:
                 "num_envs": self.stage.num_envs,
                 "backend": self.backend.name,
                 "workers": self.stage.workers or None,
+                "min_batch": self.backend.min_batch,
                 "mode": self.mode,
                 "threads": self.threads,
                 "learner_kind": self.learner_kind,
@@ -326,7 +332,7 @@ class Training:
         players: list[Player] = []
         try:
             for rows in stage.rows:
-                role = Role(rows, self.learner.behaviour(), self.seed, begun, group)
+                role = Role(rows, self.learner.behaviour(), self.seed, begun, group, self.backend.min_batch)
                 players.append(stage.player(role, threaded=self.mode != "sync"))
             if earlier is not None:
                 self._restore_players(players, earlier)
@@ -372,7 +378,7 @@ class Training:
         given = {name: value for name, value in given.items() if value is not None}
         run = {"env_id": self.env_id, "algorithm": self.algorithm, "seed": self.seed}
         for name, value in {**run, **given, **settings}.items():
-            if name in stored and name not in ("backend", "workers") and stored[name] != plain(value):
+            if name in stored and name not in ("backend", "workers", "min_batch") and stored[name] != plain(value):
                 raise CheckpointError(
                     f"{self.output}: was trained with {name}={stored[name]!r}, not {value!r}; give the same, or "
                     "train anew without resume"
