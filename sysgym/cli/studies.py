@@ -66,6 +66,9 @@ def train(
     ] = None,
     actors: Annotated[int | None, typer.Option(help="Actors that share the environments.")] = None,
     workers: Annotated[int | None, typer.Option(help="Worker processes of --backend processes.")] = None,
+    min_batch: Annotated[
+        int | None, typer.Option(help="Fewest environments that are answered at once; all when left out.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Train a policy and save it; Ctrl-C or SIGTERM leaves a run that --resume goes on with.
@@ -93,6 +96,7 @@ def train(
             backend=backend,
             actors=actors,
             workers=workers,
+            min_batch=min_batch,
             on_progress=lambda progress: advance(
                 progress.share,
                 f"{progress.frames:,} frames, {progress.frames_per_second:,.0f}/s, "
