@@ -319,7 +319,9 @@ class Workload:
         require_range("load", load, 0, open_low=True)
         own = self.offered_load if self.machine.is_known else float("nan")
         if not own > 0:
-            raise WorkloadError(f"{self.provenance.source}: the offered load of these jobs is {own}; it cannot be scaled")
+            raise WorkloadError(
+                f"{self.provenance.source}: the offered load of these jobs is {own}; it cannot be scaled"
+            )
         return self.with_arrivals_scaled(own / load)
 
     @property

@@ -1,6 +1,7 @@
-"""`python -m tests.ratios.generators`: the generators at 200,000 jobs beside the targets of specs/traces.md, section 10.
+"""`python -m tests.ratios.generators`: the generators at 200,000 jobs beside published targets (specs/traces.md, 10).
 
-The targets are means over eight seeds of the authors' program; here too. Exit code 1 if one is missed.
+The targets are means over eight seeds of the authors' program; so the means over eight seeds decide
+here; a single seed may miss a far quantile by chance. Exit code 1 if a mean misses its target.
 """
 
 import sys
@@ -65,7 +66,12 @@ def misses(found, typed):
     for name in ("gap", "run"):
         for share, wanted, value in zip(SHARES, target[name], found[name], strict=True):
             wide = typed and name == "run" and share == 0.9
-            check(f"{name} p{share * 100:.0f}", wanted, value, max(1.0 if wanted < 20 else 0.0, wanted * (0.15 if wide else 0.03)))
+            check(
+                f"{name} p{share * 100:.0f}",
+                wanted,
+                value,
+                max(1.0 if wanted < 20 else 0.0, wanted * (0.15 if wide else 0.03)),
+            )
     for place, (wanted, value) in enumerate(zip(target["shares"], found["shares"], strict=True)):
         check(f"share {place}", wanted, value, 0.005)
     if typed:
@@ -88,12 +94,15 @@ def main():
             head = np.sort(counts)[::-1][:20].sum() / JOBS
             sound = (estimated.requested_time >= workload.run_time).all() and abs(head - 0.89) <= 0.01
             exact = len(values) == distinct_estimates(JOBS)
-            failed += len(missed) + (not sound) + (not exact)
+            failed += (not sound) + (not exact)
             print(f"{'typed' if typed else 'untyped'} seed {seed}: missed {missed or 'none'}; {len(values)} estimates, "
                   f"head {head:.4f}, all at least the run: {sound}")  # fmt: skip
+        means = {name: np.mean([found[name] for found in figures], axis=0) for name in figures[0]}
         for name, target in TARGETS[typed].items():
-            mean = np.mean([found[name] for found in figures], axis=0)
-            print(f"  {name:12} target {target}  mean of {SEEDS} seeds {np.round(mean, 4).tolist()}")
+            print(f"  {name:12} target {target}  mean of {SEEDS} seeds {np.round(means[name], 4).tolist()}")
+        missed = misses(means, typed)
+        failed += len(missed)
+        print(f"  the means miss {missed or 'nothing'}")
     sys.exit(1 if failed else 0)
 
 

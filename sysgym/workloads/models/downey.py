@@ -1,9 +1,9 @@
 """A model after Downey 1997: jobs with an average parallelism and a cumulative work, run on a number of processors.
 
-Downey, "A parallel workload model and its implications for processor allocation", HPDC 1997, as the archive describes it:
-parallelism and work are log-uniform, arrivals Poisson with a rate by day and another by night. The bounds of the work and
-the ratio of the rates are ours, and the speedup's formula is an unverified recollection. A job takes as many processors
-as its average parallelism, at most the machine.
+Downey, "A parallel workload model and its implications for processor allocation", HPDC 1997, as the archive describes
+it: parallelism and work are log-uniform, arrivals Poisson with a rate by day and another by night. The bounds of the
+work and the ratio of the rates are ours, and the speedup's formula is an unverified recollection. A job takes as many
+processors as its average parallelism, at most the machine.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from sysgym.workloads.models.variates import Counter, exponential, stream_of, un
 from sysgym.workloads.workload import Machine, Provenance, Workload
 
 _HALF_DAY = 12 * 3600.0
+_LOAD_STEPS = 8
+"""How often the mean gap is mended so that the load is met: scaling the arrivals themselves would stretch the days."""
 
 
 def downey(
@@ -38,7 +40,7 @@ def downey(
         jobs: How many, at least 2.
         processors: Size of the machine, at least 1.
         seed: Integer >= 0.
-        load: Offered load, met but for rounding to whole seconds.
+        load: Offered load, met within a hundredth; the days keep their length.
         smallest_work: Least work of a job, processor-seconds, above 0.
         largest_work: Most work.
         most_variance: Upper end of the uniform variance of the parallelism, at least 0.
@@ -61,7 +63,10 @@ def downey(
     key, counter = stream_of(seed, "downey", "jobs")
     run, size = _jobs(key, counter, jobs, processors, work[0], work[1], most_variance)
     mean_gap = float((run * size).sum()) / (processors * load * jobs)
-    submit = _arrivals(key, counter, jobs, mean_gap, night_rate)
+    work_of_machine = float((run * size).sum()) / processors
+    for _ in range(_LOAD_STEPS):
+        submit = _arrivals(key, counter.copy(), jobs, mean_gap, night_rate)
+        mean_gap *= work_of_machine / max(1.0, submit[-1] - submit[0]) / load
     header = {
         "Generator": "sysgym.workloads.models.downey",
         "Seed": str(seed),
@@ -71,7 +76,7 @@ def downey(
     }
     columns = {"submit_time": submit, "run_time": run, "processors": size, "status": np.ones(jobs)}
     provenance = Provenance("downey", "generated", header=header)
-    return Workload.from_columns(columns, Machine(processors, "generator"), provenance).with_load(load)
+    return Workload.from_columns(columns, Machine(processors, "generator"), provenance)
 
 
 @njit(cache=True, nogil=True)
@@ -108,7 +113,7 @@ def _jobs(
         parallelism = math.exp(uniform(key, counter) * math.log(processors))
         work = math.exp(low_work + uniform(key, counter) * (high_work - low_work))
         variance = uniform(key, counter) * most_variance
-        size[job] = min(processors, int(math.floor(parallelism + 0.5)))
+        size[job] = min(processors, math.floor(parallelism + 0.5))
         run[job] = max(1.0, math.ceil(work / speedup(float(size[job]), parallelism, variance)))
     return run, size
 

@@ -1,9 +1,9 @@
 """A model after Feitelson 1996: many small jobs and powers of two, hyperexponential run times, repeated executions.
 
-Feitelson, "Packing schemes for gang scheduling", JSSPP 1996, as the archive describes it: sizes fall as n^-1.5 and favour
-small ones and powers of two, run times have a coefficient of variation above 1 and grow weakly with the size, and jobs
-are run again and again. The constants of its program are not at hand: those below are ours. That repetitions follow
-n^-2.5 and arrivals are Poisson is an unverified recollection.
+Feitelson, "Packing schemes for gang scheduling", JSSPP 1996, as the archive describes it: sizes fall as n^-1.5 and
+favour small ones and powers of two, run times have a coefficient of variation above 1 and grow weakly with the size,
+and jobs are run again and again. The constants of its program are not at hand: those below are ours. That repetitions
+follow n^-2.5 and arrivals are Poisson is an unverified recollection.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def feitelson(jobs: int = 10_000, processors: int = 128, seed: int = 0, *, load:
     require_range("seed", seed, 0, whole=True)
     require_range("load", load, 0, open_low=True)
     sizes = _cumulative(size_weights(processors))
-    repeats = _cumulative(np.arange(1, MOST_REPEATS + 1) ** -REPEAT_EXPONENT)
+    repeats = _cumulative(np.arange(1, MOST_REPEATS + 1, dtype=np.float64) ** -REPEAT_EXPONENT)
     submit, run, size, program = _generate(*stream_of(seed, "feitelson", "jobs"), jobs, sizes, repeats)
     order = np.argsort(submit, kind="stable")
     header = {
@@ -73,7 +73,9 @@ def size_weights(processors: int) -> NDArray[np.float64]:
     """Weight of each size from 1 to the machine's."""
     sizes = np.arange(1, processors + 1)
     powers = (sizes & (sizes - 1)) == 0
-    weights: NDArray[np.float64] = sizes**-SIZE_EXPONENT * np.where(powers, POWER_OF_TWO_FACTOR, 1.0)
+    weights: NDArray[np.float64] = sizes.astype(np.float64) ** -SIZE_EXPONENT * np.where(
+        powers, POWER_OF_TWO_FACTOR, 1.0
+    )
     return weights
 
 

@@ -1,9 +1,10 @@
 """The model of Lublin and Feitelson: sizes, run times and a daily cycle of arrivals, fitted to four parallel machines.
 
-Lublin and Feitelson, "The workload on parallel supercomputers: modeling the characteristics of rigid jobs", JPDC 63(11),
-2003; constants and steps as in their program m_lublin99. Sizes are two-stage uniform in their logarithm with many powers
-of two; the logarithm of the run time is hyper-gamma, longer for larger jobs; gaps are gamma in their logarithm and pass
-through 48 half-hour buckets whose weights follow the day. `typed` runs two such streams, of batch and interactive jobs.
+Lublin and Feitelson, "The workload on parallel supercomputers: modeling the characteristics of rigid jobs", JPDC
+63(11), 2003; constants and steps as in their program m_lublin99. Sizes are two-stage uniform in their logarithm with
+many powers of two; the logarithm of the run time is hyper-gamma, longer for larger jobs; gaps are gamma in their
+logarithm and pass through 48 half-hour buckets whose weights follow the day. `typed` runs two such streams, of batch
+and interactive jobs.
 
 Bits differ from the authors' program, whose generator is drand48; the distributions are theirs and are tested against
 theirs. A departure: on a machine whose size is no power of two, sizes are capped at the machine.
@@ -119,7 +120,12 @@ def lublin(
         arrival, run, size = (np.concatenate(pair) for pair in zip(interactive, batch, strict=True))
         queue = np.repeat([_INTERACTIVE_QUEUE, _BATCH_QUEUE], jobs)
         order = np.argsort(arrival, kind="stable")[:jobs]
-        columns = {"submit_time": arrival[order], "run_time": run[order], "processors": size[order], "queue": queue[order]}
+        columns = {
+            "submit_time": arrival[order],
+            "run_time": run[order],
+            "processors": size[order],
+            "queue": queue[order],
+        }
     else:
         arrival, run, size = _draw(seed, "untyped", jobs, processors)
         columns = {"submit_time": arrival, "run_time": run, "processors": size}
@@ -130,9 +136,7 @@ def lublin(
         "Note": "the model has no estimates; requested times equal run times",
     }
     provenance = Provenance("lublin", "generated", header=header)
-    workload = Workload.from_columns(
-        columns | {"status": np.ones(jobs)}, Machine(processors, "generator"), provenance
-    )
+    workload = Workload.from_columns(columns | {"status": np.ones(jobs)}, Machine(processors, "generator"), provenance)
     return workload if load is None else workload.with_load(load)
 
 
@@ -227,7 +231,8 @@ def _size(
     x = low + uniform(key, counter) * (high - low)
     if u <= serial + power_of_two:
         x = math.floor(x + 0.5)
-    return min(processors, int(math.floor(2.0**x + 0.5)))
+    nodes: int = math.floor(2.0**x + 0.5)
+    return min(processors, nodes)
 
 
 @njit(cache=True, nogil=True)

@@ -1,6 +1,6 @@
 """Estimates as users write them: few, round and popular values (Tsafrir, Etsion and Feitelson, JSSPP 2005).
 
-Twenty "head" estimates hold 89 % of the jobs and a "tail" the rest; the longest allowed estimate is the most popular one.
+Twenty "head" estimates hold 89 % of the jobs and a "tail" the rest; the longest allowed estimate is the most popular.
 Estimates are dealt out at random among the jobs that fit into them. Numbers and steps are those of the authors' program
 est_model; percentages are of jobs throughout.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 from numba import njit
@@ -119,7 +120,7 @@ def distinct_estimates(jobs: int) -> int:
     >>> distinct_estimates(5_000), distinct_estimates(28_481)
     (59, 167)
     """
-    for (low, few), (high, many) in zip(_DISTINCT, _DISTINCT[1:], strict=False):
+    for (low, few), (high, many) in pairwise(_DISTINCT):
         if jobs <= high:
             return few + round((jobs - low) * (many - few) / (high - low))
     return _DISTINCT[-1][1]
@@ -166,14 +167,13 @@ def _head_shares() -> list[float]:
 
 
 def _popularity_ranks(key: int, counter: Counter) -> list[int]:
-    """Popularity rank of each time rank: the longest estimate is the first, the others are drawn near the four logs'."""
+    """Popularity rank of each time rank: the longest estimate is first, the others are drawn near the four logs'."""
     last_seen = {rank: max(log.index(rank) for log in _POPULARITY) for rank in range(1, _HEAD + 1)}
     ranks, pool = [1], [log[0] for log in _POPULARITY if log[0] != 1]
     for place in range(1, _HEAD):
         pool += [log[place] for log in _POPULARITY if log[place] not in ranks]
         due = [rank for rank, last in last_seen.items() if last <= place and rank not in ranks]
-        draw = [pool[integer(key, counter, 0, len(pool) - 1)] for _ in range(2)] if not due else due
-        ranks.append(min(draw))
+        ranks.append(min(due or [pool[integer(key, counter, 0, len(pool) - 1)] for _ in range(2)]))
         pool = [rank for rank in pool if rank != ranks[-1]]
     return ranks
 
@@ -197,8 +197,8 @@ def _tail_times(distinct: int, longest: float, taken: set[float]) -> list[float]
 
 
 def _counts(jobs: int, percent: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Jobs by estimate, at least one each where there are enough, in all exactly `jobs`; the largest are mended first."""
-    counts = np.maximum(1, np.round(jobs * percent / 100)).astype(np.int64)
+    """Jobs by estimate, one at least where there are enough, in all exactly `jobs`; the largest are mended first."""
+    counts: NDArray[np.int64] = np.maximum(1, np.round(jobs * percent / 100)).astype(np.int64)
     largest = np.argsort(-counts, kind="stable")
     surplus = int(counts.sum()) - jobs
     counts = np.maximum(1, counts - np.trunc(surplus * counts / counts.sum()).astype(np.int64))
