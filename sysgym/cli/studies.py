@@ -62,13 +62,14 @@ def train(
     ] = None,
     threads: Annotated[int | None, typer.Option(help="Threads while it learns; playing takes one.")] = None,
     backend: Annotated[
-        str | None, typer.Option(help="threads, or processes (worker processes step the environments).")
+        str | None, typer.Option(help="threads, processes (workers step the environments) or ray.")
     ] = None,
     actors: Annotated[int | None, typer.Option(help="Actors that share the environments.")] = None,
     workers: Annotated[int | None, typer.Option(help="Worker processes of --backend processes.")] = None,
     min_batch: Annotated[
         int | None, typer.Option(help="Fewest environments that are answered at once; all when left out.")
     ] = None,
+    address: Annotated[str | None, typer.Option(help="Of a Ray cluster; this machine when left out.")] = None,
     as_json: Json = False,
 ) -> None:
     """Train a policy and save it; Ctrl-C or SIGTERM leaves a run that --resume goes on with.
@@ -97,6 +98,7 @@ def train(
             actors=actors,
             workers=workers,
             min_batch=min_batch,
+            address=address,
             on_progress=lambda progress: advance(
                 progress.share,
                 f"{progress.frames:,} frames, {progress.frames_per_second:,.0f}/s, "
