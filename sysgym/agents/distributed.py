@@ -40,7 +40,7 @@ HEALTH_SECONDS = 20.0
 """How long it may take to show that it is a Ray cluster; most of it loads Ray."""
 RESTARTS = 10
 """How often one actor is restarted in a run."""
-RESTART_SECONDS = 60.0
+RESTART_SECONDS = 120.0
 """How long a restart may take."""
 
 
