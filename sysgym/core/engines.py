@@ -89,10 +89,21 @@ class SimulatorEngine(Engine):
     def step(self, actions: NDArray[np.int64], active: NDArray[np.bool_], slot: Slot) -> None:
         """See `Engine.step`."""
         for row in np.flatnonzero(active).tolist():
-            self._played[row].append(int(actions[row]))
-            reward, terminated, truncated = self.simulators[row].step(int(actions[row]))
+            reward, terminated, truncated = self._step(row, int(actions[row]))
             slot.rewards[row], slot.terminated[row], slot.truncated[row] = reward, terminated, truncated
         self.observe(active, slot)
+
+    def _step(self, row: int, action: int) -> tuple[float, bool, bool]:
+        self._played[row].append(action)
+        try:
+            return self.simulators[row].step(action)
+        except Exception as error:
+            seed, episode, options = self._begun[row] or (None, None, None)
+            error.add_note(
+                f"simulator {row}, seed {seed}, episode {episode}, options {options}, step {len(self._played[row])}; "
+                f"its actions: {self._played[row]}"
+            )
+            raise
 
     def observe(self, rows: NDArray[np.bool_], slot: Slot) -> None:
         """See `Engine.observe`."""

@@ -31,6 +31,10 @@ class EventKind(IntEnum):
     """A job is lost because the queue was full; the amount is its size."""
     REWRITE = 5
     """An expression is rewritten; the subject is the rewrite's number, the amount the expression's size after it."""
+    MEASURE = 6
+    """A configuration was evaluated; the subject is its number, the amount what was found (nanoseconds)."""
+    PLACE = 8
+    """A group of operations is put on a device; the amount is the device's number."""
 
 
 @dataclass(frozen=True)

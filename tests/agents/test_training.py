@@ -153,7 +153,7 @@ def test_a_resume_needs_a_run(tmp_path):
         agents.train("toy/Cards-v0", resume=True, output=tmp_path / "policy")
     agents.train("toy/Cards-v0", frames=256, output=tmp_path / "old", **SMALL)
     old = checkpoints.read(tmp_path / "old")
-    del old.facts["training"]["actor"]
+    del old.facts["training"]["stood"]
     checkpoints.write(tmp_path / "old", old)
     with pytest.raises(CheckpointError, match="an earlier sysgym"):
         agents.train("toy/Cards-v0", resume=True, output=tmp_path / "old")
@@ -200,7 +200,7 @@ def test_tensorboard_gets_every_update(tmp_path):
 def test_the_public_names_agree():
     assert list(agents.ALGORITHMS) == ["ppo", "a2c", "vtrace", "reinforce", "evolution"]
     for algorithm in agents.ALGORITHMS.values():
-        assert issubclass(algorithm.learner, Learner) and issubclass(algorithm.settings, Settings)
+        assert issubclass(algorithm.learner(), Learner) and issubclass(algorithm.settings, Settings)
     importlib.import_module("sysgym.agents.training")  # a submodule must not hide a public name
     assert callable(agents.train) and callable(agents.load)
     assert all(getattr(agents, name) for name in agents.__all__)

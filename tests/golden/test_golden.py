@@ -15,7 +15,11 @@ import sysgym  # noqa: F401  registers the ids
 from sysgym.envs.registration import ENVIRONMENTS
 
 FILE = Path(__file__).with_name("hashes.json")
-HEURISTICS = {"sysgym/AdmissionQueue-v0": "at_least_4"}
+HEURISTICS = {
+    "sysgym/AdmissionQueue-v0": "at_least_4",
+    "sysgym/IndexTune-v0": "two_phase",
+    "sysgym/Placement-v0": "least_load",
+}
 CASES = [
     (row.env_id, name, seed)
     for row in ENVIRONMENTS
