@@ -69,6 +69,27 @@ class Behaviour:
         logits: NDArray[np.float32] = self.network.policy_logits(self._tensor(observations)).cpu().numpy()
         return logits
 
+    def choose(
+        self,
+        observations: NDArray[np.generic],
+        masks: NDArray[np.int8],
+        uniforms: NDArray[np.float64],
+        actions: NDArray[np.int64],
+        log_probabilities: NDArray[np.float64],
+    ) -> None:
+        """Draw an allowed action a row by inverse transform.
+
+        Args:
+            observations: (N, *shape).
+            masks: (N, A).
+            uniforms: (N,), in [0, 1).
+            actions: Written, (N,).
+            log_probabilities: Written, (N,), of the actions.
+        """
+        probabilities = masked_probabilities(self.logits(observations), masks)
+        actions[:] = sample(probabilities, uniforms)
+        log_probabilities[:] = np.log(probabilities[np.arange(len(actions)), actions])
+
     def uniforms(self, generator: np.random.Generator, num_envs: int) -> NDArray[np.float64]:
         """The numbers that choose the actions of a step, (N,)."""
         return generator.random(num_envs)
@@ -151,19 +172,14 @@ class Actor:
         if self.abandoned:
             raise CancelledError
         slot = rollout.step_slot(t)
-        rollout.actions[t], rollout.log_probabilities[t] = self._choose(rollout.observations[t], rollout.masks[t])
-        self.environments.step_into(rollout.actions[t], slot)
+        uniforms = self.behaviour.uniforms(self.generator, self.environments.num_envs)
+        actions, log_probabilities = rollout.actions[t], rollout.log_probabilities[t]
+        self.behaviour.choose(rollout.observations[t], rollout.masks[t], uniforms, actions, log_probabilities)
+        self.environments.step_into(actions, slot)
         rows = np.flatnonzero(slot.truncated & ~slot.terminated)
         if len(rows):
             rollout.final_observations.append(self.environments.final_observations(rows))
         self._count_returns(slot, rollout)
-
-    def _choose(
-        self, observations: NDArray[np.generic], masks: NDArray[np.int8]
-    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        probabilities = masked_probabilities(self.behaviour.logits(observations), masks)
-        actions = sample(probabilities, self.behaviour.uniforms(self.generator, len(observations)))
-        return actions, np.log(probabilities[np.arange(len(actions)), actions])
 
     def _count_returns(self, slot: Slot, rollout: Rollout) -> None:
         self._returns += slot.rewards

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from sysgym.agents import checkpoint as checkpoints
-from sysgym.agents import native
+from sysgym.agents import compiled, native
 from sysgym.agents.actor import Weights
 from sysgym.agents.algorithms import LEARNERS, Algorithm, algorithm_of
 from sysgym.agents.architecture import Architecture, choose_architecture
@@ -413,7 +413,7 @@ def _torch_tensors(arrays: Mapping[str, NDArray[Any]]) -> dict[str, torch.Tensor
 def _learner_kind(name: str, algorithm: Algorithm, network: Network) -> str:
     """The learner that a name means: torch, or native."""
     require_choice("learner", name, LEARNERS)
-    suits = algorithm.native and native.suits(network)
+    suits = algorithm.native and compiled.suits(network)
     if name == "native" and not suits:
         raise SettingError(
             "learner is 'native', which knows multi-layer perceptrons (network='flat') on the processor, and not "
