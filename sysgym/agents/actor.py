@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from concurrent.futures import CancelledError
+from time import perf_counter_ns
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -125,6 +126,7 @@ class Actor:
 
     def collect(self, rollout: Rollout) -> Rollout:
         """Fill a slot; returns the part of it that was filled."""
+        begun = perf_counter_ns()
         rollout.begin(self.behaviour.version)
         if not self._begun:
             self._begin()
@@ -133,6 +135,7 @@ class Actor:
         for t in range(len(rollout.actions)):
             self._step(rollout, t)
         self._observations[...], self._masks[...] = rollout.observations[-1], rollout.masks[-1]
+        rollout.end(begun, perf_counter_ns())
         return rollout
 
     def snapshot(self) -> tuple[Arrays, dict[str, Any]]:
@@ -174,8 +177,12 @@ class Actor:
         slot = rollout.step_slot(t)
         uniforms = self.behaviour.uniforms(self.generator, self.environments.num_envs)
         actions, log_probabilities = rollout.actions[t], rollout.log_probabilities[t]
+        asked = perf_counter_ns()
         self.behaviour.choose(rollout.observations[t], rollout.masks[t], uniforms, actions, log_probabilities)
+        chosen = perf_counter_ns()
         self.environments.step_into(actions, slot)
+        rollout.spent["inference"] += chosen - asked
+        rollout.spent["environment"] += perf_counter_ns() - chosen
         rows = np.flatnonzero(slot.truncated & ~slot.terminated)
         if len(rows):
             rollout.final_observations.append(self.environments.final_observations(rows))
@@ -215,6 +222,7 @@ class EpisodeActor(Actor):
 
     def collect(self, rollout: Rollout) -> Rollout:
         """See `Actor.collect`; the slot may be filled in part, and an episode that outlasts it is cut."""
+        begun = perf_counter_ns()
         rollout.begin(self.behaviour.version)
         self._begin()
         self.environments.begin_slot()
@@ -225,6 +233,7 @@ class EpisodeActor(Actor):
             ended |= rollout.terminated[t] | rollout.truncated[t]
             if ended.all():
                 break
+        rollout.end(begun, perf_counter_ns())
         filled = rollout.first(t + 1)
         filled.episode_returns[:] = (filled.rewards * filled.alive).sum(axis=0)[ended].tolist()
         return filled
