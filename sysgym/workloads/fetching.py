@@ -1,7 +1,7 @@
 """Download a listed log: resumed where it broke off, checked against its checksum, and never half written.
 
-While it comes, a file is called `NAME.part`; what was wrong is kept as `NAME.wrong`, for people to look at. The checksum
-is over the unpacked bytes, so that it does not depend on how a copy was packed.
+While it comes, a file is called `NAME.part`; what was wrong is kept as `NAME.wrong`, for people to look at. The
+checksum is over the unpacked bytes, so that it does not depend on how a copy was packed.
 """
 
 from __future__ import annotations
