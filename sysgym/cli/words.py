@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sysgym.core.errors import SettingError
+from sysgym.core.errors import InputFileError, SettingError
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines instead of a table.")]
 Clean = Annotated[str, typer.Option(help="Cleaning rule: default, sc15 or none.")]
@@ -21,10 +21,21 @@ Columns = Annotated[
 ]
 Zone = Annotated[str | None, typer.Option(help="Zone of a log's local times, such as America/Los_Angeles.")]
 Environment = Annotated[str, typer.Option("--env", help="Id of the environment, also as module:Id.")]
+Secret = Annotated[Path | None, typer.Option(help="File with the secret of the sealed split, at least 16 bytes.")]
 Settings = Annotated[list[str] | None, typer.Option("--set", help="Setting of the algorithm, name=value; repeatable.")]
 Arguments = Annotated[
     list[str] | None, typer.Option("--arg", help="Argument of the environment, name=value; repeatable.")
 ]
+
+
+def secret_of(path: Path | None) -> bytes:
+    """The secret in a file; nothing without one."""
+    if path is None:
+        return b""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputFileError(path, f"{error.strerror}; give the file of the secret") from error
 
 
 def pairs(given: Sequence[str] | None, option: str) -> dict[str, Any]:
