@@ -7,6 +7,7 @@ import io
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +33,8 @@ def write_actions(path: Path, actions: Mapping[int, bytes]) -> str:
         OutputError: The file cannot be written.
     """
     content = io.BytesIO()
-    np.savez_compressed(content, **{str(seed): np.frombuffer(played, STORED) for seed, played in actions.items()})
+    arrays: dict[str, Any] = {str(seed): np.frombuffer(played, STORED) for seed, played in actions.items()}
+    np.savez_compressed(content, **arrays)
     with atomic_write(path, "wb") as handle:
         handle.write(content.getvalue())
     return hashlib.sha256(content.getvalue()).hexdigest()
