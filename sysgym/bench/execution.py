@@ -92,6 +92,7 @@ def _train(run: Run, resume: bool, on_training: Callable[[float], object] | None
             frames=frames,
             seconds=seconds,
             environment=environments.training_arguments(where.id, run.training_arguments),
+            words=environments.training_arguments(where.id, where.arguments),
             output=run.checkpoint,
             resume=resume and run.checkpoint.is_file(),
             on_progress=None if on_training is None else lambda change: on_training(change.share),

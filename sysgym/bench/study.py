@@ -63,9 +63,8 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, m
 from sysgym.bench.isolation import Limits
 from sysgym.bench.policies import SAMPLED, policy_file
 from sysgym.core.errors import StudyError, UnknownNameError
-from sysgym.core.files import sha256_of
+from sysgym.core.files import DATA_VARIABLE, sha256_of
 
-DATA_VARIABLE = "SYSGYM_DATA"
 FILE_SUFFIXES = frozenset({".swf", ".csv", ".gz", ".py", ".safetensors", ".toml", ".zip"})
 """What files that a study may name end with: such a text is a path, whether or not the file is there."""
 

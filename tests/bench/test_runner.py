@@ -166,6 +166,8 @@ def test_policies_are_trained_on_their_split_and_resumed_from_their_checkpoint(s
     assert "training" not in seen and [r.result for r in resumed] == [r.result for r in found]
     arguments = environments.training_arguments(trained[0].environment.id, {"jobs": 30})
     assert arguments == {"jobs": 30, "split": "train"}
+    for checkpoint in tmp_path.rglob("*.safetensors"):
+        assert str(tmp_path).encode() not in checkpoint.read_bytes()
 
 
 def test_an_altered_line_is_found(study, tmp_path):
