@@ -22,7 +22,7 @@ from sysgym.placement.objectives import LatencyArrays, single_latency
 
 _MEAN_WEIGHT = 0.05
 """How much the mean load counts beside the largest, so that plateaus slope."""
-_GAIN = 1e-9
+_GAIN = 1e-6
 """What a single move has to gain at least, relative to the largest load."""
 
 
