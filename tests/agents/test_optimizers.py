@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from sysgym import agents
 from sysgym.agents.a2c import A2CSettings
 from sysgym.agents.kernels import adam_step, norm, rmsprop_step, tree_sum
 from sysgym.agents.optimizers import make_optimizer
@@ -76,3 +77,21 @@ def test_sums_and_norms_are_those_of_numpy():
     total = tree_sum(parts.copy())
     assert np.array_equal(total, pairs) and total == pytest.approx(expected, abs=1e-5)
     assert norm(total) == pytest.approx(np.linalg.norm(total.astype(np.float64)), rel=1e-12)
+
+
+PUBLISHED = {
+    "reinforce": {"optimizer": "rmsprop_inside", "optimizer_decay": 0.9, "optimizer_epsilon": 1e-9,
+                  "learning_rate": 1e-3, "baseline": "deeprm", "episodes_per_workload": 20, "discount": 1.0,
+                  "standardize": False, "entropy_weight": 0.0, "decay": False, "num_envs": 20},
+    "a2c": {"rollout_steps": 5, "learning_rate": 7e-4, "optimizer": "rmsprop", "optimizer_epsilon": 1e-5,
+            "entropy_weight": 0.0, "decay": False, "scale_rewards": False},
+    "vtrace": {"rollout_steps": 100, "learning_rate": 4.8e-4, "optimizer": "rmsprop_inside", "optimizer_epsilon": 0.1,
+               "entropy_weight": 0.00025, "minibatches": 1, "scale_rewards": False, "reward_clip": 1.0},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("algorithm", PUBLISHED)
+def test_the_recipes_of_the_manual_can_be_followed(algorithm):
+    policy = agents.train("toy/Cards-v0", algorithm, frames=1, **{"num_envs": 4, **PUBLISHED[algorithm]})
+    assert policy.settings["optimizer"] == PUBLISHED[algorithm]["optimizer"]
+    assert policy.settings["optimizer_epsilon"] == PUBLISHED[algorithm]["optimizer_epsilon"]
