@@ -31,6 +31,8 @@ class EventKind(IntEnum):
     """A job is lost because the queue was full; the amount is its size."""
     REWRITE = 5
     """An expression is rewritten; the subject is the rewrite's number, the amount the expression's size after it."""
+    LENGTH = 6
+    """The characters of an expression; the subject is the number of the rewrite that led to it."""
 
 
 @dataclass(frozen=True)

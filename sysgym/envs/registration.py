@@ -27,6 +27,11 @@ ENVIRONMENTS = (
         "sysgym.envs.admissionqueue:AdmissionQueueEnv",
         "sysgym.envs.admissionqueue:AdmissionQueueVectorEnv",
     ),
+    Row(
+        "sysgym/ExprSimplify-v0",
+        "sysgym.envs.exprsimplify:ExprSimplifyEnv",
+        "sysgym.envs.exprsimplify:ExprSimplifyVectorEnv",
+    ),
 )
 
 
