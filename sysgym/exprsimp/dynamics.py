@@ -144,9 +144,7 @@ def exchanged(world: World, terms: NDArray[np.int64], table: NDArray[np.int64], 
 
 
 @inlined
-def mark_after(
-    world: World, terms: NDArray[np.int64], table: NDArray[np.int64], count: int, row: int, new: int
-) -> int:
+def mark_after(world: World, terms: NDArray[np.int64], table: NDArray[np.int64], count: int, row: int, new: int) -> int:
     """The hash of the tree that `exchanged` would make, without making it."""
     arena, marks = world.arena, world.memo.changed
     if row == count - 1:

@@ -140,8 +140,9 @@ def rules_of(given: str | Path | Sequence[Rule]) -> tuple[Rule, ...]:
         return published_rules()
     if isinstance(given, str | Path):
         return read_rules(given)
-    if isinstance(given, Sequence) and given and all(isinstance(rule, Rule) for rule in given):
-        return tuple(given)
+    chosen = [rule for rule in given if isinstance(rule, Rule)] if isinstance(given, Sequence) else []
+    if chosen and len(chosen) == len(given):
+        return tuple(chosen)
     raise SettingError(f"rules is {given!r}; give 'published', the path of a file of rules, or a list of rules")
 
 

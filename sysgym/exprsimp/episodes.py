@@ -56,13 +56,16 @@ class Numbers(NamedTuple):
 
 
 class Episodes(NamedTuple):
-    """State of B episodes, row b for episode b; everything that decides how they go on."""
+    """State of B episodes, row b for episode b; everything that decides how they go on.
+
+    `nodes` counts the terms of `table`, `best_nodes` those of `best`; costs are pairs of size and length.
+    """
 
     table: NDArray[np.int64]
-    count: NDArray[np.int64]
+    nodes: NDArray[np.int64]
     now: NDArray[np.int64]
     best: NDArray[np.int64]
-    best_count: NDArray[np.int64]
+    best_nodes: NDArray[np.int64]
     best_cost: NDArray[np.int64]
     least: NDArray[np.int64]
     of_input: NDArray[np.int64]
@@ -97,7 +100,7 @@ def allocate(episodes: int, rows: int, steps: int) -> Episodes:
         return np.zeros((episodes, *shape), dtype=dtype)
 
     return Episodes(
-        table=zeros(rows, 5), count=zeros(), now=zeros(2), best=zeros(rows, 5), best_count=zeros(), best_cost=zeros(2),
+        table=zeros(rows, 5), nodes=zeros(), now=zeros(2), best=zeros(rows, 5), best_nodes=zeros(), best_cost=zeros(2),
         least=zeros(2), of_input=zeros(2), steps=zeros(), seconds=zeros(dtype=np.float64), met=zeros(2 * steps + 2),
         met_count=zeros(), trace=zeros(steps, 2), rewrites=zeros(),
         event_time=zeros(steps + 1, dtype=np.float64), event_cost=zeros(steps + 1, 2),
@@ -129,7 +132,7 @@ def _settle(world: World, e: Episodes, p: Present, numbers: Numbers, b: int, cou
             operand = arena.nodes[term, child]
             table[row, child] = memo.place[operand] if operand >= 0 else -1
         p.sizes[row], p.lengths[row] = arena.size[term], arena.length[term]
-    e.count[b] = count
+    e.nodes[b] = count
     e.now[b, 0], e.now[b, 1] = p.sizes[count - 1], p.lengths[count - 1]
     _find_legal(world, e, p, numbers, b)
     write_terms(table, count, p.sizes, p.lengths, p.occurrences, p.seen[b])
@@ -139,7 +142,7 @@ def _settle(world: World, e: Episodes, p: Present, numbers: Numbers, b: int, cou
 def _find_legal(world: World, e: Episodes, p: Present, numbers: Numbers, b: int) -> None:
     """Rewrites whose result is small enough and was not met before, by row, then rule."""
     memo, arena = world.memo, world.arena
-    table, count, terms = e.table[b], e.count[b], p.terms[b]
+    table, count, terms = e.table[b], e.nodes[b], p.terms[b]
     count_occurrences(table, count, p.occurrences)
     found = 0
     for row in range(count):
@@ -179,8 +182,8 @@ def _write_down(e: Episodes, b: int) -> None:
     better = size < e.best_cost[b, 0] or (size == e.best_cost[b, 0] and length < e.best_cost[b, 1])
     if at == 0 or better:
         e.best_cost[b, 0], e.best_cost[b, 1] = size, length
-        e.best_count[b] = e.count[b]
-        e.best[b, : e.count[b]] = e.table[b, : e.count[b]]
+        e.best_nodes[b] = e.nodes[b]
+        e.best[b, : e.nodes[b]] = e.table[b, : e.nodes[b]]
     if at == 0:
         e.least[b, 0], e.least[b, 1] = size, length
     e.least[b, 0], e.least[b, 1] = min(e.least[b, 0], size), min(e.least[b, 1], length)
@@ -255,7 +258,7 @@ def _rewrite(world: World, e: Episodes, p: Present, numbers: Numbers, b: int, pl
     """Make an allowed rewrite: 1 if the episode is over with it, 0 if not, `FULL` without room."""
     row, rule, result = p.legal[b, place, 0], p.legal[b, place, 1], p.legal[b, place, 2]
     arena = world.arena
-    direct = exchanged(world, p.terms[b], e.table[b], e.count[b], row, result)
+    direct = exchanged(world, p.terms[b], e.table[b], e.nodes[b], row, result)
     if direct == FULL:
         return FULL
     root = normal_form(world, direct)
@@ -342,7 +345,7 @@ def load_rows(world: World, e: Episodes, p: Present, numbers: Numbers, rows: NDA
     """Load the expressions of the chosen rows into an empty arena; False without room."""
     for b in range(len(rows)):
         if rows[b]:
-            root = load_table(world, e.table[b, : e.count[b]])
+            root = load_table(world, e.table[b, : e.nodes[b]])
             if root == FULL:
                 return False
             count = prepared(world, root)
@@ -359,7 +362,7 @@ def costs_after(
     """Size and length that every allowed rewrite leads to; False without room."""
     for place in range(p.legal_count[b]):
         row, result = p.legal[b, place, 0], p.legal[b, place, 2]
-        direct = exchanged(world, p.terms[b], e.table[b], e.count[b], row, result)
+        direct = exchanged(world, p.terms[b], e.table[b], e.nodes[b], row, result)
         root = FULL if direct == FULL else normal_form(world, direct)
         if root == FULL:
             return False
@@ -454,8 +457,8 @@ class ExpressionKernel(Engine):
             tuple(pair[row].tolist()) for pair in (e.now, e.best_cost, e.of_input)
         )
         return ExpressionState(
-            read_only(e.table[row, : e.count[row]].copy()), size, length,
-            read_only(e.best[row, : e.best_count[row]].copy()), best_size, best_length, input_size, input_length,
+            read_only(e.table[row, : e.nodes[row]].copy()), size, length,
+            read_only(e.best[row, : e.best_nodes[row]].copy()), best_size, best_length, input_size, input_length,
             int(e.steps[row]), float(e.seconds[row]), read_only(actions), read_only(sizes), read_only(lengths),
             self.num_actions - 1, read_only(e.trace[row, : e.rewrites[row]].copy()),
         )  # fmt: skip

@@ -1,8 +1,8 @@
 """The fast copy of `matcher`: all legal (term, rule) pairs of batches of expressions, rewriting, and normal forms.
 
 Sets of bits rule out most patterns by the symbols near a term's root. What is left is run like a program over a stack
-of terms; terms that are equal are one number, so a name that comes again costs one comparison. Newcomb et al. (OOPSLA 2020) order their rules so that rewriting ends; `normalise` relies on the
-same order.
+of terms; terms that are equal are one number, so a name that comes again costs one comparison. Newcomb et al. (OOPSLA
+2020) order their rules so that rewriting ends; `normalise` relies on the same order.
 """
 
 from __future__ import annotations

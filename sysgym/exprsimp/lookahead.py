@@ -18,11 +18,11 @@ from sysgym.exprsimp.observation import count_occurrences
 from sysgym.exprsimp.rules.program import compile_rules
 
 _CAPACITY = 1 << 17
-_ROOM = 1 << 14
+_ROOM = 1 << 13
 
 
 @compiled
-def shortest_way(
+def shortest_way(  # noqa: PLR0911, PLR0912  one search, and every way to run out of room
     world: World, nodes: NDArray[np.int64], max_nodes: int, width: int, depth: int, states: NDArray[np.int64],
     seen: NDArray[np.int64], way: NDArray[np.int64],
 ) -> int:  # fmt: skip
@@ -53,8 +53,8 @@ def shortest_way(
     filled = 1
     for layer in range(depth):
         first = filled
-        for state in front:
-            root = states[state, 0]
+        for before in front:
+            root = states[before, 0]
             count = prepared(world, root)
             if count == FULL:
                 return FULL
@@ -80,7 +80,7 @@ def shortest_way(
                         return FULL
                     if seen[made] < 0 and filled < states.shape[0]:
                         seen[made] = filled
-                        states[filled, 0], states[filled, 1] = made, state
+                        states[filled, 0], states[filled, 1] = made, before
                         states[filled, 2], states[filled, 3] = row, memo.matches[place, 0]
                         filled += 1
         if filled == first:
@@ -90,10 +90,10 @@ def shortest_way(
             costs[state - first] = (arena.size[states[state, 0]] << 32) + arena.length[states[state, 0]]
         order = np.argsort(costs, kind="mergesort")
         if costs[order[0]] < (arena.size[start] << 32) + arena.length[start]:
-            state = first + order[0]
+            state = int(first + order[0])
             for at in range(layer, -1, -1):
                 way[at, 0], way[at, 1] = states[state, 2], states[state, 3]
-                state = states[state, 1]
+                state = int(states[state, 1])
             return layer + 1
         front = first + order[:width]
     return 0

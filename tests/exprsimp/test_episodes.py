@@ -16,7 +16,11 @@ from sysgym.exprsimp.model import Expression
 from sysgym.exprsimp.rules.table import make_rule, published_rules
 
 ENV = "sysgym/ExprSimplify-v0"
-OWN = ["min(v0, v1) * 3 + v2 < v1 - v0 / 2", "(v0 * v1 + v2) * 4 - max(v1, v3) * 4", "select(v0 < v1, v0 * v2, v1) <= min(v2, v3) + 1"]
+OWN = [
+    "min(v0, v1) * 3 + v2 < v1 - v0 / 2",
+    "(v0 * v1 + v2) * 4 - max(v1, v3) * 4",
+    "select(v0 < v1, v0 * v2, v1) <= min(v2, v3) + 1",
+]
 
 
 def make(**arguments):
@@ -95,7 +99,9 @@ def test_the_arena_may_run_full_at_any_time():
     small.engine._renew = lambda: (renewed.append(1), renew())
     _, info = small.reset(seed=3)
     for _ in range(600):
-        actions = np.array([choose.choice(np.flatnonzero(mask)[: max(1, mask.sum() - 1)]) for mask in small.action_masks()])
+        actions = np.array(
+            [choose.choice(np.flatnonzero(mask)[: max(1, mask.sum() - 1)]) for mask in small.action_masks()]
+        )
         small.step(actions)
     assert renewed
 
