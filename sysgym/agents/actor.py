@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from concurrent.futures import CancelledError
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -84,7 +85,12 @@ class Actor:
         behaviour: Who plays.
         generator: Stream of the actions.
         seed: Of the environments; row i gets seed + i.
+
+    Attributes:
+        abandoned: Set from another thread where nobody wants the slot any more that is being played.
     """
+
+    abandoned = False
 
     def __init__(
         self, environments: Environments, behaviour: Behaviour, generator: np.random.Generator, seed: int
@@ -101,6 +107,7 @@ class Actor:
         rollout.begin(self.behaviour.version)
         if not self._begun:
             self._begin()
+        self.environments.begin_slot()
         rollout.observations[0], rollout.masks[0] = self._observations, self._masks
         for t in range(len(rollout.actions)):
             self._step(rollout, t)
@@ -141,6 +148,8 @@ class Actor:
         self._returns[:], self._begun = 0.0, True
 
     def _step(self, rollout: Rollout, t: int) -> None:
+        if self.abandoned:
+            raise CancelledError
         slot = rollout.step_slot(t)
         rollout.actions[t], rollout.log_probabilities[t] = self._choose(rollout.observations[t], rollout.masks[t])
         self.environments.step_into(rollout.actions[t], slot)
@@ -192,6 +201,7 @@ class EpisodeActor(Actor):
         """See `Actor.collect`; the slot may be filled in part, and an episode that outlasts it is cut."""
         rollout.begin(self.behaviour.version)
         self._begin()
+        self.environments.begin_slot()
         rollout.observations[0], rollout.masks[0] = self._observations, self._masks
         ended = np.zeros(self.environments.num_envs, dtype=np.bool_)
         for t in range(len(rollout.actions)):

@@ -1,6 +1,6 @@
 """Which network suits which spaces, and the shapes of its weights.
 
-Three kinds, told apart by the observation's shape alone (A actions, F features a row):
+Told apart by the observation alone (A actions; F features a row):
 
 * `rows`: shape (A, F), one row an action. A perceptron shared over the rows gives each its logit, so that the policy
   does not depend on the order of the rows (RLScheduler's kernel network, Zhang et al., SC 2020, section 4.3).
@@ -8,7 +8,15 @@ Three kinds, told apart by the observation's shape alone (A actions, F features 
   from the pooled features of all rows.
 * `flat`: everything else, one perceptron over all numbers.
 
-A graph network for the Dict convention becomes a fourth kind here. Policy and value share no weights in any of them.
+Observations of the graph convention (N nodes) get a network that passes messages along the edges, both ways, and
+differ in what the actions stand for:
+
+* `pointer`: A = N k + extras, action v k + j is choice j of node v (row-major), the extras belong to no node. Chosen
+  where there are at least as many actions as nodes.
+* `leading`: A <= N, action v is node v, such as the device nodes of a placement.
+* `graph`: a fixed set of actions that belong to the graph as a whole.
+
+Policy and value share no weights in any of them.
 The description is plain data: `networks` builds it in torch, `inference` runs its policy half in numpy, and a
 checkpoint is checked against `weight_shapes`.
 """
@@ -17,14 +25,15 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from sysgym.agents.spaces import Spaces
 from sysgym.core.errors import SettingError, UnknownNameError
 
-KINDS = ("flat", "rows", "rows_and_void")
+GRAPH_KINDS = ("pointer", "leading", "graph")
+KINDS = ("flat", "rows", "rows_and_void", *GRAPH_KINDS)
 ACTIVATIONS = ("tanh", "relu")
-HIDDEN = {"flat": (64, 64), "rows": (32, 16), "rows_and_void": (32, 16)}
+HIDDEN = {"flat": (64, 64), "rows": (32, 16), "rows_and_void": (32, 16)} | dict.fromkeys(GRAPH_KINDS, (32, 32, 32))
 
 
 @dataclass(frozen=True)
@@ -33,7 +42,8 @@ class Architecture:
 
     Attributes:
         kind: One of `KINDS`.
-        hidden: Widths of the hidden layers.
+        hidden: Widths of the hidden layers; of a graph network, of the nodes' states: the first is made from their
+            features, each further one by a round of messages.
         activation: "tanh" or "relu".
         normalize: Whether observations are standardised by their running mean and standard deviation first.
     """
@@ -51,6 +61,30 @@ class Architecture:
     def num_features(self, spaces: Spaces) -> int:
         """Numbers that enter the first layer at once: a row's, or all."""
         return spaces.size if self.kind == "flat" else spaces.shape[1]
+
+    @property
+    def is_graph(self) -> bool:
+        """Whether messages are passed."""
+        return self.kind in GRAPH_KINDS
+
+    def graph_outputs(self, spaces: Spaces) -> GraphOutputs:
+        """What a graph network gives for each node and for the graph as a whole."""
+        graph = spaces.graph
+        assert graph is not None
+        if self.kind == "pointer":
+            choices, extras = divmod(spaces.num_actions, graph.nodes)
+            return GraphOutputs(graph.nodes, choices, extras)
+        return (
+            GraphOutputs(spaces.num_actions, 1, 0) if self.kind == "leading" else GraphOutputs(0, 0, spaces.num_actions)
+        )
+
+
+class GraphOutputs(NamedTuple):
+    """Logits of a graph network: `choices` for each of the first `nodes` nodes, then `extras` of the whole graph."""
+
+    nodes: int
+    choices: int
+    extras: int
 
 
 def choose_architecture(
@@ -72,9 +106,12 @@ def choose_architecture(
         raise UnknownNameError("network", kind, KINDS)
     if activation not in ACTIVATIONS:
         raise UnknownNameError("activation", activation, ACTIVATIONS)
-    rows = spaces.num_actions - (kind == "rows_and_void")
-    if kind != "flat" and (len(spaces.shape) != 2 or spaces.shape[0] != rows):
-        raise SettingError(f"network={kind!r} needs observations of shape ({rows}, F); these are {spaces}")
+    if kind in GRAPH_KINDS:
+        _require_graph(spaces, kind, normalize)
+    elif kind != "flat":
+        rows = spaces.num_actions - (kind == "rows_and_void")
+        if len(spaces.shape) != 2 or spaces.shape[0] != rows:
+            raise SettingError(f"network={kind!r} needs observations of shape ({rows}, F); these are {spaces}")
     hidden = HIDDEN[kind] if hidden is None else tuple(hidden)
     if not hidden or min(hidden) < 1:
         raise SettingError(f"hidden is {hidden}; it must be one or more widths of at least 1")
@@ -83,6 +120,8 @@ def choose_architecture(
 
 def weight_shapes(spaces: Spaces, architecture: Architecture) -> dict[str, tuple[int, ...]]:
     """Names and shapes of all weights, as `networks.Network.state_dict` has them."""
+    if architecture.is_graph:
+        return _graph_shapes(spaces, architecture)
     features, hidden = architecture.num_features(spaces), architecture.hidden
     shapes: dict[str, tuple[int, ...]] = {}
     if architecture.normalize:
@@ -97,7 +136,41 @@ def weight_shapes(spaces: Spaces, architecture: Architecture) -> dict[str, tuple
     return shapes
 
 
+def _require_graph(spaces: Spaces, kind: str, normalize: bool) -> None:
+    graph = spaces.graph
+    if graph is None:
+        raise SettingError(f"network={kind!r} needs observations of the graph convention; these are {spaces}")
+    if kind == "pointer" and spaces.num_actions < graph.nodes:
+        raise SettingError(f"network='pointer' needs an action for each node; there are {spaces}")
+    if kind == "leading" and spaces.num_actions > graph.nodes:
+        raise SettingError(f"network='leading' needs a node for each action; there are {spaces}")
+    if normalize:
+        raise SettingError("normalize_observations is True; a graph's features are scaled by its encoder: leave it out")
+
+
+def _graph_shapes(spaces: Spaces, architecture: Architecture) -> dict[str, tuple[int, ...]]:
+    graph, outputs, hidden = spaces.graph, architecture.graph_outputs(spaces), architecture.hidden
+    assert graph is not None
+    shapes: dict[str, tuple[int, ...]] = {}
+    for half in ("policy", "value"):
+        shapes |= {f"{half}.first.weight": (hidden[0], graph.features), f"{half}.first.bias": (hidden[0],)}
+        shapes |= {f"{half}.context.weight": (hidden[0], graph.context)}
+        for number, (inputs, width) in enumerate(itertools.pairwise(hidden)):
+            begin = f"{half}.rounds.{number}"
+            shapes |= {f"{begin}.{way}.weight": (width, inputs) for way in ("own", "along", "against", "overall")}
+            shapes |= {f"{begin}.own.bias": (width,)}
+        nodes, extras = (outputs.choices, outputs.extras) if half == "policy" else (0, 1)
+        for head, width in (("nodes", nodes), ("whole", extras)):
+            for layer, size in (("hidden", (hidden[-1], 2 * hidden[-1])), ("last", (width, hidden[-1]))):
+                if width:
+                    shapes |= {f"{half}.{head}.{layer}.weight": size, f"{half}.{head}.{layer}.bias": size[:1]}
+    return shapes
+
+
 def _kind_for(spaces: Spaces) -> str:
+    graph = spaces.graph
+    if graph is not None:
+        return "pointer" if spaces.num_actions >= graph.nodes else "graph"
     if len(spaces.shape) == 2:
         if spaces.shape[0] == spaces.num_actions:
             return "rows"

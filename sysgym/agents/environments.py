@@ -6,7 +6,8 @@ other Gymnasium environment is stepped row by row and copied. Both reset an ende
 `NEXT_STEP` every episode would be followed by a step that ignores its action.
 
 Both can be taken down and put up again where they stood, which a resumed run needs: the native ones from copies of
-their arrays, the others by playing the running episodes again from their seeds and actions.
+their arrays, the others by playing the running episodes again from their seeds and actions. `processes` has a third
+kind, which steps either of the two in worker processes.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import abc
 import importlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import gymnasium as gym
@@ -46,9 +48,12 @@ class Environments(abc.ABC):
 
     Attributes:
         native: Whether steps are written into slots without a copy.
+        network: Kind of network that suits what the actions stand for, from the environment's `metadata["network"]`;
+            None where it says nothing.
     """
 
     native: bool
+    network: str | None = None
 
     def __init__(self, num_envs: int, observation_space: gym.Space[Any], action_space: gym.Space[Any]) -> None:
         self.num_envs, self.observation_space, self.action_space = num_envs, observation_space, action_space
@@ -57,6 +62,9 @@ class Environments(abc.ABC):
     @abc.abstractmethod
     def reset(self, seeds: NDArray[np.int64], observations: NDArray[Any], masks: NDArray[np.int8]) -> None:
         """Begin all episodes, each row with its seed; writes observations (N, *shape) and masks (N, A)."""
+
+    def begin_slot(self) -> None:  # noqa: B027, most kinds need not know
+        """A slot of experience begins here: whoever may have to play it again remembers where it stands."""
 
     @abc.abstractmethod
     def step_into(self, actions: NDArray[np.int64], slot: Slot) -> None:
@@ -95,11 +103,12 @@ class NativeEnvironments(Environments):
     def __init__(self, vector: VectorEnv[Any, Any, Any]) -> None:
         super().__init__(vector.num_envs, vector.single_observation_space, vector.single_action_space)
         self.vector: Any = vector
+        self.network = vector.metadata.get("network")
 
     def reset(self, seeds: NDArray[np.int64], observations: NDArray[Any], masks: NDArray[np.int8]) -> None:
         """See `Environments.reset`."""
         first, info = self.vector.reset(seed=seeds.tolist())
-        observations[...], masks[...] = first, info["action_mask"]
+        observations[...], masks[...] = self.spaces.pack(first, 1), info["action_mask"]
 
     def step_into(self, actions: NDArray[np.int64], slot: Slot) -> None:
         """See `Environments.step_into`."""
@@ -137,13 +146,15 @@ class CopiedEnvironments(Environments):
 
     Args:
         envs: N environments of the same spaces.
+        first_row: Number of the first among all of the run, for messages.
     """
 
     native = False
 
-    def __init__(self, envs: Sequence[gym.Env[Any, Any]]) -> None:
+    def __init__(self, envs: Sequence[gym.Env[Any, Any]], first_row: int = 0) -> None:
         super().__init__(len(envs), envs[0].observation_space, envs[0].action_space)
-        self.envs = envs
+        self.envs, self._first_row = envs, first_row
+        self.network = envs[0].metadata.get("network")
         self._ask = [
             env.get_wrapper_attr("action_masks") if env.has_wrapper_attr("action_masks") else None for env in envs
         ]
@@ -156,20 +167,20 @@ class CopiedEnvironments(Environments):
         """See `Environments.reset`."""
         self._seeds[:], self._episodes[:] = seeds, 0
         for row in range(self.num_envs):
-            observations[row], info = self._begin(row)
+            first, info = self._begin(row)
+            observations[row] = self.spaces.pack(first)
             self._write_mask(row, info, masks)
 
     def step_into(self, actions: NDArray[np.int64], slot: Slot) -> None:
         """See `Environments.step_into`."""
-        assert isinstance(slot.observations, np.ndarray)
         for row, action in enumerate((actions + self.spaces.first_action).tolist()):
             observation, reward, terminated, truncated, info = self._step(row, action)
             slot.rewards[row], slot.terminated[row], slot.truncated[row] = reward, terminated, truncated
             if terminated or truncated:
-                self._final[row] = np.array(observation)
+                self._final[row] = np.array(self.spaces.pack(observation))
                 self._episodes[row] += 1
                 observation, info = self._begin(row)
-            slot.observations[row] = observation
+            slot.observations[row] = self.spaces.pack(observation)
             self._write_mask(row, info, slot.action_masks)
 
     def final_observations(self, rows: NDArray[np.int64]) -> NDArray[Any]:
@@ -195,7 +206,7 @@ class CopiedEnvironments(Environments):
                 seen, _, terminated, truncated, _ = self._step(row, action)
                 if terminated or truncated:
                     return False
-            if not np.array_equal(np.asarray(seen, dtype=observations.dtype), observations[row]):
+            if not np.array_equal(np.asarray(self.spaces.pack(seen), dtype=observations.dtype), observations[row]):
                 return False
         return True
 
@@ -214,9 +225,9 @@ class CopiedEnvironments(Environments):
         try:
             return self.envs[row].step(action)
         except Exception as error:
+            place = f"seed {self._seeds[row]}, episode {self._episodes[row]}, step {len(self._played[row])}"
             error.add_note(
-                f"environment {row} of this run, seed {self._seeds[row]}, episode {self._episodes[row]}, "
-                f"step {len(self._played[row])}; its actions: {self._played[row]}"
+                f"environment {self._first_row + row} of this run, {place}; its actions: {self._played[row]}"
             )
             raise
 
@@ -228,30 +239,69 @@ class CopiedEnvironments(Environments):
             masks[row] = 1 if ask is None else ask()
 
 
+def part_of_copied(snapshot: Mapping[str, NDArray[Any]], rows: slice) -> Arrays:
+    """What a snapshot of `CopiedEnvironments` says of some rows, as a snapshot of these alone."""
+    ends = snapshot["lengths"].cumsum()
+    first = ends[rows.start - 1] if rows.start else 0
+    part = {name: snapshot[name][rows] for name in ("seeds", "episodes", "lengths")}
+    return part | {"actions": snapshot["actions"][first : ends[rows.stop - 1]]}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How environments are made, here or in another process.
+
+    Attributes:
+        spec: What Gymnasium knows of the id.
+        arguments: Passed on to the environment.
+    """
+
+    spec: EnvSpec
+    arguments: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, env_id: str, arguments: Mapping[str, Any]) -> Recipe:
+        """The recipe of an id.
+
+        Raises:
+            UnknownNameError: No such id.
+            SettingError: The module that the id names cannot be imported.
+        """
+        return cls(_spec(env_id), arguments)
+
+    def make(self, num_envs: int | None, first_row: int = 0) -> Environments:
+        """Build the environments, natively where the vector environment offers `step_into`.
+
+        Args:
+            num_envs: N; None chooses `NATIVE_ENVS` or `COPIED_ENVS`.
+            first_row: Number of the first among all of the run, for messages.
+
+        Raises:
+            SettingError: The environment does not take the arguments, or its spaces do not suit an agent.
+        """
+        try:
+            if self.spec.vector_entry_point is not None:
+                vector = gym.make_vec(self.spec, num_envs or NATIVE_ENVS, "vector_entry_point", **self.arguments)
+                if hasattr(vector, "step_into"):
+                    return NativeEnvironments(vector)
+                vector.close()
+            envs = [gym.make(self.spec, **self.arguments) for _ in range(num_envs or COPIED_ENVS)]
+            return CopiedEnvironments(envs, first_row)
+        except TypeError as error:
+            if "argument" not in str(error):
+                raise
+            raise SettingError(f"{self.spec.id} does not take these arguments: {error}") from error
+
+
 def make_environments(env_id: str, num_envs: int | None, arguments: Mapping[str, Any]) -> Environments:
-    """Build the environments of an id, natively where its vector environment offers `step_into`.
+    """Build the environments of an id in this process; see `Recipe` for what is raised.
 
     Args:
         env_id: A registered id, also as Gymnasium's `module:EnvId`.
         num_envs: N; None chooses `NATIVE_ENVS` or `COPIED_ENVS`.
         arguments: Passed on to the environment.
-
-    Raises:
-        UnknownNameError: No such id.
-        SettingError: The environment does not take the arguments, or its spaces do not suit an agent.
     """
-    spec = _spec(env_id)
-    try:
-        if spec.vector_entry_point is not None:
-            vector = gym.make_vec(spec, num_envs or NATIVE_ENVS, "vector_entry_point", **arguments)
-            if hasattr(vector, "step_into"):
-                return NativeEnvironments(vector)
-            vector.close()
-        return CopiedEnvironments([gym.make(spec, **arguments) for _ in range(num_envs or COPIED_ENVS)])
-    except TypeError as error:
-        if "argument" not in str(error):
-            raise
-        raise SettingError(f"{env_id} does not take these arguments: {error}") from error
+    return Recipe.of(env_id, arguments).make(num_envs)
 
 
 def _spec(env_id: str) -> EnvSpec:

@@ -115,7 +115,17 @@ class Population(Behaviour):
         if not self._members:
             self._members = self._perturbed(len(observations) // 2)
         seen = self._tensor(observations).unsqueeze(1)
+        if self.network.architecture.is_graph:  # whose sizes depend on the data, which vmap does not take
+            return self._one_by_one(seen)
         logits: NDArray[np.float32] = torch.vmap(self._one)(self._members, seen).squeeze(1).cpu().numpy()
+        return logits
+
+    def _one_by_one(self, seen: torch.Tensor) -> NDArray[np.float32]:
+        rows = [
+            self._one({name: weight[row] for name, weight in self._members.items()}, observation)
+            for row, observation in enumerate(seen)
+        ]
+        logits: NDArray[np.float32] = torch.cat(rows).cpu().numpy()
         return logits
 
     def uniforms(self, generator: np.random.Generator, num_envs: int) -> Floats:

@@ -33,6 +33,11 @@ class PolicyFunction:
 
     def __init__(self, spaces: Spaces, architecture: Architecture, weights: Mapping[str, NDArray[Any]]) -> None:
         self.spaces, self.kind = spaces, architecture.kind
+        self._graph: Callable[[NDArray[Any]], Array] | None = None
+        if architecture.is_graph:
+            from sysgym.agents.graph_inference import GraphFunction  # noqa: PLC0415  (loads numba)
+
+            self._graph = GraphFunction(spaces, architecture, weights)
         self._activation = np.tanh if architecture.activation == "tanh" else _relu
         self._policy = _layers("policy", weights)
         self._void_rows, self._void_pooled = _layers("void.rows", weights), _layers("void.pooled", weights)
@@ -43,6 +48,8 @@ class PolicyFunction:
 
     def __call__(self, observations: NDArray[Any]) -> Array:
         """Logits (B, A) of observations (B, *shape)."""
+        if self._graph is not None:
+            return self._graph(observations)
         inputs = self.spaces.encode(observations)
         if self.kind == "flat":
             inputs = inputs.reshape(len(inputs), -1)

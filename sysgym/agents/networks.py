@@ -13,7 +13,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from sysgym.agents.architecture import Architecture
+from sysgym.agents.architecture import Architecture, GraphOutputs
+from sysgym.agents.graph_networks import GraphNetwork
 from sysgym.agents.inference import LARGEST_STANDARD
 from sysgym.agents.spaces import Spaces
 
@@ -105,11 +106,22 @@ class Network(nn.Module):
     def __init__(self, spaces: Spaces, architecture: Architecture) -> None:
         super().__init__()
         self.spaces, self.architecture = spaces, architecture
-        features, hidden, activation = architecture.num_features(spaces), architecture.hidden, architecture.activation
+        hidden, activation = architecture.hidden, architecture.activation
+        self.scale = self.void = None
+        self.policy: nn.Module
+        self.value: nn.Module
+        if architecture.is_graph:
+            graph = spaces.graph
+            assert graph is not None
+            outputs = architecture.graph_outputs(spaces)
+            self.policy = GraphNetwork(graph, hidden, outputs, activation, 0.01)
+            self.value = GraphNetwork(graph, hidden, GraphOutputs(0, 0, 1), activation, 1.0)
+            return
+        features = architecture.num_features(spaces)
         self.scale = ObservationScale(features) if architecture.normalize else None
         if architecture.kind == "flat":
             self.policy = Perceptron((features, *hidden, spaces.num_actions), activation, 0.01)
-            self.value: nn.Module = Perceptron((features, *hidden, 1), activation, 1.0)
+            self.value = Perceptron((features, *hidden, 1), activation, 1.0)
         else:
             self.policy = Perceptron((features, *hidden, 1), activation, 0.01)
             self.value = PooledRows(features, hidden, activation, 1.0)
@@ -126,7 +138,7 @@ class Network(nn.Module):
             (B, A).
         """
         inputs = self._inputs(observations)
-        if self.architecture.kind == "flat":
+        if self.architecture.kind == "flat" or self.architecture.is_graph:
             logits: Tensor = self.policy(inputs)
             return logits
         if masks is None:

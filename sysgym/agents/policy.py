@@ -109,14 +109,17 @@ class TrainedPolicy:
     def act(self, observation: Any, action_mask: NDArray[np.int8] | None = None) -> int:
         """An action for one observation; without a mask every action counts as allowed."""
         mask = None if action_mask is None else np.asarray(action_mask)[None]
-        return int(self.act_batch(np.asarray(observation)[None], mask)[0])
+        return int(self.act_batch(self.spaces.pack(observation)[None], mask)[0])
 
-    def act_batch(self, observations: NDArray[Any], action_masks: NDArray[np.int8] | None = None) -> NDArray[np.int64]:
+    def act_batch(self, observations: Any, action_masks: NDArray[np.int8] | None = None) -> NDArray[np.int64]:
         """Actions, int64 (B,), for observations (B, *shape) and masks (B, A).
+
+        Observations of several parts are a dict of arrays (B, ...), or packed rows.
 
         Raises:
             CheckpointError: The observations or masks are not of the shape that the policy was trained with.
         """
+        observations = self.spaces.pack(observations, 1)
         if action_masks is None:
             action_masks = np.ones((len(observations), self.spaces.num_actions), dtype=np.int8)
         if observations.shape[1:] != self.spaces.shape or action_masks.shape[1:] != (self.spaces.num_actions,):
@@ -153,9 +156,9 @@ class TrainedPolicy:
             self._repeats = np.where(same & (self._steps > 0), self._repeats + 1, 0)
         return self._repeats >= PATIENCE - 1
 
-    def probabilities(self, observations: NDArray[Any], action_masks: NDArray[np.int8]) -> NDArray[np.float64]:
+    def probabilities(self, observations: Any, action_masks: NDArray[np.int8]) -> NDArray[np.float64]:
         """Probability of each action, (B, A); exactly 0 where it is not allowed."""
-        return masked_probabilities(self._logits(observations), action_masks)
+        return masked_probabilities(self._logits(self.spaces.pack(observations, 1)), action_masks)
 
     def check(self, observation_space: gym.Space[Any], action_space: gym.Space[Any]) -> None:
         """Refuse an environment of other spaces.

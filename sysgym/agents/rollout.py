@@ -9,6 +9,7 @@ taken their place.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -78,6 +79,31 @@ class Rollout:
         """The first steps, as views."""
         arrays = {name: getattr(self, name)[: steps + (name in BORDERED)] for name in ARRAYS}
         return dataclasses.replace(self, **arrays)
+
+    def part(self, rows: slice) -> Rollout:
+        """The memory of some environments, as views, for an actor to fill."""
+        return dataclasses.replace(
+            self, **{name: getattr(self, name)[:, rows] for name in ARRAYS}, final_observations=[], episode_returns=[]
+        )
+
+    def joined(self, rows: Sequence[slice], parts: Sequence[Rollout]) -> Rollout:
+        """What actors have filled, in one: a single one's part as it is, or the slot with what lies beside its arrays.
+
+        Args:
+            rows: Which rows each part has.
+            parts: From `part` of this slot, filled; their order decides, not that of their arrival.
+        """
+        if len(parts) == 1:
+            return parts[0]
+        columns = np.nonzero(self.truncated & ~self.terminated)[1]
+        final = np.zeros((len(columns), *self.observations.shape[2:]), dtype=self.observations.dtype)
+        for chosen, part in zip(rows, parts, strict=True):
+            if part.final_observations:
+                final[(chosen.start <= columns) & (columns < chosen.stop)] = np.concatenate(part.final_observations)
+        self.final_observations = [final] if len(final) else []
+        self.episode_returns = [value for part in parts for value in part.episode_returns]
+        self.version = min(part.version for part in parts)
+        return self
 
     def columns(self, chosen: NDArray[np.int64]) -> Rollout:
         """Some of the environments, copied; `chosen` rises."""

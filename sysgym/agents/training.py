@@ -13,7 +13,7 @@ import os
 import platform
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,22 +22,24 @@ import torch
 from numpy.typing import NDArray
 
 from sysgym.agents import checkpoint as checkpoints
-from sysgym.agents.actor import Actor, EpisodeActor, Weights
+from sysgym.agents.actor import Weights
 from sysgym.agents.algorithms import algorithm_of
 from sysgym.agents.architecture import Architecture, choose_architecture
+from sysgym.agents.backends import Backend
 from sysgym.agents.checkpoint import Checkpoint, holds_object, plain
-from sysgym.agents.environments import Environments, make_environments
+from sysgym.agents.environments import Environments
 from sysgym.agents.interruption import Interruption
 from sysgym.agents.learner import Learner
 from sysgym.agents.networks import build_network
-from sysgym.agents.pipeline import MODES, Pipeline, torch_threads
+from sysgym.agents.pipeline import MODES, Pipeline
+from sysgym.agents.players import Player, Role, torch_threads
 from sysgym.agents.policy import TrainedPolicy
 from sysgym.agents.progress import Budget, History, Progress
 from sysgym.agents.settings import Settings, make_settings, require_choice
 from sysgym.agents.spaces import largest_bound
 from sysgym.core.errors import CheckpointError, SettingError, TrainingError, require_range
 from sysgym.core.files import require_writable
-from sysgym.core.seeding import stream, stream_key
+from sysgym.core.seeding import stream_key
 
 DEFAULT_FRAMES = 500_000
 SAVE_SECONDS = 30.0
@@ -58,6 +60,10 @@ def train(
     mode: str | None = None,
     threads: int | None = None,
     device: str = "cpu",
+    backend: str | None = None,
+    actors: int | None = None,
+    workers: int | None = None,
+    min_batch: int | None = None,
     on_progress: Callable[[Progress], object] | None = None,
     **settings: Any,
 ) -> TrainedPolicy:
@@ -80,6 +86,13 @@ def train(
         threads: Threads of torch while it learns, 1 unless given; playing takes one. Another number adds up in another
             order: it belongs to what must be the same for a run to repeat.
         device: "cpu" or "cuda".
+        backend: "threads" (default), or "processes", which steps environments in worker processes: for those in
+            Python, whose steps cost more than a message. It changes no number.
+        actors: Among how many the environments are divided, 1 unless given; each plays its rows of every slot, at the
+            same time as the others. Belongs to what must be the same for a run to repeat.
+        workers: Worker processes of backend="processes"; one a core unless given.
+        min_batch: Fewest environments (of an actor) whose observations are answered at once: where their steps take
+            unequally long, the policy need not wait for the slowest. Such a run does not repeat bit for bit.
         on_progress: Called after every update.
         settings: Settings of the algorithm, such as those of `ppo.PPOSettings`.
 
@@ -106,6 +119,10 @@ def train(
         mode=mode,
         threads=threads,
         device=device,
+        backend=backend,
+        actors=actors,
+        workers=workers,
+        min_batch=min_batch,
         **settings,
     )
     for progress in training.run():
@@ -137,6 +154,10 @@ class Training:
         mode: str | None = None,
         threads: int | None = None,
         device: str = "cpu",
+        backend: str | None = None,
+        actors: int | None = None,
+        workers: int | None = None,
+        min_batch: int | None = None,
         **settings: Any,
     ) -> None:
         kind = algorithm_of(algorithm)
@@ -150,21 +171,36 @@ class Training:
         earlier = self._earlier() if resume else None
         if earlier is not None:
             given = {"num_envs": num_envs, "environment": environment, "mode": mode, "threads": threads}
+            given |= {"backend": backend, "actors": actors, "workers": workers, "min_batch": min_batch}
             run, settings = self._defaults_from(earlier, given, settings)
-            num_envs, environment, mode, threads = (run[name] for name in given)
+            num_envs, environment, mode, threads, backend, actors, workers, min_batch = map(run.get, given)
         self.environment, self.mode, self.threads = dict(environment or {}), mode or "sync", threads or 1
         require_choice("mode", self.mode, tuple(MODES))
-        _check_cores(self.threads + (self.mode != "sync"))
         chosen = make_settings(kind.settings, settings)
-        self.environments = make_environments(env_id, num_envs, self.environment)
-        self.settings, self.architecture = _settled(chosen, self.environments)
+        self.backend = Backend(backend or "threads", 1 if actors is None else actors, workers, min_batch)
+        ahead = self.mode != "sync"
+        _check_cores(self.threads + self.backend.actors if ahead else max(self.threads, self.backend.actors))
+        self.stage = self.backend.open(env_id, num_envs, self.environment)
+        self.settings, self.architecture = _settled(chosen, self.stage.like)
+        if self.settings.whole_episodes and (self.backend.actors > 1 or min_batch is not None):
+            raise SettingError(
+                f"actors is {self.backend.actors}, min_batch {min_batch}; {algorithm} plays whole episodes together: "
+                "use 1 actor and no min_batch (its environments may have several worker processes)"
+            )
         with torch_threads(1):
-            network = build_network(self.environments.spaces, self.architecture, stream_key(seed, "network"))
+            network = build_network(self.stage.spaces, self.architecture, stream_key(seed, "network"))
         self.network = network.to(device)
         self.learner: Learner[Any] = kind.learner(self.network, self.settings, seed)
         first = self._restore(earlier) if earlier is not None else None
         self.pipeline = Pipeline(
-            self._actor(earlier), self.mode, self.settings.rollout_steps, self._weights(), first, output is not None
+            self._players(earlier),
+            self.stage.rows,
+            self.mode,
+            self.stage.spaces,
+            self.settings.rollout_steps,
+            self._weights(),
+            first,
+            output is not None,
         )
 
     def run(self) -> Iterator[Progress]:
@@ -174,15 +210,16 @@ class Training:
             TrainingError: A reward, observation or gradient is not finite.
             OutputError: The checkpoint cannot be written.
         """
+        resumed_at = self.history.update
         try:
             with Interruption() if self.output is not None else nullcontext(None) as interruption:
                 yield from self._updates(interruption)
-                self._save()
+                if self.history.update > resumed_at or not resumed_at:  # what was finished stays the same file
+                    self._save()
             if interruption is not None:
                 interruption.end_run()
         finally:
             self.pipeline.close()
-            self.environments.close()
 
     def policy(self) -> TrainedPolicy:
         """The policy as it stands, acting greedily."""
@@ -193,7 +230,7 @@ class Training:
         facts = {
             "env_id": self.env_id,
             "environment": plain(self.environment),
-            "spaces": plain(dataclasses.asdict(self.environments.spaces)),
+            "spaces": plain(dataclasses.asdict(self.stage.spaces)),
             "architecture": plain(dataclasses.asdict(self.architecture)),
             "algorithm": self.algorithm,
             "settings": plain(dataclasses.asdict(self.settings)),
@@ -208,16 +245,21 @@ class Training:
         if stood is not None:
             learned, values = self.learner.state()
             first = self.pipeline.next_weights()
-            parts: dict[str, Mapping[str, Any]] = {"learner": learned, "actor": stood[0]}
+            parts: dict[str, Mapping[str, Any]] = {"learner": learned}
+            parts |= {f"actors/{number}": arrays for number, (arrays, _) in enumerate(stood)}
             if first.version < self.history.update:
                 parts["behaviour"] = {name: value.numpy(force=True) for name, value in first.tensors.items()}
             tensors |= {f"{part}/{name}": array for part, arrays in parts.items() for name, array in arrays.items()}
             facts["training"] = {
-                "num_envs": self.environments.num_envs,
+                "num_envs": self.stage.num_envs,
+                "backend": self.backend.name,
+                "workers": self.stage.workers or None,
+                "min_batch": self.backend.min_batch,
                 "mode": self.mode,
                 "threads": self.threads,
                 "learner": values,
-                "actor": stood[1],
+                "actors": self.backend.actors,
+                "stood": [values for _, values in stood],
                 "behaviour": first.version,
                 "history": dataclasses.asdict(self.history),
             }
@@ -269,24 +311,35 @@ class Training:
     def _weights(self) -> Weights:
         return Weights.of(self.network, self.history.update)
 
-    def _actor(self, earlier: Checkpoint | None) -> Actor:
+    def _players(self, earlier: Checkpoint | None) -> list[Player]:
         """Who plays, where an earlier run left off."""
-        behaviour, generator = self.learner.behaviour(), stream(self.seed, "policy")
-        actor: Actor
+        stage, group, begun = self.stage, 0, self.history.update
         if self.settings.whole_episodes:
-            group = self.settings.rows_per_workload(self.environments.num_envs)
-            actor = EpisodeActor(self.environments, behaviour, generator, stream_key(self.seed, "workloads"), group)
-        else:
-            # where the environments cannot go on, other episodes than those that the first run began with
-            seed = stream_key(self.seed, f"environments/{self.history.update}") % 2**31
-            actor = Actor(self.environments, behaviour, generator, seed)
-        if earlier is not None and not actor.restore(earlier.part("actor/"), earlier.facts["training"]["actor"]):
+            group = self.settings.rows_per_workload(stage.num_envs)
+        players: list[Player] = []
+        try:
+            for rows in stage.rows:
+                role = Role(rows, self.learner.behaviour(), self.seed, begun, group, self.backend.min_batch)
+                players.append(stage.player(role, threaded=self.mode != "sync"))
+            if earlier is not None:
+                self._restore_players(players, earlier)
+        except BaseException:
+            for player in players:
+                player.close()
+            raise
+        return players
+
+    def _restore_players(self, players: Sequence[Player], earlier: Checkpoint) -> None:
+        stood = earlier.facts["training"]["stood"]
+        stand = [
+            player.restore((earlier.part(f"actors/{number}/"), stood[number])) for number, player in enumerate(players)
+        ]
+        if not all(stand):
             warnings.warn(
                 f"{self.env_id} cannot be put back where it stood: its episodes begin anew, so the resumed run differs "
                 "from one that was never interrupted",
-                stacklevel=4,
+                stacklevel=5,
             )
-        return actor
 
     def _save(self) -> None:
         if self.output is not None:
@@ -298,7 +351,7 @@ class Training:
         earlier = checkpoints.read(self.output)
         if "training" not in earlier.facts:
             raise CheckpointError(f"{self.output}: holds a policy only; resume from the output of a training run")
-        if "actor" not in earlier.facts["training"]:
+        if "stood" not in earlier.facts["training"]:
             raise CheckpointError(f"{self.output}: an earlier sysgym trained it; train anew without resume")
         return earlier
 
@@ -312,16 +365,18 @@ class Training:
         given = {name: value for name, value in given.items() if value is not None}
         run = {"env_id": self.env_id, "algorithm": self.algorithm, "seed": self.seed}
         for name, value in {**run, **given, **settings}.items():
-            if name in stored and stored[name] != plain(value):
+            if name in stored and name not in ("backend", "workers", "min_batch") and stored[name] != plain(value):
                 raise CheckpointError(
                     f"{self.output}: was trained with {name}={stored[name]!r}, not {value!r}; give the same, or "
                     "train anew without resume"
                 )
+        if given.get("backend", stored["backend"]) != stored["backend"]:
+            stored["workers"] = None  # of another backend
         return {**stored, **given}, {**earlier.facts["settings"], **settings}
 
     def _restore(self, earlier: Checkpoint) -> Weights | None:
         """Weights, learner and counters of a checkpoint; returns the weights that play next, if they are older."""
-        TrainedPolicy(earlier).check(self.environments.observation_space, self.environments.action_space)
+        TrainedPolicy(earlier).check(self.stage.like.observation_space, self.stage.like.action_space)
         self.network.load_state_dict(_torch_tensors(earlier.part("weights/")))
         training = earlier.facts["training"]
         self.learner.restore(earlier.part("learner/"), training["learner"])
@@ -368,9 +423,8 @@ def _settled(settings: Settings, environments: Environments) -> tuple[Settings, 
     normalize = settings.normalize_observations
     if normalize is None:
         normalize = largest_bound(environments.observation_space) > 1.0
-    architecture = choose_architecture(
-        environments.spaces, settings.network, settings.hidden, settings.activation, normalize
-    )
+    kind = settings.network or environments.network
+    architecture = choose_architecture(environments.spaces, kind, settings.hidden, settings.activation, normalize)
     settled = dataclasses.replace(
         settings,
         network=architecture.kind,

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from sysgym.bench.guard import FAULTS, one_line, quiet
 from sysgym.core.errors import SettingError, SysgymError, UnknownNameError, require_range
+from sysgym.core.instances import Described, Instance
 from sysgym.envs.base import EngineEnv, EngineVectorEnv
-from sysgym.workloads.workload import Workload
 
 SPLIT_SEEDS: Mapping[str, int] = {"train": 0, "valid": 1_000_000_000, "test": 2_000_000_000}
 """First scenario seed of each split where an environment has no splits of its own; ranges never meet."""
@@ -117,17 +117,18 @@ def make(env_id: str, arguments: Mapping[str, Any]) -> gym.Env[Any, Any]:
     return env
 
 
-def workload_of(env: gym.Env[Any, Any]) -> Workload | None:
-    """The log or generated workload that an environment plays, whole; None where it has none."""
-    played = getattr(env.unwrapped, "workload", None)  # jobsets made from a log hold it
-    workload = getattr(played, "workload", played)
-    return workload if isinstance(workload, Workload) else None
+def instance_of(env: gym.Env[Any, Any]) -> Instance | None:
+    """What an environment's `workload` says of itself; None where it says nothing."""
+    played = getattr(env.unwrapped, "workload", None)
+    whole = getattr(played, "workload", played)  # jobsets made from a log hold it
+    return whole.instance() if isinstance(whole, Described) else None
 
 
 def plays_disjoint_windows(env_id: str, env: gym.Env[Any, Any]) -> bool:
     """Whether its scenarios are windows of a log or workload, cut so that none shares a job with another."""
     asked: Mapping[str, Any] = getattr(class_of(env_id), "scenario_arguments", {})
-    return asked.get("sampling") == "disjoint" and workload_of(env) is not None
+    instance = instance_of(env)
+    return asked.get("sampling") == "disjoint" and instance is not None and instance.kind == "log"
 
 
 def action_mask(env: gym.Env[Any, Any], info: Mapping[str, Any]) -> NDArray[np.int8]:

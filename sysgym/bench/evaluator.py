@@ -18,8 +18,8 @@ from sysgym.bench import environments
 from sysgym.bench.play import BatchPlay, Meter, Scenario, fallback_of, play_single
 from sysgym.bench.policies import ResolvedPolicy, resolve_policy
 from sysgym.core.errors import PolicyError, SettingError, require_range
+from sysgym.core.instances import Instance
 from sysgym.envs.base import EngineVectorEnv
-from sysgym.workloads.workload import Workload
 
 BATCH = 16
 """Scenarios that a batch policy plays at once."""
@@ -36,7 +36,7 @@ class Evaluation:
         scenarios: One entry a scenario, in the order of their seeds.
         environment_seconds: Spent in `reset` and `step`.
         policy_seconds: Spent choosing actions.
-        workload: The log that was played, if it is one.
+        instance: What was played, where it says so.
     """
 
     policy: ResolvedPolicy
@@ -45,7 +45,7 @@ class Evaluation:
     scenarios: tuple[Scenario, ...]
     environment_seconds: float
     policy_seconds: float
-    workload: Workload | None
+    instance: Instance | None
 
     @property
     def values(self) -> list[float]:
@@ -111,8 +111,8 @@ def evaluate(
     objective, direction = environments.objective_of(env_id)
     ordered = tuple(played[seed] for seed in seeds)
     _require_finite(ordered, objective)
-    workload = environments.workload_of(env)
-    return Evaluation(resolved, objective, direction, ordered, meter.environment, meter.policy, workload)
+    instance = environments.instance_of(env)
+    return Evaluation(resolved, objective, direction, ordered, meter.environment, meter.policy, instance)
 
 
 def _resolved(policy: Any, env: gym.Env[Any, Any], seed: int) -> ResolvedPolicy:

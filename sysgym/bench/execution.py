@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -15,12 +14,14 @@ from sysgym.bench import environments
 from sysgym.bench.evaluator import Evaluation, evaluate
 from sysgym.bench.guard import FAULTS, one_line, printable
 from sysgym.bench.play import Scenario
+from sysgym.bench.policies import SAMPLED
 from sysgym.bench.provenance import collect
 from sysgym.bench.records import (
     SCHEMA_VERSION,
     CostFacts,
     EnvironmentFacts,
     EvidenceFacts,
+    InstanceFacts,
     PolicyFacts,
     QueueFacts,
     Record,
@@ -28,12 +29,12 @@ from sysgym.bench.records import (
     ResultFacts,
     SeedFacts,
     TrainingFacts,
-    WorkloadFacts,
     seal,
 )
 from sysgym.bench.study import Run
 from sysgym.core.errors import SysgymError
-from sysgym.workloads.workload import Workload
+from sysgym.core.files import exclusive
+from sysgym.core.instances import Instance
 
 CURVE_POINTS = 100
 """Most points of a training curve in a record."""
@@ -76,20 +77,23 @@ def _train(run: Run, resume: bool, on_training: Callable[[float], object] | None
     plan, (frames, seconds) = run.policy.train, run.training_budget
     assert plan is not None and run.training_seed is not None
     started = perf_counter()
-    policy = train(
-        run.environment.id,
-        plan.algorithm,
-        seed=run.training_seed,
-        frames=frames,
-        seconds=seconds,
-        environment=environments.training_arguments(run.environment.id, run.arguments),
-        output=run.checkpoint,
-        resume=resume and run.checkpoint.is_file(),
-        on_progress=None if on_training is None else lambda change: on_training(change.share),
-        **dict[str, Any](plan.settings),
-    )
+    where = run.training_environment
+    with exclusive(run.checkpoint):  # runs that share a training wait for the first of them
+        policy = train(
+            where.id,
+            plan.algorithm,
+            seed=run.training_seed,
+            frames=frames,
+            seconds=seconds,
+            environment=environments.training_arguments(where.id, run.training_arguments),
+            output=run.checkpoint,
+            resume=resume and run.checkpoint.is_file(),
+            on_progress=None if on_training is None else lambda change: on_training(change.share),
+            **dict[str, Any](plan.settings),
+        )
     return TrainingFacts(
         algorithm=policy.algorithm,
+        environment="" if where is run.environment else where.title,
         seed=policy.seed,
         planned_frames=frames,
         planned_seconds=seconds,
@@ -103,7 +107,7 @@ def _train(run: Run, resume: bool, on_training: Callable[[float], object] | None
 def _evaluate(run: Run) -> Evaluation:
     content, source = run.study.content, run.policy.source
     if run.policy.train is not None:
-        source = str(run.checkpoint)
+        source = f"{run.checkpoint}:{SAMPLED}" if run.policy.play == SAMPLED else str(run.checkpoint)
     elif source not in environments.heuristics_of(run.environment.id):
         source = run.study.located(source)
     return evaluate(
@@ -140,7 +144,7 @@ def _record(
             description=content.description,
             run=run.id,
             environment=_environment(run),
-            workload=_workload(evaluation.workload) if evaluation and evaluation.workload else None,
+            instance=_instance(evaluation.instance) if evaluation and evaluation.instance else None,
             policy=_policy(run, training, evaluation),
             seeds=SeedFacts(
                 policy=content.seed, training=run.training_seed, scenarios=[scenario.seed for scenario in played]
@@ -177,19 +181,21 @@ def _policy(run: Run, training: TrainingFacts | None, evaluation: Evaluation | N
         heuristic = run.policy.source in environments.heuristics_of(run.environment.id)
         kind, sha256 = "learned" if run.policy.train else "heuristic" if heuristic else "code", ""
     source = "" if run.policy.train else run.policy.source
-    return PolicyFacts(name=run.policy.title, kind=kind, source=source, sha256=sha256, training=training)
+    return PolicyFacts(
+        name=run.policy.title, kind=kind, play=run.policy.play, source=source, sha256=sha256, training=training
+    )
 
 
-def _workload(workload: Workload) -> WorkloadFacts:
-    provenance = workload.provenance
-    return WorkloadFacts(
-        name=Path(provenance.source).name,
-        file_sha256=provenance.sha256,
-        sha256=workload.sha256(),
-        jobs=len(workload),
-        processors=workload.machine.processors,
-        clean=provenance.clean,
-        repairs=[RepairFacts(rule=r.rule, count=r.count, dropped=r.dropped) for r in workload.repairs],
+def _instance(instance: Instance) -> InstanceFacts:
+    return InstanceFacts(
+        kind=instance.kind,
+        name=instance.name,
+        size=instance.size,
+        unit=instance.unit,
+        file_sha256=instance.file_sha256,
+        sha256=instance.sha256,
+        facts=dict(instance.facts),
+        changes=[RepairFacts(rule=c.rule, count=c.count, dropped=c.dropped) for c in instance.changes],
     )
 
 

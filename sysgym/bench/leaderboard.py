@@ -31,7 +31,7 @@ BETTER, WORSE, EQUAL = "better", "worse", "no difference"
 REFERENCE, CHOSEN = "best heuristic", "chosen"
 TOO_FEW, NO_HEURISTIC = "too few scenarios", "no heuristic to compare with"
 
-_RECIPE = {"algorithm", "settings", "planned_frames", "planned_seconds"}
+_RECIPE = {"algorithm", "environment", "settings", "planned_frames", "planned_seconds"}
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class Table:
         split: The split that was played.
         objective: What is compared.
         direction: "min" or "max".
-        workload: Name of the log, or "".
+        instance: Name of the log, graph or whatever is played, or "".
         rows: Best first.
         failures: Policy and cause of failed runs, unless a later one of the policy and training seed ended well.
         left_out: Older records of other scenarios, arguments or settings that are not compared.
@@ -117,7 +117,7 @@ class Table:
     split: str
     objective: str
     direction: str
-    workload: str
+    instance: str
     rows: list[Row]
     failures: list[tuple[str, str]]
     left_out: int
@@ -221,7 +221,7 @@ def contests(records: Iterable[Record], against: str | None = None) -> list[Cont
 def table_of(contest: Contest) -> Table:
     """The leaderboard of one contest."""
     facts = contest.newest.environment
-    workload = contest.newest.workload
+    instance = contest.newest.played
     rows: list[Row] = []
     if contest.entries:
         scenarios = contest.entries[0].values.shape[1]
@@ -234,7 +234,7 @@ def table_of(contest: Contest) -> Table:
         facts.split,
         facts.objective,
         facts.direction,
-        workload.name if workload else "",
+        instance.name if instance else "",
         rows,
         contest.failures,
         contest.left_out,
@@ -293,8 +293,8 @@ def _entry(name: str, found: list[Record]) -> Entry:
 
 def _scenarios_of(record: Record) -> bytes:
     """What two records must share to be compared."""
-    workload = record.workload.sha256 if record.workload else ""
-    return canonical([record.environment.model_dump(), workload, record.seeds.scenarios])
+    instance = record.played.sha256 if record.played else ""
+    return canonical([record.environment.model_dump(), instance, record.seeds.scenarios])
 
 
 def _recipe_of(record: Record) -> bytes:

@@ -155,7 +155,7 @@ class BatchPlay:
         return actions
 
     def _act_batch(self, slot: Slot) -> Any:
-        return self.policy.act_batch(_sealed(slot.observations), _sealed(slot.action_masks))
+        return self.policy.act_batch(_sealed(self.vector.observations), _sealed(slot.action_masks))
 
     def _end(self, ended: NDArray[np.bool_]) -> Iterator[Scenario]:
         for row in np.flatnonzero(ended).tolist():

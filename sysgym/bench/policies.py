@@ -1,7 +1,8 @@
 """From what a user writes to a policy that can act.
 
 A policy is named (a heuristic that comes with the environment), stored (a checkpoint of ours, or a stable-baselines3
-zip), or written (`file.py` or `file.py:ClassName`, a class built as `Policy(observation_space, action_space)`).
+zip), or written (`file.py` or `file.py:ClassName`, a class built as `Policy(observation_space, action_space)`). A
+checkpoint plays greedily; `file.safetensors:sampled` draws its actions.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ from sysgym.bench.guard import FAULTS, line_in, one_line, quiet, summary
 from sysgym.core.errors import CheckpointError, InputFileError, SettingError, SysgymError, UnknownNameError
 from sysgym.core.files import sha256_of
 
-_CODE_FILE = re.compile(r"^(?P<file>.+\.py)(?::(?P<name>\w+))?$")
+_POLICY_FILE = re.compile(r"^(?P<file>.+\.(?:py|safetensors))(?::(?P<part>\w+))?$")
+SAMPLED = "sampled"
+"""What follows the colon where a checkpoint shall draw its actions."""
 
 
 @dataclass(frozen=True)
@@ -51,10 +54,10 @@ def resolve_policy(spec: str, env: gym.Env[Any, Any], seed: int = 0) -> Resolved
     """Find or build a policy for an environment.
 
     Args:
-        spec: Name of a heuristic of `env`, path of a checkpoint or stable-baselines3 zip, `file.py` or
-            `file.py:ClassName`.
+        spec: Name of a heuristic of `env`, path of a checkpoint (with `:sampled` behind it if it shall draw) or
+            stable-baselines3 zip, `file.py` or `file.py:ClassName`.
         env: The environment it shall act in.
-        seed: For heuristics and classes that take a `seed`.
+        seed: For heuristics and classes that take a `seed`, and for checkpoints that draw.
 
     Raises:
         UnknownNameError: Neither a heuristic nor a file; the nearest heuristics are offered.
@@ -65,34 +68,34 @@ def resolve_policy(spec: str, env: gym.Env[Any, Any], seed: int = 0) -> Resolved
     heuristics = getattr(env.unwrapped, "heuristics", {})
     if spec in heuristics:
         return ResolvedPolicy(_built(heuristics[spec], seed), spec, "heuristic")
-    code = _CODE_FILE.match(spec)
-    path = _file_of(spec)
+    path, part = policy_file(spec)
     if not path.is_file():
         raise unknown_policy(spec, heuristics)
-    if code:
-        return ResolvedPolicy(_from_code(path, code["name"], env, seed), path.stem, "code", sha256_of(path))
-    policy = _from_stable_baselines(path, env) if path.suffix == ".zip" else _from_checkpoint(path, env)
+    if path.suffix == ".py":
+        return ResolvedPolicy(_from_code(path, part, env, seed), path.stem, "code", sha256_of(path))
+    policy = _from_stable_baselines(path, env) if path.suffix == ".zip" else _from_checkpoint(path, part, env, seed)
     return ResolvedPolicy(policy, path.stem, "learned", sha256_of(path))
+
+
+def policy_file(spec: str) -> tuple[Path, str | None]:
+    """The file that a text names, and what stands behind its colon: a class of code, or how a checkpoint plays."""
+    found = _POLICY_FILE.match(spec)
+    return (Path(found["file"]), found["part"]) if found else (Path(spec), None)
 
 
 def is_policy_file(spec: str) -> bool:
     """Whether a text names a file that is there, `file.py:ClassName` included."""
-    return _file_of(spec).is_file()
+    return policy_file(spec)[0].is_file()
 
 
 def unknown_policy(spec: str, heuristics: Collection[str]) -> SysgymError:
     """The error for what is neither a heuristic of an environment nor a file."""
-    path = _file_of(spec)
+    path, _ = policy_file(spec)
     if path.suffix or len(path.parts) > 1:
         return InputFileError(path, "no such policy file; give a heuristic's name, a checkpoint or file.py")
     if not heuristics:
         return SettingError(f"unknown policy {spec!r}; the environment has no heuristics, give a checkpoint or file.py")
     return UnknownNameError("policy", spec, heuristics)
-
-
-def _file_of(spec: str) -> Path:
-    code = _CODE_FILE.match(spec)
-    return Path(code["file"] if code else spec)
 
 
 def _built(make: Any, seed: int, *arguments: Any) -> Any:
@@ -104,12 +107,14 @@ def _built(make: Any, seed: int, *arguments: Any) -> Any:
     return make(*arguments, seed=seed) if takes_seed else make(*arguments)
 
 
-def _from_checkpoint(path: Path, env: gym.Env[Any, Any]) -> Any:
+def _from_checkpoint(path: Path, part: str | None, env: gym.Env[Any, Any], seed: int) -> Any:
     from sysgym.agents import load  # noqa: PLC0415  only who loads a checkpoint waits for the room of agents
 
+    if part not in (None, SAMPLED):
+        raise UnknownNameError("way for a checkpoint to play", part, [SAMPLED])
     policy = load(path)
     policy.check(env.observation_space, env.action_space)
-    return policy
+    return policy.sampled(seed) if part else policy
 
 
 def _from_code(path: Path, class_name: str | None, env: gym.Env[Any, Any], seed: int) -> Any:

@@ -21,8 +21,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from sysgym.bench.guard import printable
 from sysgym.core.errors import OutputError, RecordError
 
-SCHEMA_VERSION: Literal[2] = 2
-READABLE = (1, 2)
+SCHEMA_VERSION: Literal[3] = 3
+READABLE = (1, 2, 3)
 """Versions that can be read; fields that a record of an older one lacks are None."""
 
 
@@ -44,15 +44,28 @@ class EnvironmentFacts(Group):
 
 
 class RepairFacts(Group):
-    """One named change that cleaning made to a log."""
+    """One named change that reading made."""
 
     rule: str
     count: int
     dropped: bool
 
 
+class InstanceFacts(Group):
+    """What was played, as it describes itself, see `core.instances.Instance`."""
+
+    kind: str
+    name: str
+    size: int
+    unit: str
+    file_sha256: str
+    sha256: str
+    facts: dict[str, str | int | float | bool | None]
+    changes: list[RepairFacts]
+
+
 class WorkloadFacts(Group):
-    """The log: `file_sha256` of the file (empty if generated), `sha256` of the jobs after cleaning."""
+    """How records of versions 1 and 2 described a log."""
 
     name: str
     file_sha256: str
@@ -64,9 +77,13 @@ class WorkloadFacts(Group):
 
 
 class TrainingFacts(Group):
-    """How a policy was trained, always on the training split: the budget that was planned, and what was spent of it."""
+    """How a policy was trained, always on the training split: the budget that was planned, and what was spent of it.
+
+    `environment` names another environment of the study than the one that the record is of, "" this one.
+    """
 
     algorithm: str
+    environment: str = ""
     seed: int
     planned_frames: int | None = None
     planned_seconds: float | None = None
@@ -77,10 +94,14 @@ class TrainingFacts(Group):
 
 
 class PolicyFacts(Group):
-    """What acted: a "heuristic", "learned" or "code"; `source` as in the study, `sha256` of its file or checkpoint."""
+    """What acted: a "heuristic", "learned" or "code"; `source` as in the study, `sha256` of its file or checkpoint.
+
+    `play` tells how a trained policy chose: "greedy" or "sampled".
+    """
 
     name: str
     kind: str
+    play: str = "greedy"
     source: str
     sha256: str
     training: TrainingFacts | None
@@ -155,14 +176,15 @@ class Record(Group):
         run: Id of the run in it.
     """
 
-    schema_version: Literal[1, 2]
+    schema_version: Literal[1, 2, 3]
     record_id: str
     kind: Literal["evaluation"]
     study: str
     description: str
     run: str
     environment: EnvironmentFacts
-    workload: WorkloadFacts | None
+    workload: WorkloadFacts | None = None
+    instance: InstanceFacts | None = None
     policy: PolicyFacts
     seeds: SeedFacts
     result: ResultFacts
@@ -180,6 +202,23 @@ class Record(Group):
         """The objective of each scenario; empty for a failed run."""
         column = self.result.metrics.get(self.environment.objective, [])
         return [value for value in column if value is not None]
+
+    @property
+    def played(self) -> InstanceFacts | None:
+        """What was played, whatever the version of the record."""
+        log = self.workload
+        if log is None:
+            return self.instance
+        return InstanceFacts(
+            kind="log",
+            name=log.name,
+            size=log.jobs,
+            unit="jobs",
+            file_sha256=log.file_sha256,
+            sha256=log.sha256,
+            facts={"processors": log.processors, "clean": log.clean},
+            changes=log.repairs,
+        )
 
     def line(self) -> bytes:
         """The canonical line, newline included; fields that an older version lacks stay out of it."""
@@ -288,7 +327,7 @@ def _parse(path: str | Path, number: int, line: bytes) -> Record:
         ) from error
     version = fields.get("schema_version") if isinstance(fields, dict) else None
     if version not in READABLE:
-        raise RecordError(f"{place}: schema_version is {version}; this sysgym reads {' and '.join(map(str, READABLE))}")
+        raise RecordError(f"{place}: schema_version is {version}; this sysgym reads {', '.join(map(str, READABLE))}")
     if identity != fields.get("record_id"):
         raise RecordError(f"{place}: the record was altered, its record_id is not that of its content")
     try:

@@ -77,7 +77,7 @@ def render_report(records: Iterable[Record]) -> str:
         records=shown,
         digest=hashlib.sha256(b"".join(record.line() for record in shown)).hexdigest(),
         made=_made([record.provenance for record in shown]),
-        workloads=_distinct([record.workload.model_dump() for record in shown if record.workload]),
+        instances=_distinct([record.played.model_dump() for record in shown if record.played]),
         environments=_distinct([_environment(record) for record in shown]),
         trainings=_distinct([_recipe(record) for record in shown if record.policy.training]),
     )

@@ -159,6 +159,12 @@ def _check_environments(study: Study, runs: Sequence[Run]) -> None:
             environments.make(env_id, environments.evaluation_arguments(env_id, run.arguments, split)).close()
         except SysgymError as error:
             raise StudyError(f"{study.path}: {run.environment.title}: {error}") from error
+    for run in {run.training_environment.title: run for run in runs if run.policy.train}.values():
+        env_id = run.training_environment.id
+        try:
+            environments.make(env_id, environments.training_arguments(env_id, run.training_arguments)).close()
+        except SysgymError as error:
+            raise StudyError(f"{study.path}: {run.training_environment.title}: {error}") from error
 
 
 def _in_pool(runs: Sequence[Run], jobs: int, command: str, resume: bool) -> Iterator[tuple[Run, Record]]:

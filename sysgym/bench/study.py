@@ -26,6 +26,8 @@ pairs their scores. A whole one:
     [[policies]]
     name = "PPO"
     train = { algorithm = "ppo", seeds = [0, 1, 2], frames = 500000, settings = { learning_rate = 3e-4 } }
+                                              # environment = "KTH": learn there, play everywhere
+    play = "greedy"                           # or "sampled": how a trained policy chooses
 
     [budgets]
     training_frames = 1000000                 # of every `train` that names neither frames nor seconds
@@ -35,7 +37,9 @@ pairs their scores. A whole one:
 
 `policies = ["fcfs", "sjf"]` is short for entries with only `policy`. A run is one policy (and training seed) on one
 environment; its id is a hash of all that its outcome depends on, the content of the files it names included, so that
-a changed policy file makes a new run and a moved data folder does not.
+a changed policy file makes a new run and a moved data folder does not. A policy is trained where it plays, unless
+`train` names another environment of the study; its checkpoint bears a hash of what the training depends on, so that
+runs which share a training share the checkpoint, and more scenarios cost no new training.
 """
 
 from __future__ import annotations
@@ -43,7 +47,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -53,6 +56,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
+from sysgym.bench.policies import SAMPLED, policy_file
 from sysgym.core.errors import StudyError, UnknownNameError
 from sysgym.core.files import sha256_of
 
@@ -99,6 +103,7 @@ class TrainPart(Part):
     """How a policy is trained, once for each seed."""
 
     algorithm: Name
+    environment: Name | None = None
     seeds: Annotated[list[Seed], Field(min_length=1)] = [0]
     frames: Positive | None = None
     seconds: Seconds | None = None
@@ -111,6 +116,7 @@ class PolicyPart(Part):
     name: Name = ""
     policy: Name | None = None
     train: TrainPart | None = None
+    play: Literal["greedy", "sampled"] = "greedy"
     environments: list[Name] | None = None
 
     @model_validator(mode="before")
@@ -122,6 +128,8 @@ class PolicyPart(Part):
     def _one_source(self) -> PolicyPart:
         if self.policy is not None and self.train is not None:
             raise ValueError("has both policy and train; give one of them")
+        if self.train is None and self.play != "greedy":
+            raise ValueError(f"play is of trained policies; write policy = 'FILE.safetensors:{SAMPLED}' for a file")
         if not self.name and self.policy is None and self.train is None:
             raise ValueError("names no policy; give policy or train")
         return self
@@ -168,7 +176,8 @@ class StudyPart(Part):
         _refuse_twins("environment", titles)
         _refuse_twins("policy", [policy.title for policy in self.policies])
         for policy in self.policies:
-            for name in policy.environments or ():
+            elsewhere = [policy.train.environment] if policy.train and policy.train.environment else []
+            for name in [*(policy.environments or ()), *elsewhere]:
                 if name not in titles:
                     raise ValueError(str(UnknownNameError("environment", name, titles)))
         return self
@@ -208,11 +217,10 @@ class Study:
             if not folder:
                 raise StudyError(f"{self.path}: {text!r} needs {DATA_VARIABLE}; set it to the folder of the data")
             text = text.replace(variable, folder)
-        file, colon, class_name = text.partition(".py:")
-        beside = self.path.parent / (f"{file}.py" if colon else text)
-        suffix = ".py" if colon else Path(text).suffix
-        is_path = beside.is_file() or suffix in FILE_SUFFIXES or (os.sep in text and suffix != "")
-        return f"{beside}{':' + class_name if colon else ''}" if is_path else text
+        file, part = policy_file(text)
+        beside = self.path.parent / file
+        is_path = beside.is_file() or file.suffix in FILE_SUFFIXES or (os.sep in text and file.suffix != "")
+        return f"{beside}{f':{part}' if part else ''}" if is_path else text
 
 
 @dataclass(frozen=True)
@@ -245,13 +253,32 @@ class Run:
     @property
     def arguments(self) -> dict[str, Any]:
         """The environment's arguments with their paths filled in."""
-        located: dict[str, Any] = _walk(self.environment.arguments, self.study.located)
-        return located
+        return self._located(self.environment)
 
     @property
+    def training_environment(self) -> EnvironmentPart:
+        """Where the policy is trained: here, unless `train` names another environment."""
+        name = self.policy.train.environment if self.policy.train else None
+        if name is None:
+            return self.environment
+        return next(part for part in self.study.content.environments if part.title == name)
+
+    @property
+    def training_arguments(self) -> dict[str, Any]:
+        """The training environment's arguments with their paths filled in."""
+        return self._located(self.training_environment)
+
+    @cached_property
     def checkpoint(self) -> Path:
         """Where a trained policy is kept; relative names in records start at the results folder."""
-        return self.study.results / "checkpoints" / f"{self.id}.safetensors"
+        assert self.policy.train is not None
+        description = {
+            "environment": self.training_environment.model_dump(include={"id", "arguments"}),
+            "train": self.policy.train.model_dump(include={"algorithm", "settings"}),
+            "budget": [self.training_seed, *self.training_budget],
+            "files": self._file_hashes(self.training_environment),
+        }
+        return self.study.results / "checkpoints" / f"{_short_hash(description)}.safetensors"
 
     @property
     def training_budget(self) -> tuple[int | None, float | None]:
@@ -269,23 +296,33 @@ class Run:
         description = {
             "study": content.name,
             "environment": self.environment.model_dump(exclude={"scenarios"}),
-            "policy": self.policy.model_dump(exclude={"environments": True, "train": {"seeds"}}),
+            "policy": self.policy.model_dump(
+                exclude={"environments": True, "play": True, "train": {"seeds", "environment"}}
+            ),
             "training": None if self.policy.train is None else [self.training_seed, *self.training_budget],
             "evaluation": [content.split, self.scenarios, content.seed, content.budgets.scenario_steps],
-            "files": self._file_hashes(),
+            "files": self._file_hashes(self.environment),
         }
-        return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:16]
+        if self.training_environment is not self.environment:
+            description["checkpoint"] = self.checkpoint.stem
+        if self.policy.play == SAMPLED:
+            description["play"] = SAMPLED
+        return _short_hash(description)
 
-    def _file_hashes(self) -> dict[str, str]:
+    def _located(self, environment: EnvironmentPart) -> dict[str, Any]:
+        located: dict[str, Any] = _walk(environment.arguments, self.study.located)
+        return located
+
+    def _file_hashes(self, environment: EnvironmentPart) -> dict[str, str]:
         found: dict[str, str] = {}
 
         def note(text: str) -> str:
-            file = Path(re.sub(r"\.py:\w+$", ".py", self.study.located(text)))
+            file, _ = policy_file(self.study.located(text))
             if file.is_file():
                 found[text] = sha256_of(file)
             return text
 
-        _walk(self.environment.arguments, note)
+        _walk(environment.arguments, note)
         if self.policy.train is None:
             note(self.policy.source)
         return found
@@ -327,6 +364,10 @@ def expand(study: Study) -> list[Run]:
                 seeds: list[int | None] = [None] if policy.train is None else [*policy.train.seeds]
                 runs += [Run(study, environment, policy, seed) for seed in seeds]
     return runs
+
+
+def _short_hash(description: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _require_budgets(study: Study) -> None:

@@ -61,6 +61,14 @@ def train(
         str | None, typer.Option(help="sync, lockstep (plays while it learns, repeats) or async (does not repeat).")
     ] = None,
     threads: Annotated[int | None, typer.Option(help="Threads while it learns; playing takes one.")] = None,
+    backend: Annotated[
+        str | None, typer.Option(help="threads, or processes (worker processes step the environments).")
+    ] = None,
+    actors: Annotated[int | None, typer.Option(help="Actors that share the environments.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Worker processes of --backend processes.")] = None,
+    min_batch: Annotated[
+        int | None, typer.Option(help="Fewest environments that are answered at once; all when left out.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Train a policy and save it; Ctrl-C or SIGTERM leaves a run that --resume goes on with.
@@ -85,6 +93,10 @@ def train(
             resume=resume,
             mode=mode,
             threads=threads,
+            backend=backend,
+            actors=actors,
+            workers=workers,
+            min_batch=min_batch,
             on_progress=lambda progress: advance(
                 progress.share,
                 f"{progress.frames:,} frames, {progress.frames_per_second:,.0f}/s, "

@@ -16,16 +16,16 @@ from numpy.typing import NDArray
 
 from sysgym.core.errors import SettingError, UnknownNameError
 from sysgym.core.events import EventLog
-from sysgym.core.protocols import ArraySpec, Engine, Observation, ObservationSpec, Simulator, Slot
+from sysgym.core.packing import packed_spec
+from sysgym.core.protocols import Engine, ObservationSpec, Simulator, Slot
 
 ENGINES = ("auto", "simpy", "compiled")
 
 
-def allocate_observations(spec: ObservationSpec, leading: tuple[int, ...]) -> Observation:
+def allocate_observations(spec: ObservationSpec, leading: tuple[int, ...]) -> NDArray[Any]:
     """Zeroed memory for observations with the given leading dimensions, such as (B,) or (T, B)."""
-    if isinstance(spec, ArraySpec):
-        return np.zeros(leading + spec.shape, dtype=spec.dtype)
-    return {name: np.zeros(leading + part.shape, dtype=part.dtype) for name, part in spec.items()}
+    row = packed_spec(spec)
+    return np.zeros(leading + row.shape, dtype=row.dtype)
 
 
 def allocate_slot(spec: ObservationSpec, num_episodes: int, num_actions: int) -> Slot:
@@ -37,31 +37,6 @@ def allocate_slot(spec: ObservationSpec, num_episodes: int, num_actions: int) ->
         np.zeros(num_episodes, dtype=np.bool_),
         np.zeros(num_episodes, dtype=np.bool_),
     )
-
-
-def copy_rows(target: Observation, source: Observation, rows: NDArray[np.bool_]) -> None:
-    """Copy the chosen rows of one batch of observations into another of the same shape."""
-    if isinstance(target, dict) and isinstance(source, dict):
-        for name, array in target.items():
-            array[rows] = source[name][rows]
-    else:
-        assert isinstance(target, np.ndarray) and isinstance(source, np.ndarray)
-        target[rows] = source[rows]
-
-
-def row_of(observations: Observation, row: int) -> Observation:
-    """One row of a batch of observations, as views."""
-    if isinstance(observations, dict):
-        return {name: array[row] for name, array in observations.items()}
-    view: NDArray[Any] = observations[row]
-    return view
-
-
-def copy_observation(observation: Observation) -> Observation:
-    """A copy that shares no memory."""
-    if isinstance(observation, dict):
-        return {name: array.copy() for name, array in observation.items()}
-    return observation.copy()
 
 
 def read_only(array: NDArray[Any]) -> NDArray[Any]:
@@ -114,15 +89,26 @@ class SimulatorEngine(Engine):
     def step(self, actions: NDArray[np.int64], active: NDArray[np.bool_], slot: Slot) -> None:
         """See `Engine.step`."""
         for row in np.flatnonzero(active).tolist():
-            self._played[row].append(int(actions[row]))
-            reward, terminated, truncated = self.simulators[row].step(int(actions[row]))
+            reward, terminated, truncated = self._step(row, int(actions[row]))
             slot.rewards[row], slot.terminated[row], slot.truncated[row] = reward, terminated, truncated
         self.observe(active, slot)
+
+    def _step(self, row: int, action: int) -> tuple[float, bool, bool]:
+        self._played[row].append(action)
+        try:
+            return self.simulators[row].step(action)
+        except Exception as error:
+            seed, episode, options = self._begun[row] or (None, None, None)
+            error.add_note(
+                f"simulator {row}, seed {seed}, episode {episode}, options {options}, step {len(self._played[row])}; "
+                f"its actions: {self._played[row]}"
+            )
+            raise
 
     def observe(self, rows: NDArray[np.bool_], slot: Slot) -> None:
         """See `Engine.observe`."""
         for row in np.flatnonzero(rows).tolist():
-            self.simulators[row].observe(row_of(slot.observations, row), slot.action_masks[row])
+            self.simulators[row].observe(slot.observations[row], slot.action_masks[row])
 
     def state(self, row: int) -> Any:
         """See `Engine.state`."""

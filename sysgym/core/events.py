@@ -31,7 +31,11 @@ class EventKind(IntEnum):
     """A job is lost because the queue was full; the amount is its size."""
     REWRITE = 5
     """An expression is rewritten; the subject is the rewrite's number, the amount the expression's size after it."""
-    LENGTH = 6
+    MEASURE = 6
+    """A configuration was evaluated; the subject is its number, the amount what was found (nanoseconds)."""
+    PLACE = 8
+    """A group of operations is put on a device; the amount is the device's number."""
+    LENGTH = 9
     """The characters of an expression; the subject is the number of the rewrite that led to it."""
 
 

@@ -6,6 +6,7 @@ stood there before.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import tempfile
@@ -47,6 +48,27 @@ def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def exclusive(path: str | Path) -> Iterator[None]:
+    """Hold the right to write `path` against other processes that ask for it in this way; waits for it.
+
+    Args:
+        path: A file that may not exist yet; the lock is a hidden file beside it.
+
+    Raises:
+        OutputError: The place cannot be written.
+    """
+    target = Path(path)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle = target.with_name(f".{target.name}.lock").open("w")
+    except OSError as error:
+        raise OutputError(f"cannot write {target}: {error.strerror or error}") from error
+    with handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
 
 
 def require_writable(path: str | Path) -> None:

@@ -38,14 +38,14 @@ class Slot:
     """Where a step of B episodes is written; the caller owns the memory.
 
     Attributes:
-        observations: Array (B, ...) or dict of such arrays.
+        observations: Array (B, ...); observations of several named parts as packed rows, see `core.packing`.
         action_masks: int8, shape (B, A); 1 where an action is allowed, never all 0 in a row.
         rewards: float64, shape (B,).
         terminated: bool, shape (B,).
         truncated: bool, shape (B,).
     """
 
-    observations: Observation
+    observations: NDArray[Any]
     action_masks: NDArray[np.int8]
     rewards: NDArray[np.float64]
     terminated: NDArray[np.bool_]
@@ -122,7 +122,7 @@ class Simulator(Protocol):
     def step(self, action: int) -> tuple[float, bool, bool]:
         """Play an action; returns reward, terminated, truncated."""
 
-    def observe(self, observation: Observation, action_mask: NDArray[np.int8]) -> None:
+    def observe(self, observation: NDArray[Any], action_mask: NDArray[np.int8]) -> None:
         """Write what a policy may see into the given arrays (one row of a slot)."""
 
     def state(self) -> Any:

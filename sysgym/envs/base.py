@@ -17,16 +17,11 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from sysgym.core.engines import (
-    allocate_observations,
-    allocate_slot,
-    copy_observation,
-    copy_rows,
-    row_of,
-)
+from sysgym.core.engines import allocate_observations, allocate_slot
 from sysgym.core.errors import InvalidActionError, SettingError, UnknownNameError, require_range
 from sysgym.core.events import EventLog
-from sysgym.core.protocols import ArraySpec, Engine, ObservationSpec, Slot
+from sysgym.core.packing import unpacked
+from sysgym.core.protocols import ArraySpec, Engine, Observation, ObservationSpec, Slot
 
 
 def require_known(arguments: Mapping[str, Any], build: Callable[..., Any]) -> None:
@@ -150,7 +145,7 @@ class EngineEnv(gym.Env[Any, Any]):
         return int(index)
 
     def _observation(self) -> Any:
-        return copy_observation(row_of(self._slot.observations, 0))
+        return unpacked(self.engine.observation_spec, self._slot.observations[0].copy())
 
 
 def _require_seed(seed: int) -> None:
@@ -209,12 +204,12 @@ class EngineVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         self._seed(rows, seed)
         self._begin(rows, options)
         self.engine.observe(rows, self.slot)
-        return self.slot.observations, {"action_mask": self.slot.action_masks}
+        return self.observations, {"action_mask": self.slot.action_masks}
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Play one action in every row; see the class for the memory that is returned."""
         info = self.step_into(actions, self.slot)
-        return self.slot.observations, self.slot.rewards, self.slot.terminated, self.slot.truncated, info
+        return self.observations, self.slot.rewards, self.slot.terminated, self.slot.truncated, info
 
     def step_into(self, actions: NDArray[np.int64], slot: Slot) -> dict[str, Any]:
         """Play one action in every row and write the result into the caller's slot.
@@ -245,6 +240,11 @@ class EngineVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         """int8, shape (num_envs, A): the masks of the last step into the environment's own slot."""
         return self.slot.action_masks
 
+    @property
+    def observations(self) -> Observation:
+        """What `reset` and `step` return: the observations of the last step into the environment's own slot."""
+        return unpacked(self.engine.observation_spec, self.slot.observations)
+
     def metrics(self, row: int) -> dict[str, float]:
         """The scores of the episode in a row; of use under `DISABLED`, before the row is reset."""
         return self.engine.metrics(row)
@@ -266,8 +266,9 @@ class EngineVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
 
     def _end_and_begin(self, slot: Slot, info: dict[str, Any]) -> None:
         done = self.done.copy()
-        copy_rows(self.final_observations, slot.observations, done)
-        info["final_obs"], info["_final_obs"] = self.final_observations, done
+        self.final_observations[done] = slot.observations[done]
+        info["final_obs"] = unpacked(self.engine.observation_spec, self.final_observations)
+        info["_final_obs"] = done
         if self.episode_metrics:
             names: dict[str, NDArray[np.float64]] = {}
             for row in np.flatnonzero(done):

@@ -31,7 +31,7 @@ def build_jobsched_engine(
     *,
     mode: str = "corrected",
     observation: str | Encoder = "image",
-    arrival_rate: float = 0.7,
+    arrival_rate: float | tuple[float, float] = 0.7,
     slots: int = 10,
     sequence_length: int = 50,
     max_steps: int = 2000,
@@ -80,10 +80,13 @@ def build_jobsched_engine(
     return built, config, source
 
 
-def _source(workload: Any, cluster: SlottedConfig, arrival_rate: float, split: str) -> JobsetSource:
+def _source(
+    workload: Any, cluster: SlottedConfig, arrival_rate: float | tuple[float, float], split: str
+) -> JobsetSource:
     if workload is None:
         sizes = cluster.sequence_length, cluster.resources
-        return JobsetGenerator(arrival_rate, *sizes, largest_demand=cluster.largest_demand, split=split)
+        rate = tuple(arrival_rate) if isinstance(arrival_rate, list) else arrival_rate  # as study files have it
+        return JobsetGenerator(rate, *sizes, largest_demand=cluster.largest_demand, split=split)
     if isinstance(workload, Jobset):
         return FixedJobsets([workload])
     if isinstance(workload, Sequence) and all(isinstance(jobset, Jobset) for jobset in workload):
@@ -125,6 +128,7 @@ class JobSchedEnv(EngineEnv):
     | `image_uint8` | (20, 224) uint8 | the same, with the raw count 0 to 10 in the last column |
     | `image_colour` | (20, 224) float32 | machine cells in the colour of their job, as published |
     | `compact` | (91,) float32 | H counts of unfinished jobs, R x H free units, M x (length, demands), backlog |
+    | `slots` | (10, 27) float32 | a row a slot: its job, when it could start, the queue, the machine |
 
     An object with `spec` and `encode` (see `sysgym.jobsched.slotted.observation.Encoder`) takes a name's place.
 
@@ -155,7 +159,7 @@ class JobSchedEnv(EngineEnv):
     |---|---|---|
     | `mode` | "corrected" | "published" repeats the quirks of the public code, see `sysgym.jobsched.slotted.model` |
     | `observation` | "image" | see Observation Space |
-    | `arrival_rate` | 0.7 | of the generator; 0.7 is 130 % load, 1.0 is 184 % |
+    | `arrival_rate` | 0.7 | of the generator; 0.7 is 130 % load, 1.0 is 184 %; a pair draws one an episode |
     | `slots` | 10 | M; the paper's code has 5 or 10 |
     | `sequence_length` | 50 | elements of a generated jobset, or of a window of a log |
     | `max_steps` | 2000 | decisions before truncation |

@@ -27,6 +27,8 @@ ENVIRONMENTS = (
         "sysgym.envs.admissionqueue:AdmissionQueueEnv",
         "sysgym.envs.admissionqueue:AdmissionQueueVectorEnv",
     ),
+    Row("sysgym/IndexTune-v0", "sysgym.envs.indextune:IndexTuneEnv", "sysgym.envs.indextune:IndexTuneVectorEnv"),
+    Row("sysgym/Placement-v0", "sysgym.envs.placement:PlacementEnv", "sysgym.envs.placement:PlacementVectorEnv"),
     Row(
         "sysgym/ExprSimplify-v0",
         "sysgym.envs.exprsimplify:ExprSimplifyEnv",

@@ -3,6 +3,8 @@
 `keys` says what a key is; `static` what every index offers; `binary`, `btree`, `rmi`, `pgm` and `radix_spline` are
 the structures, whose kernels stand in `last_mile`, `directory` and `leaves`; `gapped` takes inserts; `selection`
 picks a structure by measuring; `storage` is the file of an index; `keysets` makes key sets and reads SOSD's format.
+`bloom`, `learned_bloom` and `hashing` answer whether a key is there, and where, by exact match. `tuning` is the problem
+of choosing an RMI.
 """
 
 from __future__ import annotations
@@ -12,9 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sysgym.learned_index.binary import BinarySearch
+    from sysgym.learned_index.bloom import BloomFilter
     from sysgym.learned_index.btree import BPlusTree
     from sysgym.learned_index.gapped import BPlusTreeMap, GappedIndex
+    from sysgym.learned_index.hashing import HashIndex
     from sysgym.learned_index.interpolated import InterpolatedTree
+    from sysgym.learned_index.learned_bloom import LearnedBloomFilter
     from sysgym.learned_index.pgm import PGMIndex
     from sysgym.learned_index.radix_spline import RadixSpline
     from sysgym.learned_index.rmi import RMI
@@ -25,8 +30,11 @@ _HOMES = {
     "BPlusTree": "btree",
     "BPlusTreeMap": "gapped",
     "BinarySearch": "binary",
+    "BloomFilter": "bloom",
     "GappedIndex": "gapped",
+    "HashIndex": "hashing",
     "InterpolatedTree": "interpolated",
+    "LearnedBloomFilter": "learned_bloom",
     "PGMIndex": "pgm",
     "RMI": "rmi",
     "RadixSpline": "radix_spline",
@@ -39,8 +47,11 @@ __all__ = [
     "BPlusTree",
     "BPlusTreeMap",
     "BinarySearch",
+    "BloomFilter",
     "GappedIndex",
+    "HashIndex",
     "InterpolatedTree",
+    "LearnedBloomFilter",
     "PGMIndex",
     "RadixSpline",
     "SortedIndex",

@@ -32,7 +32,7 @@ from sysgym.learned_index.gapped_kernel import (
     rank_batch,
     rows_needed,
 )
-from sysgym.learned_index.keys import Codec, map_queries, map_stored, prepare_keys, query_array, unmap
+from sysgym.learned_index.keys import Codec, exact_queries, map_queries, map_stored, prepare_keys, query_array, unmap
 from sysgym.learned_index.last_mile import new_scratch
 from sysgym.learned_index.machine import unlocked
 
@@ -177,25 +177,10 @@ class GappedIndex:
 
     def _look(self, queries: Any, *, erase: bool) -> tuple[NDArray[Any], NDArray[np.int64], NDArray[np.bool_]]:
         array = query_array(queries)
-        mapped, found = self._exactly(array)
+        mapped, found = exact_queries(array, self._codec)
         values = np.empty(array.size, dtype=np.int64)
         get_batch(self._arena, self._order, self._tree, self._layers, mapped, new_scratch(), erase, values, found)
         return array, values, found
-
-    def _exactly(self, array: NDArray[Any]) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
-        """Mapped queries, and which of them are numbers that the keys' type holds."""
-        if array.ndim == 0 and array.dtype.kind in "ui" and self._codec.dtype.kind in "ui":
-            limits = np.iinfo(self._codec.dtype)
-            if limits.min <= int(array) <= limits.max:
-                array = array.astype(self._codec.dtype)  # the short way for one number
-        left = map_queries(array, self._codec, "left")
-        if array.dtype == self._codec.dtype and self._codec.dtype.kind != "S":
-            return unlocked(left.values), np.ones(array.size, dtype=np.bool_)
-        right = map_queries(array, self._codec, "right")
-        held = right.values + right.step != left.values
-        if left.above is not None:
-            held &= ~left.above
-        return left.values, held
 
     def insert(self, keys: Any, values: Any = None) -> Any:
         """Insert keys, in any order, and say which are new.
@@ -212,7 +197,7 @@ class GappedIndex:
             KeyValueError: NaN among the keys, or another number of values.
         """
         array = query_array(keys)
-        mapped, held = self._exactly(array)
+        mapped, held = exact_queries(array, self._codec)
         if not held.all():
             wrong = array.reshape(-1)[~held][0]
             raise KeyTypeError(f"key {wrong!s} is not a number that {self.dtype} holds exactly; convert it first")

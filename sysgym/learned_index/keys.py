@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sysgym.core.errors import KeyTypeError, KeyValueError, UnknownNameError
-from sysgym.learned_index.machine import uncounted
+from sysgym.learned_index.machine import uncounted, unlocked
 
 SUPPORTED = "integers, floats of 16 to 64 bits, datetime64, timedelta64, byte strings of up to 8 bytes"
 _TOP = 1 << 64
@@ -289,6 +289,22 @@ def _ceil_to_float64(flat: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[n
     back = np.where(beyond, 0, near).astype(flat.dtype)
     wide = np.where(~beyond & (back < flat), np.nextafter(near, np.inf), near)
     return wide, ~beyond & (back == flat)
+
+
+def exact_queries(array: NDArray[Any], codec: Codec) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
+    """Mapped queries, and which of them are numbers that the keys' type holds: only those can be equal to a key."""
+    if array.ndim == 0 and array.dtype.kind in "ui" and codec.dtype.kind in "ui":
+        limits = np.iinfo(codec.dtype)
+        if limits.min <= int(array) <= limits.max:
+            array = array.astype(codec.dtype)  # the short way for one number
+    left = map_queries(array, codec, "left")
+    if array.dtype == codec.dtype and codec.dtype.kind != "S":
+        return unlocked(left.values), np.ones(array.size, dtype=np.bool_)
+    right = map_queries(array, codec, "right")
+    held = right.values + right.step != left.values
+    if left.above is not None:
+        held &= ~left.above
+    return left.values, held
 
 
 def _map_bytes(flat: NDArray[Any], step: int) -> Mapped:

@@ -13,30 +13,10 @@ from sysgym.core.errors import SettingError
 from sysgym.learned_index.directory import aligned
 from sysgym.learned_index.keys import map_stored
 from sysgym.learned_index.last_mile import new_scratch, search_halving, search_plain
-from sysgym.learned_index.leaves import LEAF, MAX_KEYS, Route, search_leaves
+from sysgym.learned_index.leaves import LEAF, MAX_KEYS, STRAIGHT, Route, search_leaves
 from sysgym.learned_index.machine import BLOCK
 from sysgym.learned_index.scalar import LEAVES
 from sysgym.learned_index.static import SortedIndex
-
-
-def new_route(
-    kind: int,
-    *,
-    reals: Any = (),
-    words: Any = (),
-    table: NDArray[np.uint32] | None = None,
-    tree: NDArray[np.uint64] | None = None,
-    layers: NDArray[np.int64] | None = None,
-) -> Route:
-    """A route, with empty arrays where its kind has none."""
-    return Route(
-        kind,
-        np.array(reals, dtype=np.float64),
-        np.array(words, dtype=np.uint64),
-        np.empty(0, dtype=np.uint32) if table is None else table,
-        np.empty(0, dtype=np.uint64) if tree is None else tree,
-        np.empty(0, dtype=np.int64) if layers is None else layers,
-    )
 
 
 class LearnedIndex(SortedIndex):
@@ -48,6 +28,7 @@ class LearnedIndex(SortedIndex):
 
     _route: Route
     _leaves: NDArray[Any]
+    _bends: NDArray[np.float64] = STRAIGHT
 
     @abstractmethod
     def _options(self) -> dict[str, Any]:
@@ -98,17 +79,23 @@ class LearnedIndex(SortedIndex):
 
     def _parts(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         arrays = {name: array for name, array in self._route._asdict().items() if name != "kind"}
-        return {"route": self._route.kind, "options": self._options()}, {**arrays, "leaves": self._leaves}
+        return {"route": self._route.kind, "options": self._options()}, {
+            **arrays,
+            "leaves": self._leaves,
+            **({"bends": self._bends} if len(self._bends) else {}),
+        }
 
     def _restore(self, parameters: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
         self._route = Route(int(parameters["route"]), *(arrays[name] for name in Route._fields[1:]))
-        self._leaves = arrays["leaves"]
+        self._leaves, self._bends = arrays["leaves"], arrays.get("bends", STRAIGHT)
         self._set_options(parameters["options"])
 
     def _find(self, queries: NDArray[np.uint64], step: np.uint64, out: NDArray[np.int64]) -> int:
         form, scratch = self._codec.form, new_scratch()
-        return int(search_leaves(self._stored, *form, self._route, self._leaves, queries, step, scratch, out))
+        parts = (self._route, self._leaves, self._bends)
+        return int(search_leaves(self._stored, *form, *parts, queries, step, scratch, out))
 
     def _addresses(self) -> tuple[int, list[int], list[NDArray[Any]]]:
         route = self._route
-        return LEAVES, [route.kind, 0], [route.tree, route.layers, self._leaves, route.reals, route.words, route.table]
+        tables: list[NDArray[Any]] = [route.reals, route.words, route.table, self._bends]
+        return LEAVES, [route.kind, 0], [route.tree, route.layers, self._leaves, *tables]

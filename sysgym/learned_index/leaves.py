@@ -7,6 +7,10 @@ A leaf predicts `start + min(slope * (query - base), count)`. `low` and `high` b
 key of the leaf and every query between two of them, so they take the place of an intercept too. The difference to
 `base` is taken in integers, then becomes a float: close keys never merge. With a slope that isn't negative every step
 is monotone in floating point.
+
+A bent leaf (`bends` is not empty) has a cubic through its first and last key instead: its `slope` scales the leaf to
+[0, 1], and the bends are the curve's steepness at both ends, in ranks. Rounding may make it fall by a hair; then the
+check of the edges holds the answer up.
 """
 
 from __future__ import annotations
@@ -28,16 +32,20 @@ MAX_KEYS = (1 << 32) - 1
 _WIDEST = 1 << 30
 _LINE_KEYS = 8
 
-LINEAR, CUBIC, RADIX, TABLE, DIRECTORY, KNOTS = range(6)
+LINEAR, CUBIC, RADIX, TABLE, DIRECTORY, KNOTS, LOGLINEAR, NORMAL, LOGNORMAL = range(9)
 """Kinds of routes."""
+
+STRAIGHT = np.empty(0, dtype=np.float64)
+"""The bends of leaves that are lines."""
 
 
 class Route(NamedTuple):
     """How the leaf of a query is found.
 
     Attributes:
-        kind: One of the six above.
-        reals: LINEAR: slope, intercept; CUBIC: scale to [0, 1] and the three coefficients, in leaves.
+        kind: One of the nine above.
+        reals: LINEAR and LOGLINEAR: slope, intercept; CUBIC: scale to [0, 1] and the three coefficients, in leaves;
+            NORMAL and LOGNORMAL: 1 / deviation, -mean / deviation, leaves.
         words: Smallest key; RADIX, TABLE and KNOTS: then the bits below a prefix, and the largest prefix.
         table: TABLE: leaf of each prefix; KNOTS: first knot of each prefix.
         tree: DIRECTORY: separators; KNOTS: first key of each leaf.
@@ -50,6 +58,26 @@ class Route(NamedTuple):
     table: NDArray[np.uint32]
     tree: NDArray[np.uint64]
     layers: NDArray[np.int64]
+
+
+def new_route(
+    kind: int,
+    *,
+    reals: Any = (),
+    words: Any = (),
+    table: NDArray[np.uint32] | None = None,
+    tree: NDArray[np.uint64] | None = None,
+    layers: NDArray[np.int64] | None = None,
+) -> Route:
+    """A route, with empty arrays where its kind has none."""
+    return Route(
+        kind,
+        np.array(reals, dtype=np.float64),
+        np.array(words, dtype=np.uint64),
+        np.empty(0, dtype=np.uint32) if table is None else table,
+        np.empty(0, dtype=np.uint64) if tree is None else tree,
+        np.empty(0, dtype=np.int64) if layers is None else layers,
+    )
 
 
 @uncounted
@@ -66,7 +94,7 @@ def leaf_of(route: Route, leaves: NDArray[Any], query: Word) -> int:
     last = len(leaves) - 1
     if route.kind == DIRECTORY:
         return min(descend_one(route.tree, route.layers, query), last)
-    if route.kind >= RADIX:
+    if RADIX <= route.kind <= KNOTS:
         prefix = prefix_of(route.words, query)
         if route.kind == RADIX:
             return prefix
@@ -83,30 +111,40 @@ def leaf_of(route: Route, leaves: NDArray[Any], query: Word) -> int:
                 length = half
         return max(begin - 1, 0)
     distance = float(query - route.words[0]) if query > route.words[0] else 0.0
-    if route.kind == LINEAR:
-        guess = route.reals[0] * distance + route.reals[1]
-    else:
+    if route.kind == CUBIC:
         x = min(route.reals[0] * distance, 1.0)
         guess = ((route.reals[1] * x + route.reals[2]) * x + route.reals[3]) * x
+    else:
+        x = np.log(max(distance, 1.0)) if route.kind == LOGNORMAL else distance
+        guess = route.reals[0] * x + route.reals[1]
+        if route.kind == LOGLINEAR:
+            guess = (1.0 + min(max(guess, -60.0), 60.0) / 64.0) ** 64
+        elif route.kind != LINEAR:
+            guess = route.reals[2] / (1.0 + np.exp(-1.65451 * guess))
     if not guess > 0.0:
         return 0
     return last if guess >= last else int(guess)
 
 
 @uncounted
-def predict(leaves: NDArray[Any], leaf: int, query: Word) -> int:
+def predict(leaves: NDArray[Any], bends: NDArray[np.float64], leaf: int, query: Word) -> int:
     """The rank that a leaf predicts, before its errors."""
     base, count = leaves[leaf]["base"], np.int64(leaves[leaf]["count"])
     if query <= base:
         return np.int64(leaves[leaf]["start"])
     offset = leaves[leaf]["slope"] * float(query - base)
+    if len(bends):
+        x, left, right = min(offset, 1.0), bends[2 * leaf], bends[2 * leaf + 1]
+        rise = float(count - 1)
+        offset = (((left + right - 2 * rise) * x + (3 * rise - 2 * left - right)) * x + left) * x
+        offset = max(offset, 0.0)
     return np.int64(leaves[leaf]["start"]) + (int(offset) if offset < count else count)
 
 
 @uncounted
-def window_of(leaves: NDArray[Any], leaf: int, query: Word, lead: int) -> tuple[int, int]:
+def window_of(leaves: NDArray[Any], bends: NDArray[np.float64], leaf: int, query: Word, lead: int) -> tuple[int, int]:
     """First key and number of keys that must be looked at; a short window's block begins on a cache line if it can."""
-    guess, start = predict(leaves, leaf, query), np.int64(leaves[leaf]["start"])
+    guess, start = predict(leaves, bends, leaf, query), np.int64(leaves[leaf]["start"])
     low = max(guess + np.int64(leaves[leaf]["low"]), start)
     high = min(guess + np.int64(leaves[leaf]["high"]), start + np.int64(leaves[leaf]["count"]))
     length = max(high - low, 0)
@@ -124,6 +162,7 @@ def search_leaves(
     shift: Word,
     route: Route,
     leaves: NDArray[Any],
+    bends: NDArray[np.float64],
     queries: NDArray[Word],
     step: Word,
     scratch: NDArray[np.int64],
@@ -141,14 +180,17 @@ def search_leaves(
                 parts[j] = min(parts[j], len(leaves) - 1)
                 prefetch(leaves, parts[j])
         else:
-            if route.kind >= TABLE:
+            if route.kind in (TABLE, KNOTS):
                 for j in range(len(group)):
                     prefetch(route.table, prefix_of(route.words, group[j] + step))
             for j in range(len(group)):
                 parts[j] = leaf_of(route, leaves, group[j] + step)
                 prefetch(leaves, parts[j])
+        if len(bends):
+            for j in range(len(group)):
+                prefetch(bends, 2 * parts[j])
         for j in range(len(group)):
-            starts[j], lengths[j] = window_of(leaves, parts[j], group[j] + step, lead)
+            starts[j], lengths[j] = window_of(leaves, bends, parts[j], group[j] + step, lead)
         misses += finish_group(stored, sign, flip, shift, group, step, starts, lengths, out[first : first + len(group)])
     return misses
 
@@ -161,10 +203,11 @@ def search_leaf(
     shift: Word,
     route: Route,
     leaves: NDArray[Any],
+    bends: NDArray[np.float64],
     query: Word,
 ) -> int:
     """Position of one mapped query."""
-    start, length = window_of(leaves, leaf_of(route, leaves, query), query, 0)
+    start, length = window_of(leaves, bends, leaf_of(route, leaves, query), query, 0)
     position, _ = finish_one(stored, sign, flip, shift, query, start, length)
     return position
 
@@ -210,7 +253,15 @@ def _least_squares(stored: NDArray[Any], sign: Word, flip: Word, shift: Word, st
 
 
 @uncounted
-def measure_leaf(stored: NDArray[Any], sign: Word, flip: Word, shift: Word, leaves: NDArray[Any], leaf: int) -> int:
+def measure_leaf(
+    stored: NDArray[Any],
+    sign: Word,
+    flip: Word,
+    shift: Word,
+    leaves: NDArray[Any],
+    bends: NDArray[np.float64],
+    leaf: int,
+) -> int:
     """Set `low` and `high` of a leaf whose line stands; the width of its window.
 
     Between two keys a query has the rank of the upper one and a prediction that is not below the lower one's. So the
@@ -224,11 +275,47 @@ def measure_leaf(stored: NDArray[Any], sign: Word, flip: Word, shift: Word, leav
         after = i + 1
         while after < start + count and mapped_key(stored[after], sign, flip, shift) == key:
             after += 1
-        guess = predict(leaves, leaf, key)
+        guess = predict(leaves, bends, leaf, key)
         low, high = min(low, i - guess), max(high, after - guess)
         i = after
     leaves[leaf]["low"], leaves[leaf]["high"] = max(low, -_WIDEST), min(high, _WIDEST)
     return high - low
+
+
+@uncounted
+def _bend(
+    stored: NDArray[Any],
+    sign: Word,
+    flip: Word,
+    shift: Word,
+    start: int,
+    end: int,
+    bends: NDArray[np.float64],
+    leaf: int,
+) -> None:
+    """Set the steepness of a leaf's cubic at both ends, cut so that it rises; that of a line where a line is closer."""
+    base, last = mapped_key(stored[start], sign, flip, shift), mapped_key(stored[end - 1], sign, flip, shift)
+    scale, rise = 1.0 / float(last - base), float(end - 1 - start)
+    left = right = rise
+    for i in range(start + 1, end - 1):
+        x = float(mapped_key(stored[i], sign, flip, shift) - base) * scale
+        if x > 0.0:
+            left = float(i - start) / x if x < 1.0 else rise
+            break
+    for i in range(end - 2, start, -1):
+        x = float(mapped_key(stored[i], sign, flip, shift) - base) * scale
+        if x < 1.0:
+            right = (rise - float(i - start)) / (1.0 - x) if x > 0.0 else rise
+            break
+    steep = np.sqrt(left * left + right * right)
+    if steep > 3.0 * rise:
+        left, right = 3.0 * rise * left / steep, 3.0 * rise * right / steep
+    gain = 0.0
+    for i in range(start, end):
+        x = float(mapped_key(stored[i], sign, flip, shift) - base) * scale
+        curve = (((left + right - 2 * rise) * x + (3 * rise - 2 * left - right)) * x + left) * x
+        gain += abs(rise * x - float(i - start)) - abs(curve - float(i - start))
+    bends[2 * leaf], bends[2 * leaf + 1] = (left, right) if gain > 0.0 else (rise, rise)
 
 
 @uncounted
@@ -240,8 +327,9 @@ def fit_leaves(
     starts: NDArray[np.int64],
     spline: bool,
     leaves: NDArray[Any],
+    bends: NDArray[np.float64],
 ) -> None:
-    """Fit and measure a line over each range of keys; an empty range answers its own begin.
+    """Fit and measure a model over each range of keys; an empty range answers its own begin.
 
     Args:
         stored: Keys.
@@ -251,6 +339,7 @@ def fit_leaves(
         starts: First key of each leaf, and n behind them.
         spline: The line through the first and last key, rather than least squares.
         leaves: Written.
+        bends: Written, unless it is empty: two a leaf, for cubics.
     """
     for leaf in range(len(leaves)):
         start, end = starts[leaf], starts[leaf + 1]
@@ -263,9 +352,11 @@ def fit_leaves(
         leaves[leaf]["base"] = base
         span = mapped_key(stored[end - 1], sign, flip, shift) - base
         if span > 0:
-            leaves[leaf]["slope"] = (
-                float(end - 1 - start) / float(span)
-                if spline
-                else _least_squares(stored, sign, flip, shift, start, end)
-            )
-        measure_leaf(stored, sign, flip, shift, leaves, leaf)
+            if len(bends):
+                leaves[leaf]["slope"] = 1.0 / float(span)
+                _bend(stored, sign, flip, shift, start, end, bends, leaf)
+            elif spline:
+                leaves[leaf]["slope"] = float(end - 1 - start) / float(span)
+            else:
+                leaves[leaf]["slope"] = _least_squares(stored, sign, flip, shift, start, end)
+        measure_leaf(stored, sign, flip, shift, leaves, bends, leaf)

@@ -20,8 +20,8 @@ from sysgym.core.errors import SettingError
 from sysgym.learned_index.directory import build_directory
 from sysgym.learned_index.keys import mapped_key
 from sysgym.learned_index.last_mile import Word
-from sysgym.learned_index.learned import LearnedIndex, new_route
-from sysgym.learned_index.leaves import DIRECTORY, measure_leaf
+from sysgym.learned_index.learned import LearnedIndex
+from sysgym.learned_index.leaves import DIRECTORY, STRAIGHT, measure_leaf, new_route
 from sysgym.learned_index.machine import uncounted
 
 MAX_EPSILON = 1 << 20
@@ -47,7 +47,7 @@ class PGMIndex(LearnedIndex):
         space = 64
         while True:  # the number of segments shows while they are made
             segments = self._new_leaves(space)
-            count = int(fit_segments(self._stored, *self._codec.form, self.epsilon, segments))
+            count = int(fit_segments(self._stored, *self._codec.form, self.epsilon, segments, STRAIGHT))
             if count >= 0:
                 break
             space *= 8
@@ -99,7 +99,13 @@ def _shallower(x1: Word, y1: int, x2: Word, y2: int) -> bool:
 
 @njit(cache=True, nogil=True)
 def fit_segments(
-    stored: NDArray[Any], sign: Word, flip: Word, shift: Word, epsilon: int, segments: NDArray[Any]
+    stored: NDArray[Any],
+    sign: Word,
+    flip: Word,
+    shift: Word,
+    epsilon: int,
+    segments: NDArray[Any],
+    straight: NDArray[np.float64],
 ) -> int:
     """Write the segments and measure them; their number, or -1 if there is no room for all.
 
@@ -135,7 +141,7 @@ def fit_segments(
                 segments[count]["slope"] = max(0.5 * (flat + steep), 0.0)
             else:
                 segments[count]["slope"] = 0.0
-            measure_leaf(stored, sign, flip, shift, segments, count)
+            measure_leaf(stored, sign, flip, shift, segments, straight, count)
             count += 1
             points = 0
         if i == n:

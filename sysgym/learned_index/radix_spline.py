@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from sysgym.core.errors import SettingError
 from sysgym.learned_index.keys import mapped_key
 from sysgym.learned_index.last_mile import Word
-from sysgym.learned_index.learned import LearnedIndex, new_route
-from sysgym.learned_index.leaves import KNOTS, measure_leaf
+from sysgym.learned_index.learned import LearnedIndex
+from sysgym.learned_index.leaves import KNOTS, STRAIGHT, measure_leaf, new_route
 from sysgym.learned_index.machine import uncounted
 from sysgym.learned_index.pgm import require_epsilon
 
@@ -48,7 +48,7 @@ class RadixSpline(LearnedIndex):
         space = 64
         while True:  # the number of knots shows while they are made
             pieces = self._new_leaves(space)
-            count = int(fit_spline(self._stored, *self._codec.form, float(self.epsilon), pieces))
+            count = int(fit_spline(self._stored, *self._codec.form, float(self.epsilon), pieces, STRAIGHT))
             if count >= 0:
                 break
             space *= 8
@@ -70,10 +70,19 @@ class RadixSpline(LearnedIndex):
 
 
 @uncounted
-def fit_spline(stored: NDArray[Any], sign: Word, flip: Word, shift: Word, epsilon: float, pieces: NDArray[Any]) -> int:
+def fit_spline(
+    stored: NDArray[Any],
+    sign: Word,
+    flip: Word,
+    shift: Word,
+    epsilon: float,
+    pieces: NDArray[Any],
+    straight: NDArray[np.float64],
+) -> int:
     """Write the pieces between knots and measure them; their number, or -1 if there is no room for all.
 
-    A piece runs from its knot to before the next; the last key is a knot, with a piece of its own run.
+    A piece runs from its knot to before the next; the last key is a knot, with a piece of its own run. `straight` is
+    empty.
     """
     n, count = len(stored), 0
     start, start_key = 0, mapped_key(stored[0], sign, flip, shift) if n else np.uint64(0)
@@ -87,7 +96,7 @@ def fit_spline(stored: NDArray[Any], sign: Word, flip: Word, shift: Word, epsilo
             if before > start and (slope < least or slope > most):
                 if count == len(pieces):
                     return -1
-                _write_piece(stored, sign, flip, shift, pieces, count, start, before)
+                _write_piece(stored, sign, flip, shift, pieces, straight, count, start, before)
                 count += 1
                 start, start_key = before, before_key
                 least, most = 0.0, np.inf
@@ -101,15 +110,23 @@ def fit_spline(stored: NDArray[Any], sign: Word, flip: Word, shift: Word, epsilo
     if count + 2 > len(pieces):
         return -1
     if before > start:
-        _write_piece(stored, sign, flip, shift, pieces, count, start, before)
+        _write_piece(stored, sign, flip, shift, pieces, straight, count, start, before)
         count += 1
-    _write_piece(stored, sign, flip, shift, pieces, count, before, n)
+    _write_piece(stored, sign, flip, shift, pieces, straight, count, before, n)
     return count + 1
 
 
 @uncounted
 def _write_piece(
-    stored: NDArray[Any], sign: Word, flip: Word, shift: Word, pieces: NDArray[Any], piece: int, start: int, end: int
+    stored: NDArray[Any],
+    sign: Word,
+    flip: Word,
+    shift: Word,
+    pieces: NDArray[Any],
+    straight: NDArray[np.float64],
+    piece: int,
+    start: int,
+    end: int,
 ) -> None:
     base = mapped_key(stored[start], sign, flip, shift)
     pieces[piece]["base"], pieces[piece]["start"], pieces[piece]["count"] = base, start, end - start
@@ -118,4 +135,4 @@ def _write_piece(
         span = mapped_key(stored[end], sign, flip, shift) - base
         if span > 0:
             pieces[piece]["slope"] = float(end - start) / float(span)
-    measure_leaf(stored, sign, flip, shift, pieces, piece)
+    measure_leaf(stored, sign, flip, shift, pieces, straight, piece)

@@ -1,14 +1,14 @@
 """The recursive model index with two layers (Kraska et al., The Case for Learned Index Structures, SIGMOD 2018).
 
-A root model sends a key to one of many leaves, the leaf predicts its position. Roots are trained on the leaf number
-i * leaves / n of key i. Departures from the published code: differences to the smallest key are taken in integers; a
-root of pivots (`histogram`) is searched as a B+-tree; regressions look at about 2^18 evenly spaced keys;
-bounds hold for absent keys too (see `leaves` and `last_mile`).
+A root model (`roots`) sends a key to one of many leaves, the leaf predicts its position. Departures from the published
+code: differences to the smallest key are taken in integers; a root of pivots (`histogram`) is searched as a B+-tree;
+regressions look at about 2^18 evenly spaced keys; a leaf isn't trained on its neighbours' keys; bounds hold for absent
+keys too (see `leaves` and `last_mile`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 
 from sysgym.core.errors import SettingError, UnknownNameError
 from sysgym.learned_index.directory import build_directory
-from sysgym.learned_index.learned import LearnedIndex, new_route
-from sysgym.learned_index.leaves import CUBIC, DIRECTORY, LINEAR, RADIX, TABLE, Route, fit_leaves, route_keys
+from sysgym.learned_index.learned import LearnedIndex
+from sysgym.learned_index.leaves import DIRECTORY, LINEAR, STRAIGHT, Route, fit_leaves, new_route, route_keys
+from sysgym.learned_index.roots import TRAINERS, Sample
 
-MODELS = ("linear", "linear_spline")
+ROOTS = (*TRAINERS, "histogram")
+MODELS = ("linear", "linear_spline", "cubic")
 MAX_LEAVES = 1 << 26
 _SAMPLE = 1 << 18
 
@@ -27,12 +29,13 @@ _SAMPLE = 1 << 18
 class RMI(LearnedIndex):
     """A root model, then one line a leaf.
 
-    O(1) a query where the root fits the keys; one outlier spoils `linear`, `linear_spline`, `cubic` and `radix`.
-    `robust_linear` survives a few, `radix18` and `radix22` many, `histogram` anything, for O(log leaves) in its root.
+    O(1) a query where the root fits the keys; one outlier spoils every root but four. `robust_linear` survives a few,
+    tables over 18 or more bits many, `histogram` anything, for O(log leaves) in its root.
 
     Options:
-        root: linear, robust_linear, linear_spline, cubic, radix, radix18, radix22, or histogram.
-        leaf: linear (least squares) or linear_spline (through the first and the last key).
+        root: linear, robust_linear, linear_spline, cubic, loglinear, normal, lognormal; radix, or bradix, which may
+            cut one bit more; radix8, radix18, radix22, radix26, radix28, tables over so many bits; or histogram.
+        leaf: linear (least squares), linear_spline (through the first and the last key), or cubic.
         leaves: Number of leaf models, from 1 to 2^26; about n / 256 when left out.
 
     >>> index = RMI.build([1, 4, 9, 16, 25], root="linear", leaves=2)
@@ -63,7 +66,9 @@ class RMI(LearnedIndex):
             self._leaves = self._new_leaves(count)
             starts = np.empty(count + 1, dtype=np.int64)
             route_keys(self._stored, *self._codec.form, self._route, self._leaves, starts)
-        fit_leaves(self._stored, *self._codec.form, starts, leaf == "linear_spline", self._leaves)
+        self._bends = np.zeros(2 * len(self._leaves)) if leaf == "cubic" else STRAIGHT
+        form, spline = self._codec.form, leaf == "linear_spline"
+        fit_leaves(self._stored, *form, starts, spline, self._leaves, self._bends)
 
     def _pivots(self, count: int) -> NDArray[np.int64]:
         """Ranges of about equal size whose borders don't cut a run of equal keys."""
@@ -76,95 +81,12 @@ class RMI(LearnedIndex):
             return new_route(LINEAR, reals=(0.0, 0.0), words=(0,))
         positions = np.append(np.arange(0, len(self) - 1, max(1, len(self) // _SAMPLE)), len(self) - 1)
         keys = self._mapped(positions)
-        first = keys[0]
-        return ROOTS[root](self, (keys - first).astype(np.float64), positions * (count / len(self)), first, count)
+        targets, first = positions * (count / len(self)), keys[0]
+        distances, span = (keys - first).astype(np.float64), int(keys[-1] - first)
+        return TRAINERS[root](Sample(distances, targets, first, span, count, self._stored, self._codec.form))
 
     def _options(self) -> dict[str, Any]:
         return {"root": self.root, "leaf": self.leaf}
 
     def _set_options(self, options: Mapping[str, Any]) -> None:
         self.root, self.leaf = str(options["root"]), str(options["leaf"])
-
-
-Trainer = Callable[[RMI, NDArray[np.float64], NDArray[np.float64], np.uint64, int], Route]
-"""Index, sampled distances to the smallest key, their targets in leaves, the smallest key, leaves."""
-
-
-def _line(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[float, float]:
-    """Least squares; a line that is level, or would fall, is the mean."""
-    spread = float(((x - x.mean()) ** 2).sum())
-    slope = max(0.0, float(((x - x.mean()) * (y - y.mean())).sum()) / spread) if spread > 0.0 else 0.0
-    return slope, float(y.mean()) - slope * float(x.mean())
-
-
-def _linear(_: RMI, x: NDArray[np.float64], y: NDArray[np.float64], first: np.uint64, count: int) -> Route:
-    return new_route(LINEAR, reals=_line(x, y), words=(first,))
-
-
-def _robust_linear(_: RMI, x: NDArray[np.float64], y: NDArray[np.float64], first: np.uint64, count: int) -> Route:
-    """Without the first and last ten-thousandth of the keys."""
-    cut = max(1, len(x) // 10_000) if len(x) > 2 else 0
-    return new_route(LINEAR, reals=_line(x[cut : len(x) - cut], y[cut : len(y) - cut]), words=(first,))
-
-
-def _spline(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[float, float]:
-    return (float(y[-1] / x[-1]) if x[-1] > 0 else 0.0), 0.0
-
-
-def _linear_spline(_: RMI, x: NDArray[np.float64], y: NDArray[np.float64], first: np.uint64, count: int) -> Route:
-    return new_route(LINEAR, reals=_spline(x, y), words=(first,))
-
-
-def _cubic(_: RMI, x: NDArray[np.float64], y: NDArray[np.float64], first: np.uint64, count: int) -> Route:
-    """A monotone cubic through both ends with the slopes at both ends; the line where that is closer."""
-    line = new_route(LINEAR, reals=_spline(x, y), words=(first,))
-    if x[-1] <= 0 or y[-1] <= 0 or not ((x > 0) & (x < x[-1])).any():
-        return line
-    scaled, target = x / x[-1], y / y[-1]
-    inside = np.flatnonzero((scaled > 0) & (scaled < 1))
-    left = float(target[inside[0]] / scaled[inside[0]])
-    right = float((1 - target[inside[-1]]) / (1 - scaled[inside[-1]]))
-    steep = left * left + right * right
-    if steep > 9.0:
-        left, right = 3 * left / np.sqrt(steep), 3 * right / np.sqrt(steep)
-    a, b, c = left + right - 2, 3 - 2 * left - right, left
-    curve = ((a * scaled + b) * scaled + c) * scaled
-    if np.abs(curve - target).sum() > np.abs(scaled - target).sum():
-        return line
-    return new_route(CUBIC, reals=(1 / x[-1], a * y[-1], b * y[-1], c * y[-1]), words=(first,))
-
-
-def _span_bits(index: RMI) -> int:
-    ends = index._mapped(np.array([0, -1]))
-    return int(ends[1] - ends[0]).bit_length()
-
-
-def _radix(index: RMI, x: NDArray[np.float64], y: NDArray[np.float64], first: np.uint64, count: int) -> Route:
-    """The top bits of the distance to the smallest key."""
-    shift = max(0, _span_bits(index) - (count.bit_length() - 1))
-    return new_route(RADIX, words=(first, min(63, shift), count - 1))
-
-
-def _table(bits: int) -> Trainer:
-    """A table over the top bits, which holds the leaf of the first key with each prefix."""
-
-    def train(index: RMI, x: NDArray[np.float64], y: NDArray[np.float64], first: np.uint64, count: int) -> Route:
-        span, ends = _span_bits(index), index._mapped(np.array([0, -1]))
-        shift = max(0, span - bits)
-        borders = np.arange((int(ends[1] - ends[0]) >> shift) + 1, dtype=np.uint64) << np.uint64(shift)
-        leaves = np.minimum(index._rank(borders + first) * count // len(index), count - 1).astype(np.uint32)
-        return new_route(TABLE, words=(first, shift, len(leaves) - 1), table=np.append(leaves, np.uint32(count - 1)))
-
-    return train
-
-
-ROOTS: dict[str, Any] = {
-    "linear": _linear,
-    "robust_linear": _robust_linear,
-    "linear_spline": _linear_spline,
-    "cubic": _cubic,
-    "radix": _radix,
-    "radix18": _table(18),
-    "radix22": _table(22),
-    "histogram": None,
-}

@@ -50,7 +50,7 @@ class AddressTable:
 def search_address(address: int, number: int) -> int:
     """Position of a mapped query in the index whose table stands at an address; 64-bit keys."""
     query = np.uint64(number)
-    head = carray(_pointer(np.uint64(address)), (20,), np.uint64)  # type: ignore[call-arg]
+    head = carray(_pointer(np.uint64(address)), (22,), np.uint64)  # type: ignore[call-arg]
     kind, sign, flip, shift = head[0], head[1], head[2], head[3]
     stored = carray(_pointer(head[6]), (np.int64(head[7]),), np.uint64)
     if kind == PLAIN:
@@ -68,5 +68,6 @@ def search_address(address: int, number: int) -> int:
     reals = carray(_pointer(head[14]), (np.int64(head[15]),), np.float64)
     words = carray(_pointer(head[16]), (np.int64(head[17]),), np.uint64)
     table = carray(_pointer(head[18]), (np.int64(head[19]),), np.uint32)
+    bends = carray(_pointer(head[20]), (np.int64(head[21]),), np.float64)
     route = Route(np.int64(head[4]), reals, words, table, tree, layers)
-    return search_leaf(stored, sign, flip, shift, route, leaves, query)
+    return search_leaf(stored, sign, flip, shift, route, leaves, bends, query)

@@ -1,4 +1,4 @@
-"""What a trace says: memory over time, idle time, the critical path.
+"""What an event log and a trace say: the score of an episode; memory over time, idle time, the critical path.
 
 Two accountings of memory. "physical": weights from the beginning; temporaries while an operation runs; an output on
 its producer from its start until it and its last local consumer have ended and its last transfer has left; a copy on
@@ -16,7 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sysgym.core.errors import UnknownNameError
-from sysgym.placement.execution import Trace
+from sysgym.core.events import EventKind, EventLog
+from sysgym.placement.execution import ExecutionRules, Trace
+from sysgym.placement.instances import Instance
+from sysgym.placement.objectives import evaluate
 
 ACCOUNTINGS = ("physical", "placeto", "static")
 
@@ -45,6 +48,36 @@ class MemoryPeak:
     bytes: float
     time: float
     live: tuple[tuple[str, float], ...]
+
+
+def placement_metrics(
+    events: EventLog, instance: Instance, objective: str, rules: ExecutionRules | None = None
+) -> dict[str, float]:
+    """Scores of an episode of operation by operation placement, on the original operations.
+
+    Args:
+        events: PLACE for every group that was put somewhere; the last one of a group counts.
+        instance: What was placed.
+        objective: Which objective.
+        rules: How the graph runs, for "makespan".
+
+    Returns:
+        `objective` (NaN while something is not placed), `over_share` (the objective over the instance's share, which
+        is 1 or more where every operation is cheapest on an accelerator), `feasible` (0 or 1), `excess_bytes`,
+        `devices_used`, `decisions`.
+    """
+    placed = events.of(EventKind.PLACE)
+    device = np.full(len(instance.order), -1, dtype=np.int64)
+    for group, where in zip(placed.subject.tolist(), placed.amount.tolist(), strict=True):
+        device[group] = int(where)
+    scores = {"objective": np.nan, "over_share": np.nan, "feasible": 0.0, "excess_bytes": 0.0}
+    if (device >= 0).all():
+        found = evaluate(instance.graph, instance.cluster, instance.spread(device), objective, rules=rules)
+        excess = sum(violation.excess_bytes for violation in found.violations)
+        scores["objective"], scores["over_share"] = found.objective, found.objective / instance.share
+        scores["feasible"], scores["excess_bytes"] = float(found.feasible), float(excess)
+    used = len(np.unique(device[device >= 0]))
+    return scores | {"devices_used": float(used), "decisions": float(len(placed))}
 
 
 def memory_peaks(trace: Trace, accounting: str = "physical") -> list[MemoryPeak]:

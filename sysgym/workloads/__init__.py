@@ -8,32 +8,43 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from sysgym.workloads.companions import DagProfile, Dependencies, NodeTable, StageProfile
 from sysgym.workloads.synthetic import poisson_pareto
-from sysgym.workloads.workload import SPLITS, Machine, Provenance, Repair, Workload
+from sysgym.workloads.workload import EXTRA_COLUMNS, SPLITS, Machine, Provenance, Repair, Workload
 
 if TYPE_CHECKING:
     from sysgym.workloads.cleaning import CLEANING_RULES, PROCESSOR_SOURCES
-    from sysgym.workloads.reading import FORMATS, read_trace
-    from sysgym.workloads.swf import write_swf
+    from sysgym.workloads.formats.swf import write_swf
+    from sysgym.workloads.formats.tpch import read_dag_profiles
+    from sysgym.workloads.reading import FORMATS, read_nodes, read_trace
 
 _LAZY = {
     "CLEANING_RULES": "cleaning",
     "FORMATS": "reading",
     "PROCESSOR_SOURCES": "cleaning",
+    "read_dag_profiles": "formats.tpch",
+    "read_nodes": "reading",
     "read_trace": "reading",
-    "write_swf": "swf",
+    "write_swf": "formats.swf",
 }
 
 __all__ = [
     "CLEANING_RULES",
+    "EXTRA_COLUMNS",
     "FORMATS",
     "PROCESSOR_SOURCES",
     "SPLITS",
+    "DagProfile",
+    "Dependencies",
     "Machine",
+    "NodeTable",
     "Provenance",
     "Repair",
+    "StageProfile",
     "Workload",
     "poisson_pareto",
+    "read_dag_profiles",
+    "read_nodes",
     "read_trace",
     "write_swf",
 ]

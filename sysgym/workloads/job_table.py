@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sysgym.core.errors import InputFileError
-from sysgym.workloads.workload import Machine, unknown
+from sysgym.workloads.companions import DagProfile, Dependencies
+from sysgym.workloads.workload import EXTRA_COLUMNS, Machine, Repair, unknown
 
 Columns = dict[str, NDArray[Any]]
 
@@ -42,14 +43,22 @@ class JobTable:
     """The jobs of a file, uncleaned and in the file's order.
 
     Attributes:
-        columns: The names in `COLUMNS` and `source_line`, arrays of one length.
+        columns: The names in `COLUMNS`, `source_line`, and some of `EXTRA_COLUMNS`; arrays of one length.
         header: What the file says about itself.
         machine: The machine, or None where the file does not tell its size.
+        categories: Labels of columns whose numbers stand for names.
+        dependencies: Which job waits for which.
+        profiles: The DAG of each job.
+        readings: Values that the reader had to choose because the file leaves them open, each counted.
     """
 
     columns: Columns
     header: Mapping[str, str] = field(default_factory=dict)
     machine: Machine | None = None
+    categories: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    dependencies: Dependencies | None = None
+    profiles: tuple[DagProfile, ...] | None = None
+    readings: tuple[Repair, ...] = ()
 
 
 def make_columns(path: Path, given: Mapping[str, NDArray[Any]], source_line: NDArray[np.int64]) -> Columns:
@@ -57,7 +66,7 @@ def make_columns(path: Path, given: Mapping[str, NDArray[Any]], source_line: NDA
 
     Args:
         path: The file, for the error.
-        given: Finite numbers by name, a subset of `COLUMNS`, each of shape (n,).
+        given: Numbers by name, of `COLUMNS` and `EXTRA_COLUMNS`, each of shape (n,); finite, or NaN where unknown.
         source_line: 1-based line of each job, shape (n,).
 
     Raises:
@@ -72,12 +81,17 @@ def make_columns(path: Path, given: Mapping[str, NDArray[Any]], source_line: NDA
             columns[name] = _whole(path, name, given[name], source_line)
         else:
             columns[name] = np.ascontiguousarray(given[name], dtype=dtype)
+    for name, (dtype, _) in EXTRA_COLUMNS.items():
+        if name in given:
+            is_whole = dtype is np.int64
+            columns[name] = _whole(path, name, given[name], source_line) if is_whole else given[name].astype(dtype)
     return columns
 
 
 def _whole(path: Path, name: str, values: NDArray[Any], lines: NDArray[np.int64]) -> NDArray[np.int64]:
     if values.dtype == np.int64:
         return np.ascontiguousarray(values)
+    values = np.where(np.isnan(values), -1, values)
     wrong = np.flatnonzero((values != np.floor(values)) | (np.abs(values) >= 2.0**63))
     if len(wrong):
         row = wrong[0]

@@ -156,7 +156,8 @@ class JobsetGenerator:
     of one global stream, so that splits are disjoint by construction and jobsets can be drawn one by one.
 
     Args:
-        arrival_rate: Probability of a job in each time step; 0.7 offers 130 % load, 1.0 offers 184 %.
+        arrival_rate: Probability of a job in each time step; 0.7 offers 130 % load, 1.0 offers 184 %. A pair (low,
+            high) draws one for each jobset, uniformly.
         sequence_length: Elements of a jobset.
         resources: R.
         longest: Longest job, time steps.
@@ -165,7 +166,7 @@ class JobsetGenerator:
         split: One of `JOBSET_SPLITS`.
     """
 
-    arrival_rate: float = 0.7
+    arrival_rate: float | tuple[float, float] = 0.7
     sequence_length: int = 50
     resources: int = 2
     longest: int = 15
@@ -174,7 +175,9 @@ class JobsetGenerator:
     split: str = "train"
 
     def __post_init__(self) -> None:
-        require_range("arrival_rate", self.arrival_rate, 0, 1)
+        low, high = self.rates
+        require_range("arrival_rate", low, 0, 1)
+        require_range("arrival_rate", high, low, 1)
         require_range("sequence_length", self.sequence_length, 1, whole=True)
         require_range("resources", self.resources, 1, whole=True)
         require_range("longest", self.longest, 1, whole=True)
@@ -182,6 +185,18 @@ class JobsetGenerator:
         require_range("short_share", self.short_share, 0, 1)
         if self.split not in JOBSET_SPLITS:
             raise UnknownNameError("split", self.split, JOBSET_SPLITS)
+
+    @property
+    def rates(self) -> tuple[float, float]:
+        """Lowest and highest arrival rate.
+
+        Raises:
+            SettingError: `arrival_rate` is neither a number nor a pair.
+        """
+        pair = self.arrival_rate if isinstance(self.arrival_rate, tuple | list) else (self.arrival_rate,) * 2
+        if len(pair) != 2:
+            raise SettingError(f"arrival_rate is {self.arrival_rate!r}; give a number, or a pair (low, high)")
+        return pair[0], pair[1]
 
     def ranges(self) -> NDArray[np.int64]:
         """int64, shape (4, 2): lowest and highest short length, long length, dominant and other demand."""
@@ -207,7 +222,9 @@ class JobsetGenerator:
         """See `JobsetSource.fill`."""
         key = _split_key(seed, f"workload/{self.split}")
         number = jobset_number(episode, options)
-        draw_jobset(key, number, self.arrival_rate, self.short_share, _ranges_of(self), length, demand)
+        low, high = self.rates
+        rate = low if low == high else low + (high - low) * uniform(key, number, len(length) * (4 + self.resources))
+        draw_jobset(key, number, rate, self.short_share, _ranges_of(self), length, demand)
         return self.sequence_length
 
     def jobset(self, seed: int, number: int = 0) -> Jobset:
@@ -271,12 +288,13 @@ def legacy_jobsets(seed: int, count: int, generator: JobsetGenerator | None = No
         generator: Parameters; the default ones unless given (its split does not matter here).
     """
     parameters = generator or JobsetGenerator()
+    rate, _ = parameters.rates
     random = np.random.RandomState(seed)  # the published numbers depend on this generator
     (short, long, dominant, other) = (tuple(int(bound) for bound in row) for row in parameters.ranges())
     length = np.zeros((count, parameters.sequence_length), dtype=np.int64)
     demand = np.zeros((count, parameters.sequence_length, parameters.resources), dtype=np.int64)
     for place in np.ndindex(length.shape):
-        if random.rand() < parameters.arrival_rate:
+        if random.rand() < rate:
             low, high = short if random.rand() < parameters.short_share else long
             length[place] = random.randint(low, high + 1)
             favourite = random.randint(0, parameters.resources)

@@ -154,6 +154,8 @@ _key = lru_cache(maxsize=4096)(stream_key)
 def _check(workload: Workload) -> None:
     if not len(workload) or not np.isfinite(workload.run_time).all():
         raise WorkloadError("jobsets need a log with at least one job and a run time for every job")
+    if not workload.machine.is_known:
+        raise WorkloadError("the log doesn't tell the size of the machine; give it with processors=...")
     if (workload.processors > workload.machine.processors).any():
         raise WorkloadError(
             f"a job needs {workload.processors.max()} processors, the machine has {workload.machine.processors}; "

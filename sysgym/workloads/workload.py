@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,8 @@ from numpy.typing import NDArray
 
 from sysgym.core.engines import read_only
 from sysgym.core.errors import SettingError, UnknownNameError, WorkloadError, require_range
+from sysgym.core.instances import Change, Instance
+from sysgym.workloads.companions import DagProfile, Dependencies, NodeTable
 
 SPLITS: Mapping[str, tuple[float, float]] = {
     "train": (0.0, 0.6),
@@ -36,13 +39,21 @@ class Machine:
 
     Attributes:
         processors: Size of the one pool of processors, at least 1.
-        source: Where that number comes from: "MaxProcs", "MaxNodes", "caller" or "generator".
+        source: Where that number comes from: "MaxProcs", "MaxNodes", "caller", "generator", "node list", or "unknown",
+            where the log does not tell it; such a machine is as large as can be, and a replay refuses it.
         nodes: Number of nodes, if known.
+        node_list: The nodes, if known.
     """
 
     processors: int
     source: str
     nodes: int | None = None
+    node_list: NodeTable | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the size is known."""
+        return self.source != "unknown"
 
 
 @dataclass(frozen=True)
@@ -68,10 +79,11 @@ class Provenance:
 
     Attributes:
         source: Path of the file, or name of the generator.
-        format: "swf", "csv", or "generated".
+        format: A name in `FORMATS`, or "generated".
         clean: Name of the cleaning rule, "none" if there was none.
         sha256: Of the file as it lies on disk; empty for generated workloads.
         header: The file's header, or the generator's parameters.
+        rows: Rows of the file, before cleaning; 0 for generated workloads.
     """
 
     source: str
@@ -79,10 +91,39 @@ class Provenance:
     clean: str = "none"
     sha256: str = ""
     header: Mapping[str, str] = field(default_factory=dict)
+    rows: int = 0
 
 
 LARGEST_MACHINE = 2**31 - 1
 """Most processors of a machine."""
+
+EXTRA_COLUMNS: Mapping[str, tuple[type[np.generic], str]] = {
+    "wait_time": (np.float64, "seconds between submission and start on the machine that wrote the log"),
+    "cpu_milli": (np.int64, "thousandths of a processor that the job asks for"),
+    "memory_mib": (np.int64, "MiB of memory of the whole job"),
+    "gpus": (np.int64, "GPUs"),
+    "gpu_milli": (np.int64, "thousandths of each GPU; less than 1000 only where `gpus` is 1"),
+    "gpu_type": (np.int64, "GPU models that will do, `|` between them; a category"),
+    "qos": (np.int64, "class of service; a category"),
+    "role": (np.int64, "role of a task within its application; a category"),
+    "name": (np.int64, "the job's name in the file; a category"),
+    "allocation": (np.int64, "where the job ran, as `node*processors,...`; a category"),
+    "attempts": (np.int64, "how often the job was started"),
+    "batch_size": (np.int64, "examples a step of training"),
+    "total_steps": (np.int64, "steps of training"),
+    "max_per_node": (np.int64, "instances of the application that may share a node"),
+    "context_tokens": (np.int64, "tokens that a request to a language model brings"),
+    "generated_tokens": (np.int64, "tokens that it asks for"),
+    "cpu_mhz": (np.float64, "MHz of all processors of the job together"),
+    "deferrable": (np.int64, "1 where the job may wait until its deadline"),
+    "deadline": (np.float64, "seconds since the origin of the log"),
+    "workflow": (np.int64, "number of the workflow that a task belongs to"),
+    "size_gb": (np.float64, "GB of data that a query reads"),
+}
+"""Columns that only some formats have, with their types and meanings; -1 (NaN in float64) is unknown."""
+
+STATUS_CANCELLED, STATUS_RUNNING, STATUS_PENDING = 5, 6, 7
+"""SWF's last mark, and our own marks in `status`, beside its 1 done, 0 failed, 2 to 4 partial."""
 
 
 def unknown(count: int) -> NDArray[np.int64]:
@@ -106,11 +147,15 @@ class Workload:
         queue: int64.
         partition: int64.
         requested_memory: float64, KB a processor.
-        status: int64: 1 done, 0 failed, 5 cancelled (SWF).
-        source_line: int64: 1-based line of the file.
+        status: int64: 1 done, 0 failed, 5 cancelled (SWF), 6 running, 7 pending (ours).
+        source_line: int64: 1-based line of the file; number of the record in a binary one.
         machine: The machine.
         provenance: Where it comes from.
-        repairs: What cleaning changed.
+        repairs: What reading and cleaning changed.
+        extra: Columns that only some formats have, by the names in `EXTRA_COLUMNS`, each of shape (n,).
+        categories: Labels of columns whose numbers stand for names: number k is label k - 1.
+        dependencies: Which job waits for which, or None.
+        profiles: The DAG of each job by `job_id` - 1, or None.
     """
 
     job_id: NDArray[np.int64]
@@ -129,6 +174,10 @@ class Workload:
     machine: Machine
     provenance: Provenance
     repairs: tuple[Repair, ...] = ()
+    extra: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    categories: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    dependencies: Dependencies | None = None
+    profiles: tuple[DagProfile, ...] | None = None
 
     @classmethod
     def from_columns(
@@ -137,24 +186,31 @@ class Workload:
         machine: Machine,
         provenance: Provenance,
         repairs: tuple[Repair, ...] = (),
+        categories: Mapping[str, tuple[str, ...]] | None = None,
+        dependencies: Dependencies | None = None,
+        profiles: tuple[DagProfile, ...] | None = None,
     ) -> Workload:
         """Build a workload from arrays or lists.
 
         Args:
             columns: At least `submit_time`, `run_time` and `processors`; what else is missing becomes unknown, a
-                missing `requested_time` equals `run_time`, a missing `job_id` counts from 1.
+                missing `requested_time` equals `run_time`, a missing `job_id` counts from 1. Names in `EXTRA_COLUMNS`
+                go to `extra`.
             machine: The machine.
             provenance: Where the jobs come from.
             repairs: What cleaning changed.
+            categories: Labels of columns of names.
+            dependencies: Which job waits for which.
+            profiles: The DAG of each job.
 
         Raises:
             UnknownNameError: A column that a workload does not have.
             WorkloadError: Columns of unequal length, or submissions out of order.
         """
-        names = {f.name for f in fields(cls)} - {"machine", "provenance", "repairs"}
+        names = _COLUMN_NAMES
         for name in columns:
-            if name not in names:
-                raise UnknownNameError("column", name, names)
+            if name not in names and name not in EXTRA_COLUMNS:
+                raise UnknownNameError("column", name, names | set(EXTRA_COLUMNS))
         for name in ("submit_time", "run_time", "processors"):
             if name not in columns:
                 raise WorkloadError(f"column {name} is missing; a workload needs submit_time, run_time and processors")
@@ -163,15 +219,26 @@ class Workload:
         arrays: dict[str, Any] = {}
         for name in sorted(names):
             dtype = np.float64 if name.endswith("_time") or name == "requested_memory" else np.int64
-            column = np.array(given.get(name, unknown(count)), dtype=dtype)
-            if column.shape != (count,):
-                raise WorkloadError(f"column {name} has {column.shape} values, submit_time has {count}")
-            arrays[name] = read_only(column)
+            arrays[name] = _column(name, given.get(name, unknown(count)), dtype, count)
+        extra = {
+            name: _column(name, given[name], dtype, count)
+            for name, (dtype, _) in EXTRA_COLUMNS.items()
+            if name in given
+        }
         if not np.isfinite(arrays["submit_time"]).all():
             raise WorkloadError("a submit_time is NaN or infinite; every job needs one")
         if count and (np.diff(arrays["submit_time"]) < 0).any():
             raise WorkloadError("submit_time decreases; sort the jobs by (submit_time, job_id) first")
-        return cls(**arrays, machine=machine, provenance=provenance, repairs=repairs)
+        return cls(
+            **arrays,
+            machine=machine,
+            provenance=provenance,
+            repairs=repairs,
+            extra=extra,
+            categories=dict(categories or {}),
+            dependencies=dependencies,
+            profiles=profiles,
+        )
 
     def __len__(self) -> int:
         return len(self.submit_time)
@@ -179,11 +246,38 @@ class Workload:
     def take(self, rows: slice | NDArray[Any]) -> Workload:
         """The jobs in the given rows, in that order, on the same machine; O(n)."""
         chosen: dict[str, Any] = {name: column[rows] for name, column in self.columns().items()}
-        return replace(self, **chosen)
+        return replace(self, **chosen, extra={name: column[rows] for name, column in self.extra.items()})
+
+    def labels(self, column: str) -> tuple[str, ...]:
+        """The text of each job in a column whose numbers stand for names; "" where it is unknown.
+
+        Raises:
+            UnknownNameError: The column has no labels.
+        """
+        if column not in self.categories:
+            raise UnknownNameError("column of names", column, self.categories)
+        names = self.categories[column]
+        numbers = self.extra[column] if column in self.extra else getattr(self, column)
+        return tuple(names[number - 1] if number > 0 else "" for number in numbers.tolist())
 
     def columns(self) -> dict[str, NDArray[Any]]:
-        """The columns by name."""
+        """The columns that every workload has, by name."""
         return {f.name: getattr(self, f.name) for f in fields(self) if isinstance(getattr(self, f.name), np.ndarray)}
+
+    def with_run_times(self) -> Workload:
+        """Only the jobs whose run time is known, with a counted repair; O(n).
+
+        Raises:
+            WorkloadError: There is none.
+        """
+        unknown_run = np.isnan(self.run_time)
+        if unknown_run.all():
+            raise WorkloadError(f"{self.provenance.source}: the log ({self.provenance.format!r}) has no run times")
+        if not unknown_run.any():
+            return self
+        lines = tuple(int(line) for line in self.source_line[unknown_run][:5])
+        repair = Repair("drop_unknown_run_time", int(unknown_run.sum()), True, lines)
+        return replace(self.take(~unknown_run), repairs=(*self.repairs, repair))
 
     def split(self, name: str) -> Workload:
         """One of the splits in `SPLITS`: a contiguous range of jobs, disjoint in order of submission."""
@@ -229,3 +323,26 @@ class Workload:
         for column in (self.job_id, self.submit_time, self.run_time, self.requested_time, self.processors):
             digest.update(np.ascontiguousarray(column).tobytes())
         return digest.hexdigest()
+
+    def instance(self) -> Instance:
+        """What a record says of it."""
+        return Instance(
+            kind="log",
+            name=Path(self.provenance.source).name,
+            size=len(self),
+            unit="jobs",
+            sha256=self.sha256(),
+            file_sha256=self.provenance.sha256,
+            facts={"processors": self.machine.processors, "clean": self.provenance.clean},
+            changes=tuple(Change(repair.rule, repair.count, repair.dropped) for repair in self.repairs),
+        )
+
+
+_COLUMN_NAMES = {f.name for f in fields(Workload) if str(f.type).startswith("NDArray")}
+
+
+def _column(name: str, values: Any, dtype: type[np.generic], count: int) -> NDArray[Any]:
+    column = np.array(values, dtype=dtype)
+    if column.shape != (count,):
+        raise WorkloadError(f"column {name} has {column.shape} values, submit_time has {count}")
+    return read_only(column)

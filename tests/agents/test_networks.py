@@ -175,6 +175,8 @@ def test_spaces_that_no_agent_takes_are_refused():
     box = gym_spaces.Box(0, 1, (2,))
     with pytest.raises(SettingError, match="Discrete"):
         Spaces.of(box, box)
-    with pytest.raises(SettingError, match="FlattenObservation"):
-        Spaces.of(gym_spaces.Dict(a=box), gym_spaces.Discrete(2))
+    with pytest.raises(SettingError, match="Dict or Tuple"):
+        Spaces.of(gym_spaces.Text(3), gym_spaces.Discrete(2))
+    with pytest.raises(SettingError, match="part a/1 of the observation space is Text"):
+        Spaces.of(gym_spaces.Dict(a=gym_spaces.Tuple((box, gym_spaces.Text(3)))), gym_spaces.Discrete(2))
     assert largest_bound(gym_spaces.Box(np.array([-3, 0], np.float32), np.array([1, 2], np.float32))) == 3.0

@@ -82,6 +82,14 @@ def test_environments_stand_where_they_stood(env_id, arguments, tmp_path, monkey
     assert pieces.weights_sha256() == whole.weights_sha256()
 
 
+def test_several_actors_stand_where_they_stood(tmp_path, monkeypatch):
+    small = SMALL | {"actors": 3, "mode": "lockstep"}
+    whole = agents.train("toy/Card-v0", "a2c", frames=1024, **small)
+    monkeypatch.setattr("sysgym.agents.training.SAVE_SECONDS", 0.0)
+    pieces = train_in_pieces([2, 5], 1024, tmp_path / "run", "toy/Card-v0", "a2c", **small)
+    assert pieces.weights_sha256() == whole.weights_sha256()
+
+
 def test_an_asynchronous_run_goes_on_without_losing_count(tmp_path, monkeypatch):
     monkeypatch.setattr("sysgym.agents.training.SAVE_SECONDS", 0.0)
     policy = train_in_pieces([3, 9], 2048, tmp_path / "run", "toy/Cards-v0", "vtrace", mode="async", **SMALL)

@@ -153,7 +153,7 @@ def test_a_resume_needs_a_run(tmp_path):
         agents.train("toy/Cards-v0", resume=True, output=tmp_path / "policy")
     agents.train("toy/Cards-v0", frames=256, output=tmp_path / "old", **SMALL)
     old = checkpoints.read(tmp_path / "old")
-    del old.facts["training"]["actor"]
+    del old.facts["training"]["stood"]
     checkpoints.write(tmp_path / "old", old)
     with pytest.raises(CheckpointError, match="an earlier sysgym"):
         agents.train("toy/Cards-v0", resume=True, output=tmp_path / "old")

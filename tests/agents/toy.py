@@ -7,6 +7,12 @@ by termination, or with `truncate` by truncation. `poison` puts NaN into the rew
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import signal
+import time
+from pathlib import Path
+
 import gymnasium as gym
 import numpy as np
 
@@ -96,8 +102,72 @@ class CountingEnv(gym.Env):
         return observation, 1.0, ended and not odd, ended and odd, {}
 
 
+class Failing(CountingEnv):
+    """Raises in its third episode; with `local` an exception that cannot be pickled."""
+
+    def __init__(self, local=False):
+        super().__init__()
+        self.local = local
+
+    def step(self, action):
+        class LocalError(Exception):
+            pass
+
+        if self.episode == 2:
+            raise (LocalError("divided by zero") if self.local else ZeroDivisionError("the simulator divided by zero"))
+        return super().step(action)
+
+
+class Deadly(CountingEnv):
+    """Kills its process whenever it has played `fatal` steps."""
+
+    def __init__(self, fatal):
+        super().__init__()
+        self.fatal, self.steps = fatal, 0
+
+    def step(self, action):
+        self.steps += 1
+        if self.steps == self.fatal:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().step(action)
+
+
+class Stuck(CountingEnv):
+    """Hangs once in a worker process: in the first step for which there is no file `marker`."""
+
+    def __init__(self, marker):
+        super().__init__()
+        self.marker = Path(marker)
+
+    def step(self, action):
+        if multiprocessing.parent_process() is not None and not self.marker.exists():
+            self.marker.touch()
+            while True:
+                time.sleep(0.01)
+        return super().step(action)
+
+
+class Threads(CountingEnv):
+    """Shows how many threads the libraries of its process may use."""
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.array([os.environ.get("OMP_NUM_THREADS", "99")], dtype=np.float32), {}
+
+
+ENVIRONMENTS = {
+    "toy/Counting-v0": CountingEnv,
+    "toy/Card-v0": ToyEnv,
+    "toy/Failing-v0": Failing,
+    "toy/Deadly-v0": Deadly,
+    "toy/Stuck-v0": Stuck,
+    "toy/Threads-v0": Threads,
+}
+
+
 def register():
-    for name in ("toy/Cards-v0", "toy/Counting-v0"):
+    for name in ("toy/Cards-v0", *ENVIRONMENTS):
         gym.registry.pop(name, None)
     gym.register("toy/Cards-v0", entry_point=ToyEnv, vector_entry_point=ToyVectorEnv)
-    gym.register("toy/Counting-v0", entry_point=CountingEnv)
+    for name, kind in ENVIRONMENTS.items():
+        gym.register(name, entry_point=kind)

@@ -6,6 +6,7 @@ from sysgym.bench.records import (
     CostFacts,
     EnvironmentFacts,
     EvidenceFacts,
+    InstanceFacts,
     PolicyFacts,
     ProvenanceFacts,
     QueueFacts,
@@ -14,7 +15,6 @@ from sysgym.bench.records import (
     ResultFacts,
     SeedFacts,
     TrainingFacts,
-    WorkloadFacts,
     seal,
 )
 
@@ -76,21 +76,22 @@ def make_record(policy, values, kind="heuristic", *, seed=None, failure=None, **
         "direction": "min",
     } | {name: changes.pop(name) for name in ("name", "direction", "arguments") if name in changes}
     draft = Record(
-        schema_version=2,
+        schema_version=3,
         record_id="",
         kind="evaluation",
         study="toy",
         description="Is the shortest job first?",
         run=changes.pop("run", f"{environment['name']}/{policy}/{seed}"),
         environment=EnvironmentFacts(**environment),
-        workload=WorkloadFacts(
+        instance=InstanceFacts(
+            kind="log",
             name="toy.swf",
+            size=30,
+            unit="jobs",
             file_sha256="ab" * 32,
             sha256=changes.pop("workload", "cd" * 32),
-            jobs=30,
-            processors=4,
-            clean="default",
-            repairs=[RepairFacts(rule="raise_requested_time", count=3, dropped=False)],
+            facts={"processors": 4, "clean": "default"},
+            changes=[RepairFacts(rule="raise_requested_time", count=3, dropped=False)],
         ),
         policy=PolicyFacts(
             name=policy,

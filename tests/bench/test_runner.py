@@ -50,7 +50,7 @@ def test_records_hold_what_a_reader_needs(study, tmp_path):
         "objective": "mean_wait",
         "direction": "min",
     }
-    assert first.workload.name == "toy.swf" and first.workload.repairs[0].model_dump() == {
+    assert first.instance.name == "toy.swf" and first.instance.changes[0].model_dump() == {
         "rule": "raise",
         "count": 3,
         "dropped": False,
@@ -154,8 +154,8 @@ def test_an_altered_line_is_found(study, tmp_path):
     path.write_text(whole.replace(repr(value), repr(value / 2)))
     with pytest.raises(RecordError, match="line 2: the record was altered"):
         read_records(path)
-    path.write_text(whole.replace('"schema_version":2', '"schema_version":9', 1))
-    with pytest.raises(RecordError, match="line 1: schema_version is 9; this sysgym reads 1 and 2"):
+    path.write_text(whole.replace('"schema_version":3', '"schema_version":9', 1))
+    with pytest.raises(RecordError, match="line 1: schema_version is 9; this sysgym reads 1, 2, 3"):
         read_records(path)
     path.write_text("[1]\n" + whole)
     with pytest.raises(RecordError, match="line 1"):
@@ -205,18 +205,55 @@ def test_records_are_canonical_and_found_in_many_ways(study, tmp_path):
         append_record(tmp_path, found[0])
 
 
-def test_records_of_the_first_version_are_read_as_they_are(study, tmp_path):
+@pytest.mark.parametrize("version", [1, 2])
+def test_records_of_older_versions_are_read_as_they_are(study, tmp_path, version):
     from sysgym.bench.records import _identity, canonical
 
     run_study(study())
     path = tmp_path / "toy.results" / "records.jsonl"
     fields = json.loads(path.read_text().splitlines()[0])
-    fields["schema_version"] = 1
-    del fields["seeds"]["training"]
+    now = fields.pop("instance")
+    fields["workload"] = {
+        "name": now["name"],
+        "file_sha256": now["file_sha256"],
+        "sha256": now["sha256"],
+        "jobs": now["size"],
+        "processors": now["facts"]["processors"],
+        "clean": now["facts"]["clean"],
+        "repairs": now["changes"],
+    }
+    fields["schema_version"] = version
+    if version == 1:
+        del fields["seeds"]["training"]
     fields["record_id"] = _identity(fields)
     path.write_bytes(canonical(fields) + b"\n")
     (old,) = read_records(path)
     assert old.seeds.training is None and old.line() == path.read_bytes()
+    assert old.played.model_dump() == now
+
+
+def test_a_policy_is_trained_once_elsewhere_and_played_everywhere(study, tmp_path):
+    text = TRAINED_ELSEWHERE
+    (tmp_path / "elsewhere.toml").write_text(text)
+    found = run_study(tmp_path / "elsewhere.toml")
+    learned = [record for record in found if record.policy.kind == "learned"]
+    assert [record.environment.name for record in learned] == ["short", "long"]
+    assert [record.policy.training.environment for record in learned] == ["", "short"]
+    assert learned[0].evidence.checkpoint == learned[1].evidence.checkpoint
+    assert learned[0].policy.sha256 == learned[1].policy.sha256
+    assert len(list((tmp_path / "elsewhere.results" / "checkpoints").glob("*.safetensors"))) == 1
+    drawing = '[[policies]]\nname = "drawing"\nplay = "sampled"\n' + text.split("[[policies]]")[2].split("\n", 2)[2]
+    (tmp_path / "elsewhere.toml").write_text(text + drawing)
+    sampled = [record for record in run_study(tmp_path / "elsewhere.toml") if record.policy.name == "drawing"]
+    assert [record.policy.play for record in sampled] == ["sampled"] * 2
+    assert {record.policy.sha256 for record in sampled} == {learned[0].policy.sha256}
+    assert sampled[0].values != learned[0].values
+    (tmp_path / "elsewhere.toml").write_text(text.replace("scenarios = 6", "scenarios = 7"))
+    again = run_study(tmp_path / "elsewhere.toml")
+    assert {record.policy.sha256 for record in again if record.policy.kind == "learned"} == {learned[0].policy.sha256}
+    (tmp_path / "elsewhere.toml").write_text(text.replace('environment = "short"', 'environment = "shrt"'))
+    with pytest.raises(StudyError, match=r"unknown environment 'shrt'; did you mean short"):
+        run_study(tmp_path / "elsewhere.toml")
 
 
 @pytest.mark.parametrize("value", ["NaN", "Infinity", "1e999", '"\\ud800"', "[" * 100_000 + "]" * 100_000, "9" * 5000])
@@ -227,6 +264,24 @@ def test_what_json_alone_would_let_pass_is_no_record(study, tmp_path, value):
     with pytest.raises(RecordError, match=r"line 1: not canonical JSON"):
         read_records(path)
 
+
+TRAINED_ELSEWHERE = """
+name = "elsewhere"
+scenarios = 6
+[[environments]]
+name = "short"
+id = "tests.bench.toy:Toy-v0"
+arguments = { jobs = 20 }
+[[environments]]
+name = "long"
+id = "tests.bench.toy:Toy-v0"
+arguments = { jobs = 40 }
+[[policies]]
+policy = "first"
+[[policies]]
+name = "PPO"
+train = { algorithm = "ppo", environment = "short", frames = 256, settings = { epochs = 1 } }
+"""
 
 EXITS = """
 import sys

@@ -34,18 +34,37 @@ HEADINGS = (
 pytestmark = pytest.mark.parametrize("env_id", IDS)
 
 
+def as_bytes(observation):
+    """An observation of one array, or of several by name, as bytes."""
+    if isinstance(observation, dict):
+        return b"".join(observation[name].tobytes() for name in sorted(observation))
+    return observation.tobytes()
+
+
+def arrays_in(observation):
+    """Its arrays."""
+    return list(observation.values()) if isinstance(observation, dict) else [observation]
+
+
+def row(observations, number):
+    """One row of a batch of observations."""
+    if isinstance(observations, dict):
+        return {name: part[number] for name, part in observations.items()}
+    return observations[number]
+
+
 def play(env, steps, seed=0):
     """Random allowed actions; everything that a policy meets, as bytes."""
     choose = np.random.default_rng(seed)
     observation, info = env.reset(seed=seed)
-    trail = [(observation.tobytes(), info["action_mask"].tobytes())]
+    trail = [(as_bytes(observation), info["action_mask"].tobytes())]
     for _ in range(steps):
         action = choose.choice(np.flatnonzero(info["action_mask"]))
         observation, reward, terminated, truncated, info = env.step(action)
-        trail.append((observation.tobytes(), reward, terminated, truncated, info["action_mask"].tobytes()))
+        trail.append((as_bytes(observation), reward, terminated, truncated, info["action_mask"].tobytes()))
         if terminated or truncated:
             observation, info = env.reset()
-            trail.append(observation.tobytes())
+            trail.append(as_bytes(observation))
     return trail
 
 
@@ -72,19 +91,20 @@ def test_what_is_returned_is_the_callers_own(env_id):
     """Neither does a later step change what was returned, nor a write to it what comes later."""
     env, twin = gym.make(env_id), gym.make(env_id)
     observation, info = env.reset(seed=0)
-    kept, kept_mask = observation.copy(), info["action_mask"].copy()
+    kept, kept_mask = copy.deepcopy(observation), info["action_mask"].copy()
     twin.reset(seed=0)
     for _ in range(30):
         action = int(info["action_mask"].argmax())
-        observation[:], info["action_mask"][:] = 7, 1
+        info["action_mask"][:] = 1
+        for part in arrays_in(observation):
+            part[:] = 7
         written = observation, info["action_mask"]
         observation, _, _, _, info = env.step(action)
         expected, _, _, _, beside = twin.step(action)
-        assert (written[0] == 7).all() and (written[1] == 1).all()
-        assert observation.tobytes() == expected.tobytes() and np.array_equal(
-            info["action_mask"], beside["action_mask"]
-        )
-    assert kept.tobytes() != observation.tobytes() or kept_mask.tobytes() != info["action_mask"].tobytes()
+        assert all((part == 7).all() for part in arrays_in(written[0])) and (written[1] == 1).all()
+        assert as_bytes(observation) == as_bytes(expected)
+        assert np.array_equal(info["action_mask"], beside["action_mask"])
+    assert as_bytes(kept) != as_bytes(observation) or kept_mask.tobytes() != info["action_mask"].tobytes()
 
 
 @pytest.mark.parametrize("mode", ["sync", "async", "vector_entry_point"])
@@ -105,7 +125,7 @@ def test_the_vector_env_plays_what_single_envs_play(env_id, engine):
     observations, info = envs.reset(seed=5)
     masks = info["action_mask"].copy()
     for k, env in enumerate(singles):
-        assert env.reset(seed=5 + k)[0].tobytes() == observations[k].tobytes()
+        assert as_bytes(env.reset(seed=5 + k)[0]) == as_bytes(row(observations, k))
     choose = np.random.default_rng(1)
     endings, steps = 0, 0
     while endings == 0 or steps < 400:
@@ -118,9 +138,9 @@ def test_the_vector_env_plays_what_single_envs_play(env_id, engine):
             assert (reward, ended, cut) == (rewards[k], terminated[k], truncated[k])
             if ended or cut:
                 endings += 1
-                assert info["_final_obs"][k] and info["final_obs"][k].tobytes() == observation.tobytes()
+                assert info["_final_obs"][k] and as_bytes(row(info["final_obs"], k)) == as_bytes(observation)
                 observation, _ = env.reset()
-            assert observation.tobytes() == observations[k].tobytes()
+            assert as_bytes(observation) == as_bytes(row(observations, k))
 
 
 def test_next_step_autoreset_ignores_the_action_after_an_end(env_id):
@@ -143,8 +163,8 @@ def test_disabled_autoreset_waits_for_the_caller(env_id):
     while not done.any():
         _, _, terminated, truncated, info = envs.step(info["action_mask"].argmax(axis=1))
         done = (terminated | truncated).copy()
-    row = int(done.argmax())
-    assert np.isfinite(envs.unwrapped.metrics(row)[gym.make(env_id).unwrapped.objective])
+    ended = int(done.argmax())
+    assert np.isfinite(envs.unwrapped.metrics(ended)[gym.make(env_id).unwrapped.objective])
     with pytest.raises(gym.error.ResetNeeded, match="reset_mask"):
         envs.step(np.zeros(2, dtype=np.int64))
     envs.reset(options={"reset_mask": done})
@@ -163,9 +183,9 @@ def test_step_into_writes_to_the_callers_slot(env_id):
         actions = masks.argmax(axis=1)
         slot = slots[k % 2]
         envs.step_into(actions, slot)
-        observations, rewards, _, _, info = twin.step(actions)
+        _, rewards, _, _, info = twin.step(actions)
         masks = info["action_mask"].copy()
-        assert slot.observations.tobytes() == observations.tobytes()
+        assert slot.observations.tobytes() == twin.slot.observations.tobytes()
         assert slot.rewards.tolist() == rewards.tolist() and slot.action_masks.tobytes() == masks.tobytes()
 
 
@@ -245,7 +265,7 @@ def test_a_snapshot_puts_other_environments_where_these_stood(env_id, engine):
 
     def step():
         actions = np.array([choose.choice(np.flatnonzero(mask)) for mask in envs.action_masks()])
-        return actions, [np.array(part) for part in envs.step(actions)[:4]]
+        return actions, parts_of_step(envs, actions)
 
     for _ in range(60):
         step()
@@ -253,10 +273,16 @@ def test_a_snapshot_puts_other_environments_where_these_stood(env_id, engine):
     for _ in range(60):
         assert np.array_equal(envs.action_masks(), others.action_masks())
         actions, expected = step()
-        for mine, theirs in zip(expected, others.step(actions)[:4], strict=True):
+        for mine, theirs in zip(expected, parts_of_step(others, actions), strict=True):
             assert np.array_equal(mine, theirs)
-    for row in range(3):
-        assert envs.engine.metrics(row) == others.engine.metrics(row)
+    for number in range(3):
+        assert envs.engine.metrics(number) == others.engine.metrics(number)
+
+
+def parts_of_step(envs, actions):
+    """What a step shows, copied."""
+    observations, *rest = envs.step(actions)[:4]
+    return [np.array(part) for part in (*arrays_in(observations), *rest)]
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -298,4 +324,4 @@ def test_a_compiled_env_is_pickled_in_the_middle_of_an_episode(env_id):
         observation, reward, *_, info = env.step(action)
         for other in copies:
             again = other.step(action)
-            assert again[0].tobytes() == observation.tobytes() and again[1] == reward
+            assert as_bytes(again[0]) == as_bytes(observation) and again[1] == reward

@@ -37,6 +37,7 @@ def test_the_defaults_are_the_published_contract():
         ("image_colour", 10, (20, 224), np.float32),
         ("compact", 10, (91,), np.float32),
         ("compact", 5, (76,), np.float32),
+        ("slots", 10, (10, 27), np.float32),
     ],
 )
 @pytest.mark.parametrize("mode", ["published", "corrected"])

@@ -15,13 +15,25 @@ import sysgym  # noqa: F401  registers the ids
 from sysgym.envs.registration import ENVIRONMENTS
 
 FILE = Path(__file__).with_name("hashes.json")
-HEURISTICS = {"sysgym/AdmissionQueue-v0": "at_least_4", "sysgym/ExprSimplify-v0": "climbing"}
+HEURISTICS = {
+    "sysgym/AdmissionQueue-v0": "at_least_4",
+    "sysgym/ExprSimplify-v0": "climbing",
+    "sysgym/IndexTune-v0": "two_phase",
+    "sysgym/Placement-v0": "least_load",
+}
 CASES = [
     (row.env_id, name, seed)
     for row in ENVIRONMENTS
     for name in ("random", HEURISTICS.get(row.env_id, "sjf"))
     for seed in range(3)
 ]
+
+
+def as_bytes(observation):
+    """An observation of one array, or of several by name."""
+    if isinstance(observation, dict):
+        return b"".join(observation[name].tobytes() for name in sorted(observation))
+    return observation.tobytes()
 
 
 def hashes(env_id, heuristic, seed, engine):
@@ -31,12 +43,12 @@ def hashes(env_id, heuristic, seed, engine):
     policy = build(seed=seed) if heuristic == "random" else build()
     policy.reset()
     observation, info = env.reset(seed=seed)
-    met = hashlib.sha256(observation.tobytes())
+    met = hashlib.sha256(as_bytes(observation))
     ended = False
     while not ended:
         observation, reward, terminated, truncated, info = env.step(policy.act_on_state(env.state))
         ended = terminated or truncated
-        for part in (observation.tobytes(), repr(reward).encode(), info["action_mask"].tobytes()):
+        for part in (as_bytes(observation), repr(reward).encode(), info["action_mask"].tobytes()):
             met.update(part)
     return [env.events.sha256(), met.hexdigest()]
 

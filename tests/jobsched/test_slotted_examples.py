@@ -135,6 +135,19 @@ def test_example_e_compact(engine):
     assert episode.image.tolist() == expected.tolist()
 
 
+def test_features_by_slot_tell_the_job_the_queue_and_the_machine(engine):
+    episode = episode_of(engine, jobset(NONE, (3, 6, 2), (2, 2, 5), (12, 5, 5)), "corrected", "slots")
+    for action in (VOID, 0, VOID, VOID):
+        episode.step(action)
+    rows = episode.image
+    common = [2 / 10, 1 / 10, 2 / 40, 0 / 10, 0.6, 0.2] + [0.0] * 14
+    assert rows.shape == (10, 27)
+    # the short job fits now, the long one behind the running job's last time step
+    assert rows[0].tolist() == pytest.approx([1, 2 / 20, 1 / 2, 1, 0, 0.2, 0.5, *common])
+    assert rows[1].tolist() == pytest.approx([1, 12 / 20, 1 / 12, 1 - 1 / 20, 1 / 10, 0.5, 0.5, *common])
+    assert (rows[2:] == [0] * 7 + [np.float32(value) for value in common]).all()
+
+
 GOLDEN = [
     # arrival rate, slots, policy, decisions, return, mean slowdown, floored, last finish, jobs
     (0.7, 10, sjf(), 150, -173.892774, 5.055670, 4.852941, 116, 34),

@@ -12,7 +12,9 @@ STRUCTURES = {
     "pgm_16": (PGMIndex, {}),
     "spline_2": (RadixSpline, {"epsilon": 2, "radix_bits": 6}),
     "spline_16": (RadixSpline, {}),
-    **{f"rmi_{root}": (RMI, {"root": root, "leaves": 37}) for root in ROOTS},
+    **{f"rmi_{root}": (RMI, {"root": root, "leaves": 37}) for root in ROOTS if root not in ("radix26", "radix28")},
+    "rmi_bent": (RMI, {"leaf": "cubic", "leaves": 20}),
+    "rmi_bent_line": (RMI, {"root": "linear", "leaf": "cubic", "leaves": 5}),
     "rmi_ends": (RMI, {"root": "cubic", "leaf": "linear_spline", "leaves": 500}),
 }
 

@@ -299,7 +299,7 @@ def test_bad_queries_are_refused():
         (RadixSpline, {"radix_bits": 40}, "radix_bits is 40"),
         (RMI, {"leaves": 0}, "leaves is 0"),
         (RMI, {"root": "lineer"}, "did you mean linear"),
-        (RMI, {"leaf": "cubic"}, "unknown leaf"),
+        (RMI, {"leaf": "quartic"}, "unknown leaf"),
         (BPlusTree, {"stride": 17}, "stride is 17"),
         (InterpolatedTree, {"stride": 16}, "stride is 16"),
         (BPlusTree, {"fanout": 3}, "fanout"),

@@ -78,6 +78,19 @@ def test_fixed_jobsets_go_round():
         assert played.length.tolist() == jobsets[episode % 2].length.tolist()
 
 
+def test_a_pair_draws_the_arrival_rate_of_each_jobset():
+    mixed = JobsetGenerator((0.2, 0.8))
+    rates = [(mixed.jobset(0, number).length > 0).mean() for number in range(400)]
+    assert np.mean(rates) == pytest.approx(0.5, abs=0.03)
+    of_rates, of_arrivals = 0.6**2 / 12, 0.22 / 50
+    assert np.std(rates) == pytest.approx((of_rates + of_arrivals) ** 0.5, rel=0.15)
+    pair, number = (JobsetGenerator(rate).jobset(3, 1) for rate in ((0.7, 0.7), 0.7))
+    assert pair.length.tolist() == number.length.tolist()
+    for wrong in ((0.8, 0.2), (0.2, 1.5), (0.1, 0.2, 0.3)):
+        with pytest.raises(SettingError, match="arrival_rate is"):
+            JobsetGenerator(wrong)
+
+
 def test_mistakes_are_refused():
     with pytest.raises(WorkloadError, match="at least one unit"):
         Jobset(np.array([1]), np.array([[0, 0]]))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sysgym.workloads import poisson_pareto, read_trace, write_swf
-from sysgym.workloads.reading import FORMATS
+from sysgym.workloads.formats import swf
 from sysgym.workloads.trace_file import open_trace
 
 TRACES = Path(__file__).parents[2] / "traces"
@@ -25,7 +25,7 @@ def name_of(log):
 
 def assert_as_listed(log, path):
     assert hashlib.sha256(gzip.decompress(path.read_bytes())).hexdigest() == log["sha256"]
-    table = FORMATS["swf"].reads(open_trace(path))
+    table = swf.jobs(path, swf.parse(open_trace(path)))
     found = (len(table.columns["job_id"]), table.machine.processors, table.machine.source)
     assert found == (log["rows"], log["processors"], log["machine_from"])
 

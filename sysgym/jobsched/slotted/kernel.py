@@ -42,6 +42,7 @@ from sysgym.jobsched.slotted.observation import (
     shuffle_palette,
     write_compact,
     write_mask,
+    write_slots,
 )
 from sysgym.jobsched.slotted.rewards import Reward, reward_code, step_cost
 from sysgym.workloads.jobsets import Jobset, JobsetSource
@@ -62,7 +63,7 @@ def settings_of(numbers: NDArray[np.int64]) -> Settings:
     return Settings(
         Sizes(n[0], n[1], n[2], n[3], n[4], n[5], n[6]),
         Rules(n[7], n[8], n[9], n[10], n[11], n[12], n[13], n[14], n[15], n[16]),
-        Layout(n[17], n[18], n[19], n[20]),
+        Layout(n[17], n[18], n[19], n[20], n[21]),
     )
 
 
@@ -195,6 +196,22 @@ def compact_rows(
 
 
 @njit(cache=True, nogil=True)
+def slot_rows(
+    numbers: NDArray[np.int64],
+    memory: NDArray[np.int64],
+    shown: NDArray[np.int64],
+    rows: NDArray[np.bool_],
+    features: NDArray[Any],
+) -> None:
+    """Write the features by slot of the chosen episodes."""
+    sizes, _, layout = settings_of(numbers)
+    state = state_columns(memory, sizes)
+    for b in range(rows.shape[0]):
+        if rows[b]:
+            write_slots(row_state(state, b), shown[b], features[b], layout)
+
+
+@njit(cache=True, nogil=True)
 def begin_rows(
     numbers: NDArray[np.int64],
     memory: NDArray[np.int64],
@@ -247,7 +264,7 @@ def encoder_loop(encode: Any) -> Any:
     return encode_rows
 
 
-BUILTIN_LOOPS = {draw_image: image_rows, draw_colours: colour_rows, write_compact: compact_rows}
+BUILTIN_LOOPS = {draw_image: image_rows, draw_colours: colour_rows, write_compact: compact_rows, write_slots: slot_rows}
 _key = lru_cache(maxsize=4096)(stream_key)
 
 
@@ -377,4 +394,4 @@ def _encoder_parts(
     if isinstance(encoder, BuiltinEncoder):
         return BUILTIN_LOOPS[encoder.draw], encoder.layout(config), encoder.blank(config, num_episodes)
     compiled = getattr(encoder, "compiled")  # noqa: B009 the attribute is optional in the protocol
-    return encoder_loop(compiled), Layout(0, 0, 0, 1), np.zeros((num_episodes, 1), dtype=np.int64)
+    return encoder_loop(compiled), Layout(0, 0, 0, 1, 0), np.zeros((num_episodes, 1), dtype=np.int64)

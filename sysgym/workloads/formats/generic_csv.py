@@ -11,8 +11,6 @@ empty name leaves a column out. `processors` is the requested count, `allocated_
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import tomllib
 from collections.abc import Mapping
@@ -25,6 +23,8 @@ from numpy.typing import NDArray
 
 from sysgym.core.errors import InputFileError, SettingError, UnknownNameError
 from sysgym.workloads.job_table import COLUMNS, JobTable, make_columns
+from sysgym.workloads.raw_table import Fault, RawTable, codes, first_lines, known_or
+from sysgym.workloads.text_table import parse_cells, split_rows
 from sysgym.workloads.trace_file import TraceFile
 
 _DELIMITERS = ",;\t"
@@ -67,68 +67,59 @@ def recognises(file: TraceFile) -> bool:
     return not file.first_line.startswith(";") and len(names) > 1 and any(_number(name) is None for name in names)
 
 
-def read_csv(file: TraceFile, columns: Mapping[str, Any] | str | Path | None = None) -> JobTable:
-    """Read a table by a column mapping; O(cells).
+def parse(file: TraceFile, columns: Mapping[str, Any] | str | Path | None = None) -> RawTable:
+    """Read a table by a column mapping, under our own names, seconds and KB; O(cells).
 
     Args:
         file: The table; comma, semicolon or tab separates, as its first line shows.
         columns: The mapping, the path of a TOML file with it, or None for our own names.
 
     Returns:
-        The jobs. An empty cell is unknown (-1), users and other names that are text become numbers from 1 in order of
-        appearance, listed in the header under "user codes" and so on.
+        The mapped columns. An empty cell is unknown (-1).
 
     Raises:
-        InputFileError: A missing column, a row of another length, or a cell that is no finite number.
+        InputFileError: A missing or repeated column, or a table without rows.
         UnknownNameError: The mapping names a column that the file, or a workload, does not have; or an unknown unit.
         SettingError: The mapping is not one.
     """
-    rows, lines = _read_rows(file)
-    names = [name.strip() for name in rows[0]]
-    cells = dict(zip(names, zip(*rows[1:], strict=True), strict=True))
-    header: dict[str, str] = {}
-    given: dict[str, NDArray[Any]] = {}
-    for name, source in _sources(file, names, columns).items():
-        values = _parse(cells[source.column], empty=None if name == "submit_time" else -1.0)
-        if name in _TEXT_COLUMNS and None in values:
-            given[name], header[f"{name} codes"] = _codes(cells[source.column])
-            continue
-        if None in values:
-            row = values.index(None)
-            wrong = (
-                f"{cells[source.column][row]!r} is not a finite number for {name}; mend the row, or map another column"
-            )
-            raise InputFileError(file.path, wrong, line=int(lines[row]), column=source.column)
-        given[_OWN_NAMES.get(name, name)] = source.in_our_unit(np.array(values, dtype=np.float64))
-    if "run_time" not in given:
-        given["run_time"] = np.full(len(lines), np.nan)
-    return JobTable(make_columns(file.path, given, lines), header)
-
-
-def _read_rows(file: TraceFile) -> tuple[list[list[str]], NDArray[np.int64]]:
-    """All rows with the header first, and the line on which each job's row ends."""
-    reader = csv.reader(io.StringIO(file.text), delimiter=_delimiter(file), strict=True)
-    rows: list[list[str]] = []
-    lines: list[int] = []
-    try:
-        for row in reader:
-            if len(row) < 2 and not "".join(row).strip():
-                continue
-            if rows and len(row) != len(rows[0]):
-                raise InputFileError(
-                    file.path,
-                    f"{len(row)} fields, the header has {len(rows[0])}; complete or remove the row",
-                    line=reader.line_num,
-                )
-            rows.append(row)
-            lines.append(reader.line_num)
-    except csv.Error as error:
-        raise InputFileError(
-            file.path, f"not a CSV row ({error}); mend the quotes of the row", line=reader.line_num
-        ) from None
-    if len(rows) < 2:
+    rows = split_rows(file, _delimiter(file))
+    if not rows.cells and not rows.faults:
         raise InputFileError(file.path, "the table has a header and no jobs; expected one row a job", line=1)
-    return rows, np.array(lines[1:], dtype=np.int64)
+    cells = dict(zip(rows.names, zip(*rows.cells, strict=True), strict=True)) if rows.cells else {}
+    lines = np.array(rows.lines, dtype=np.int64)
+    faults = list(rows.faults)
+    given: dict[str, NDArray[Any]] = {}
+    for name, source in _sources(file, rows.names, columns).items():
+        texts = cells.get(source.column, ())
+        values, found = parse_cells(texts, "number", source.column, lines)
+        if name in _TEXT_COLUMNS and found:
+            given[name] = parse_cells(texts, "text", source.column, lines)[0]
+            continue
+        if name == "submit_time":
+            found += _absent(values, source.column, lines) if not found else []
+        faults += found
+        given[_OWN_NAMES.get(name, name)] = source.in_our_unit(known_or(values))
+    return RawTable(given, lines, tuple(faults), {}, rows.blank_lines, len(rows.names))
+
+
+def _absent(values: NDArray[np.float64], column: str, lines: NDArray[np.int64]) -> list[Fault]:
+    absent = np.flatnonzero(np.isnan(values))
+    if not len(absent):
+        return []
+    message = "'' is not a finite number; a job needs its submission"
+    return [Fault("not_a_number", message, len(absent), first_lines(lines[absent]), column)]
+
+
+def jobs(path: Path, raw: RawTable) -> JobTable:
+    """Jobs by the mapping; users and other names that are text become numbers from 1 in order of appearance."""
+    given = dict(raw.columns)
+    categories = {}
+    for name, column in raw.columns.items():
+        if column.dtype.kind == "O":
+            given[name], categories[name] = codes(column)
+    if "run_time" not in given:
+        given["run_time"] = np.full(len(raw), np.nan)
+    return JobTable(make_columns(path, given, raw.lines), categories=categories)
 
 
 def _sources(file: TraceFile, names: list[str], columns: Mapping[str, Any] | str | Path | None) -> dict[str, _Source]:
@@ -180,22 +171,6 @@ def _source(name: str, entry: Any) -> _Source:
     if entry["unit"] not in list(units):
         raise UnknownNameError(f"unit of {name}", entry["unit"], units)
     return _Source(entry["column"], *units[entry["unit"]])
-
-
-def _parse(column: tuple[str, ...], empty: float | None) -> list[float | None]:
-    """Cells as numbers, `empty` for an empty one, None for what is no finite number."""
-    try:
-        values = list(map(float, column))
-    except ValueError:
-        return [_number(cell) if cell.strip() else empty for cell in column]
-    return list(values) if all(map(math.isfinite, values)) else list(map(_number, column))
-
-
-def _codes(column: tuple[str, ...]) -> tuple[NDArray[np.int64], str]:
-    """Text as numbers from 1 in order of appearance, -1 where empty, and the list of them."""
-    texts = [cell.strip() for cell in column]
-    code = {text: number for number, text in enumerate(dict.fromkeys(filter(None, texts)), 1)}
-    return np.array([code.get(text, -1) for text in texts]), ", ".join(f"{code[text]} = {text}" for text in code)
 
 
 def _delimiter(file: TraceFile) -> str:

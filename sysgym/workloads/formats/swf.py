@@ -20,11 +20,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from sysgym.core.errors import InputFileError
 from sysgym.core.files import atomic_write
+from sysgym.workloads.companions import Dependencies
 from sysgym.workloads.job_table import COLUMNS, JobTable, make_columns
+from sysgym.workloads.raw_table import Fault, RawTable, first_lines
 from sysgym.workloads.trace_file import TraceFile
-from sysgym.workloads.workload import LARGEST_MACHINE, Machine, Workload
+from sysgym.workloads.workload import LARGEST_MACHINE, STATUS_CANCELLED, Machine, Workload
 
 FIELDS = (
     "job_id",
@@ -69,22 +70,40 @@ def recognises(file: TraceFile) -> bool:
     return len(tokens) > 1 and all(_is_number(token) for token in tokens)
 
 
-def read_swf(file: TraceFile) -> JobTable:
-    """Read a log as it stands; O(rows).
-
-    Raises:
-        InputFileError: No job, a row without exactly 18 fields, or a field that is no finite number.
-    """
+def parse(file: TraceFile) -> RawTable:
+    """The 18 fields of every row, as they stand; O(rows)."""
     lines = file.text.split("\n")
     rows = [number for number, line in enumerate(lines) if line and line[0] != ";" and not line.isspace()]
-    if not rows:
-        raise InputFileError(file.path, "the log has a header and no jobs; expected 18 numbers a line", line=len(lines))
     header = read_header(line for line in lines if line.startswith(";"))
+    numbers = np.array(rows, dtype=np.int64) + 1
+    if not rows:
+        fault = Fault("no_rows", "the log has a header and no jobs; expected 18 numbers a line", 1, (len(lines),))
+        return RawTable(dict.fromkeys(FIELDS, np.empty(0)), numbers, (fault,), header, (), len(FIELDS))
     table = _read_fast([lines[row] for row in rows])
+    faults: list[Fault] = []
     if table is None:
-        table = _read_carefully(file.path, lines, rows)
-    given = {name: column for name, column in zip(FIELDS, table, strict=True) if name in COLUMNS}
-    return JobTable(make_columns(file.path, given, np.array(rows) + 1), header, machine_of(header))
+        table, numbers, faults = _read_carefully(lines, rows)
+    blank = tuple(row + 1 for row in range(rows[0], rows[-1]) if not lines[row] or lines[row].isspace())
+    columns = dict(zip(FIELDS, table, strict=True))
+    return RawTable(columns, numbers, tuple(faults), header, blank, len(FIELDS))
+
+
+def jobs(path: Path, raw: RawTable) -> JobTable:
+    """Jobs as the log states them, with the jobs that they follow."""
+    given = {name: column for name, column in raw.columns.items() if name in COLUMNS}
+    given["wait_time"] = np.where(raw.columns["wait_time"] < 0, np.nan, raw.columns["wait_time"])
+    columns = make_columns(path, given, raw.lines)
+    return JobTable(columns, raw.header, machine_of(raw.header), dependencies=_dependencies(raw, columns["job_id"]))
+
+
+def _dependencies(raw: RawTable, number: NDArray[np.int64]) -> Dependencies | None:
+    """Fields 17 and 18: the preceding job and the think time behind its end."""
+    parent = raw.columns["preceding_job"]
+    rows = np.flatnonzero((parent > 0) & (parent == np.floor(parent)) & (np.abs(parent) < 2.0**53))
+    if not len(rows):
+        return None
+    think = np.maximum(raw.columns["think_time"][rows], 0).astype(np.float64)
+    return Dependencies(number[rows], parent[rows].astype(np.int64), think)
 
 
 def read_header(lines: Iterator[str]) -> dict[str, str]:
@@ -147,26 +166,33 @@ def _read_fast(rows: list[str]) -> Table | None:
     return table
 
 
-def _read_carefully(path: Path, lines: list[str], rows: list[int]) -> Table:
-    table = np.empty((len(rows), len(FIELDS)))
-    for index, row in enumerate(rows):
+def _read_carefully(lines: list[str], rows: list[int]) -> tuple[Table, NDArray[np.int64], list[Fault]]:
+    """The rows of 18 fields with their line numbers, NaN where a field is no number, and what was wrong."""
+    short: list[int] = []
+    broken: dict[int, list[int]] = {}
+    message: dict[int, str] = {}
+    kept = []
+    values: list[list[float]] = []
+    for row in rows:
         tokens = lines[row].split()
         if len(tokens) != len(FIELDS):
-            raise InputFileError(
-                path,
-                f"{len(tokens)} fields, expected the {len(FIELDS)} of SWF; complete or remove the row",
-                line=row + 1,
+            expected = f"expected the {len(FIELDS)} of SWF; complete or remove the row"
+            message.setdefault(-1, f"{len(tokens)} fields, {expected}")
+            short.append(row + 1)
+            continue
+        kept.append(row + 1)
+        values.append([float(token) if _is_number(token) else math.nan for token in tokens])
+        for place in (place for place, value in enumerate(values[-1]) if math.isnan(value)):
+            message.setdefault(
+                place, f"{tokens[place][:80]!r} is not a finite number; write -1 where a value is unknown"
             )
-        for place, token in enumerate(tokens):
-            if not _is_number(token):
-                raise InputFileError(
-                    path,
-                    f"{token!r} is not a finite number; write -1 where a value is unknown",
-                    line=row + 1,
-                    column=f"{place + 1} ({FIELDS[place]})",
-                )
-            table[index, place] = float(token)
-    return list(table.T)
+            broken.setdefault(place, []).append(row + 1)
+    faults = [Fault("field_count", message[-1], len(short), first_lines(short))] if short else []
+    for place, found in broken.items():
+        column = f"{place + 1} ({FIELDS[place]})"
+        faults.append(Fault("not_a_number", message[place], len(found), first_lines(found), column))
+    table = np.array(values, dtype=np.float64).reshape(len(kept), len(FIELDS))
+    return list(table.T), np.array(kept, dtype=np.int64), faults
 
 
 def _is_number(token: str) -> bool:
@@ -195,6 +221,11 @@ def _header_lines(workload: Workload) -> Iterator[str]:
     header = {"Version": "2.2", **workload.provenance.header, "MaxJobs": count, "MaxRecords": count}
     header["MaxProcs"] = str(machine.processors)
     header["MaxNodes"] = str(machine.nodes or -1)
+    header |= {
+        f"{column} codes": ", ".join(f"{number} = {label}" for number, label in enumerate(labels, 1))
+        for column, labels in workload.categories.items()
+        if column in FIELDS
+    }
     for key, value in header.items():
         first, *more = value.split("\n")
         yield f"; {key}: {first}" if _KEY.match(f"; {key}:") else f"; Note: {key}: {first}"
@@ -204,6 +235,9 @@ def _header_lines(workload: Workload) -> Iterator[str]:
 
 def _rows(workload: Workload) -> Iterator[str]:
     columns = {name: _as_text(column) for name, column in workload.columns().items()}
+    columns["status"] = _as_text(np.where(workload.status > STATUS_CANCELLED, -1, workload.status))
+    if "wait_time" in workload.extra:
+        columns["wait_time"] = _as_text(workload.extra["wait_time"])
     columns["allocated_processors"] = columns["requested_processors"] = columns["processors"]
     blank = ["-1"] * len(workload)
     return map(" ".join, zip(*(columns.get(name, blank) for name in FIELDS), strict=True))

@@ -47,7 +47,7 @@ def test_mapping_with_units_text_codes_and_unknown_cells(tmp_path):
     assert workload.processors.tolist() == [4, 2]
     assert workload.requested_memory.tolist() == [2 * 1024**2, 1024**2]
     assert workload.user.tolist() == [1, 1]
-    assert workload.provenance.header == {"user codes": "1 = ann, 2 = bob"}
+    assert workload.categories == {"user": ("ann", "bob")}
     assert workload.repairs == (
         Repair("drop_nonpositive_run_time", 1, True, (3,)),
         Repair("fill_requested_time", 2, False, (2, 4)),

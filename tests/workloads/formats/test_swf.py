@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sysgym.core.errors import InputFileError, OutputError
-from sysgym.workloads import Machine, Workload, poisson_pareto, read_trace, swf, write_swf
+from sysgym.workloads import Machine, Workload, poisson_pareto, read_trace, write_swf
+from sysgym.workloads.formats import swf
 from sysgym.workloads.trace_file import TraceFile, open_trace
 from tests.workloads.made_logs import swf_row, write_log
 
@@ -162,8 +163,8 @@ TABLES = st.lists(st.lists(NUMBERS, min_size=18, max_size=18), min_size=1, max_s
 def test_the_fast_pass_agrees_with_the_careful_one(table, blank):
     rows = [blank.join(row) for row in table]
     fast = swf._read_fast(rows)
-    careful = swf._read_carefully(Path("made"), rows, list(range(len(rows))))
-    assert fast is not None
+    careful, lines, faults = swf._read_carefully(rows, list(range(len(rows))))
+    assert fast is not None and not faults and len(lines) == len(rows)
     for quick, slow in zip(fast, careful, strict=True):
         np.testing.assert_array_equal(np.asarray(quick, dtype=np.float64), slow)
 
@@ -176,7 +177,7 @@ def test_the_fast_pass_never_accepts_a_spoilt_table(table, data):
     table[row][place] = spoil
     file = TraceFile(Path("made"), "\n".join(" ".join(cells) for cells in table).encode(), "")
     with pytest.raises(InputFileError) as error:
-        swf.read_swf(file)
+        swf.parse(file).refuse_faults(file.path)
     assert error.value.line == row + 1
 
 
@@ -254,3 +255,12 @@ def test_recognition(tmp_path):
     for text, known in [("; Note: x", True), ("\n 1 2 3", True), ("1", False), ("a b c", False), ("1,2,3", False)]:
         path.write_text(text)
         assert swf.recognises(open_trace(path)) is known, text
+
+
+def test_preceding_jobs_are_dependencies(tmp_path):
+    rows = ["1 0 -1 10 1 -1 -1 1 20 -1 1 1 1 1 1 1 -1 -1", "2 5 3 10 1 -1 -1 1 20 -1 1 1 1 1 1 1 1 30"]
+    workload = read_trace(write_log(tmp_path / "log.swf", rows))
+    edges = workload.dependencies
+    assert (edges.child.tolist(), edges.parent.tolist(), edges.think_time.tolist()) == ([2], [1], [30.0])
+    assert [part.tolist() for part in edges.among(workload.job_id)] == [[1], [0]]
+    assert np.isnan(workload.extra["wait_time"][0]) and workload.extra["wait_time"][1] == 3

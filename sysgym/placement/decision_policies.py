@@ -1,0 +1,110 @@
+"""Heuristics for placing operation by operation: the constructions and METIS, played step by step, and simple rules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sysgym.core.protocols import StatePolicy
+from sysgym.core.seeding import stream
+from sysgym.placement.contraction import contract
+from sysgym.placement.decisions import NOWHERE, PlacementState
+from sysgym.placement.instances import gathered
+from sysgym.placement.metis import metis_partitions
+from sysgym.placement.model import Cluster, OpGraph
+from sysgym.placement.policies import CONSTRUCTIONS
+
+
+def single_metis(graph: OpGraph, cluster: Cluster) -> NDArray[np.int64]:
+    """One run of METIS over the accelerators, as a user would call it, int64 (n,)."""
+    contraction = contract(graph, cluster)
+    fast = cluster.of_kind("accelerator", "gpu") or list(range(len(cluster)))
+    return next(metis_partitions(contraction, fast))[contraction.group_of]
+
+
+class FollowingPolicy(StatePolicy):
+    """Plays a placement that was made beforehand; where memory forbids a device, the allowed one of the least load.
+
+    Args:
+        name: Name in tables.
+        plan: Makes the placement of a graph on a cluster, a device for each operation.
+    """
+
+    def __init__(self, name: str, plan: Callable[[OpGraph, Cluster], NDArray[np.int64]]) -> None:
+        self.name, self.plan = name, plan
+        self._planned: tuple[OpGraph, NDArray[np.int64]] | None = None
+
+    def reset(self) -> None:
+        """Nothing to forget: what was planned for a graph stays right for it."""
+
+    def act_on_state(self, state: PlacementState) -> int:
+        """The planned device of the current group."""
+        if self._planned is None or self._planned[0] is not state.graph:
+            placed = self.plan(state.graph, state.cluster)
+            self._planned = state.graph, gathered(state.graph, state.cluster, state.group_of, state.cost, placed)
+        device = int(self._planned[1][state.group])
+        return device if state.allowed[device] else _least_loaded(state)
+
+
+class RandomPolicy(StatePolicy):
+    """Uniform over the allowed devices.
+
+    Args:
+        seed: Seed of its stream.
+    """
+
+    name = "random"
+
+    def __init__(self, seed: int = 0) -> None:
+        self._generator = stream(seed, "policy")
+
+    def reset(self) -> None:
+        """Goes on with its stream, so that episodes differ."""
+
+    def act_on_state(self, state: PlacementState) -> int:
+        """Uniform over the allowed devices."""
+        return int(self._generator.choice(np.flatnonzero(state.allowed)))
+
+
+class LeastLoadPolicy(StatePolicy):
+    """The device whose load is least with the current group on it, transfers of the group left out."""
+
+    name = "least_load"
+
+    def reset(self) -> None:
+        """Nothing to forget."""
+
+    def act_on_state(self, state: PlacementState) -> int:
+        """See the class."""
+        return _least_loaded(state)
+
+
+class StayPolicy(StatePolicy):
+    """Leaves every group where it is; what is nowhere goes to the first device that is allowed."""
+
+    name = "stay"
+
+    def reset(self) -> None:
+        """Nothing to forget."""
+
+    def act_on_state(self, state: PlacementState) -> int:
+        """See the class."""
+        here = int(state.device[state.group])
+        return here if here != NOWHERE and state.allowed[here] else int(state.allowed.argmax())
+
+
+def _least_loaded(state: PlacementState) -> int:
+    with_it = state.compute + state.moved + state.cost[state.group]
+    return int(np.where(state.allowed, with_it, np.inf).argmin())
+
+
+HEURISTICS: Mapping[str, Callable[..., StatePolicy]] = {
+    "stay": StayPolicy,
+    "random": RandomPolicy,
+    "least_load": LeastLoadPolicy,
+    "metis": lambda: FollowingPolicy("metis", single_metis),
+    **{name: (lambda name=name, plan=plan: FollowingPolicy(name, plan)) for name, plan in CONSTRUCTIONS.items()},
+}
+"""The heuristics by name."""
