@@ -20,17 +20,19 @@ from typing import Any, NamedTuple
 
 import torch
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from sysgym.agents import checkpoint as checkpoints
+from sysgym.agents import native
 from sysgym.agents.actor import Weights
-from sysgym.agents.algorithms import algorithm_of
+from sysgym.agents.algorithms import LEARNERS, Algorithm, algorithm_of
 from sysgym.agents.architecture import Architecture, choose_architecture
 from sysgym.agents.backends import Backend
 from sysgym.agents.checkpoint import Checkpoint, holds_object, plain
 from sysgym.agents.environments import Environments
 from sysgym.agents.interruption import Interruption
 from sysgym.agents.learner import Learner
-from sysgym.agents.networks import build_network
+from sysgym.agents.networks import Network, build_network
 from sysgym.agents.pipeline import MODES, Pipeline
 from sysgym.agents.players import Player, Role, torch_threads
 from sysgym.agents.policy import TrainedPolicy
@@ -59,6 +61,7 @@ def train(
     resume: bool = False,
     mode: str | None = None,
     threads: int | None = None,
+    learner: str | None = None,
     device: str = "cpu",
     backend: str | None = None,
     actors: int | None = None,
@@ -83,8 +86,10 @@ def train(
             stand as they stood. With the same budget of frames, `sync` and `lockstep` end in the same weights, bit
             for bit, as a run that was never interrupted. What is not given is as the checkpoint has it.
         mode: "sync" (default), "lockstep" or "async": how actor and learner share the time, see `pipeline`.
-        threads: Threads of torch while it learns, 1 unless given; playing takes one. Another number adds up in another
-            order: it belongs to what must be the same for a run to repeat.
+        threads: Threads that learn, 1 unless given; playing takes one of its own. The weights do not depend on it.
+        learner: "torch", "native" (compiled; multi-layer perceptrons on the processor, the same algorithm two to four
+            times as fast), or "auto" (default): native where it can be and no hidden layer is wider than 256. A run
+            goes on with either, but repeats bit for bit only with the one that began it.
         device: "cpu" or "cuda".
         backend: "threads" (default), or "processes", which steps environments in worker processes: for those in
             Python, whose steps cost more than a message. It changes no number.
@@ -118,6 +123,7 @@ def train(
         resume=resume,
         mode=mode,
         threads=threads,
+        learner=learner,
         device=device,
         backend=backend,
         actors=actors,
@@ -153,6 +159,7 @@ class Training:
         resume: bool = False,
         mode: str | None = None,
         threads: int | None = None,
+        learner: str | None = None,
         device: str = "cpu",
         backend: str | None = None,
         actors: int | None = None,
@@ -170,10 +177,12 @@ class Training:
         self.history = History()
         earlier = self._earlier() if resume else None
         if earlier is not None:
-            given = {"num_envs": num_envs, "environment": environment, "mode": mode, "threads": threads}
+            given = {"num_envs": num_envs, "environment": environment, "mode": mode}
             given |= {"backend": backend, "actors": actors, "workers": workers, "min_batch": min_batch}
             run, settings = self._defaults_from(earlier, given, settings)
-            num_envs, environment, mode, threads, backend, actors, workers, min_batch = map(run.get, given)
+            num_envs, environment, mode, backend, actors, workers, min_batch = map(run.get, given)
+            threads = threads or earlier.facts["training"].get("threads")
+            learner = learner or earlier.facts["training"].get("learner_kind", "torch")
         self.environment, self.mode, self.threads = dict(environment or {}), mode or "sync", threads or 1
         require_choice("mode", self.mode, tuple(MODES))
         chosen = make_settings(kind.settings, settings)
@@ -190,7 +199,8 @@ class Training:
         with torch_threads(1):
             network = build_network(self.stage.spaces, self.architecture, stream_key(seed, "network"))
         self.network = network.to(device)
-        self.learner: Learner[Any] = kind.learner(self.network, self.settings, seed)
+        self.learner_kind = _learner_kind(learner or "auto", kind, self.network)
+        self.learner: Learner[Any] = kind.learner(self.learner_kind)(self.network, self.settings, seed, self.threads)
         first = self._restore(earlier) if earlier is not None else None
         self.pipeline = Pipeline(
             self._players(earlier),
@@ -213,7 +223,9 @@ class Training:
         resumed_at = self.history.update
         try:
             with Interruption() if self.output is not None else nullcontext(None) as interruption:
-                yield from self._updates(interruption)
+                # small products gain nothing from the library's own threads, and would fight ours
+                with threadpool_limits(1, "blas"):
+                    yield from self._updates(interruption)
                 if self.history.update > resumed_at or not resumed_at:  # what was finished stays the same file
                     self._save()
             if interruption is not None:
@@ -257,6 +269,7 @@ class Training:
                 "min_batch": self.backend.min_batch,
                 "mode": self.mode,
                 "threads": self.threads,
+                "learner_kind": self.learner_kind,
                 "learner": values,
                 "actors": self.backend.actors,
                 "stood": [values for _, values in stood],
@@ -298,7 +311,7 @@ class Training:
             rollout = self.pipeline.next()
             played = time.perf_counter()
             rollout.check_finite()
-            with torch_threads(self.threads):
+            with torch_threads(1):
                 metrics = self.learner.update(rollout, share)
         except TrainingError as error:
             kept = f"; {self.output} keeps the last good checkpoint" if self.output is not None else ""
@@ -395,6 +408,20 @@ class _Update(NamedTuple):
 
 def _torch_tensors(arrays: Mapping[str, NDArray[Any]]) -> dict[str, torch.Tensor]:
     return {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
+
+
+def _learner_kind(name: str, algorithm: Algorithm, network: Network) -> str:
+    """The learner that a name means: torch, or native."""
+    require_choice("learner", name, LEARNERS)
+    suits = algorithm.native and native.suits(network)
+    if name == "native" and not suits:
+        raise SettingError(
+            "learner is 'native', which knows multi-layer perceptrons (network='flat') on the processor, and not "
+            "evolution; use 'torch'"
+        )
+    if name == "auto":
+        return "native" if suits and max(network.architecture.hidden) <= native.WIDEST else "torch"
+    return name
 
 
 def _check_cores(needed: int) -> None:
