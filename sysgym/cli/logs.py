@@ -13,7 +13,7 @@ from rich.markup import escape
 from sysgym.cli.app import app
 from sysgym.cli.show import out, print_json, print_table, show_written, working
 from sysgym.cli.studies import run_study_with_bar, show_leaderboard
-from sysgym.cli.words import Clean, Format, Json, Processors, trace_columns
+from sysgym.cli.words import Clean, Columns, Format, Json, Processors, trace_columns
 from sysgym.core.errors import UnknownNameError
 
 
@@ -42,10 +42,7 @@ def replay(
     ] = None,
     engine: Annotated[str, typer.Option(help="auto, compiled or simpy.")] = "auto",
     form: Format = "auto",
-    columns: Annotated[
-        list[str] | None,
-        typer.Option(help="Column of a CSV log, name=header, or one TOML file with the mapping; repeatable."),
-    ] = None,
+    columns: Columns = None,
     as_json: Json = False,
 ) -> None:
     """Replay a whole log under one or more policies (all classic ones when none is named).
