@@ -150,6 +150,7 @@ class ExprSimplifyVectorEnv(EngineVectorEnv):
     """Many episodes of `ExprSimplifyEnv` at once; see there for the arguments."""
 
     metadata = ExprSimplifyEnv.metadata
+    heuristics = HEURISTICS
 
     def __init__(
         self,

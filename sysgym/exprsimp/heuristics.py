@@ -12,6 +12,7 @@ import numpy as np
 from sysgym.core.protocols import StatePolicy
 from sysgym.core.seeding import stream
 from sysgym.exprsimp.episode import ExpressionState
+from sysgym.exprsimp.lookahead import LookaheadPolicy
 
 
 class StopPolicy(StatePolicy):
@@ -103,5 +104,6 @@ HEURISTICS: Mapping[str, Callable[..., StatePolicy]] = {
     "smallest": lambda: LeastPolicy("smallest"),
     "shortest": lambda: LeastPolicy("shortest", by_length=True),
     "climbing": lambda: LeastPolicy("climbing", climbs=4),
+    "lookahead": LookaheadPolicy,
 }
 """The heuristics by name."""

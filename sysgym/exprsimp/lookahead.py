@@ -7,6 +7,8 @@ What it finds serves as a heuristic of the environment, and as an example to a l
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -110,12 +112,9 @@ class LookaheadPolicy(StatePolicy):
 
     name = "lookahead"
 
-    def __init__(self, config: EpisodeConfig | None = None, width: int = 8, depth: int = 4) -> None:
+    def __init__(self, config: EpisodeConfig | None = None, width: int = 16, depth: int = 5) -> None:
         self.config, self.width, self.depth = config or EpisodeConfig(), width, depth
-        self._world = make_world(
-            _CAPACITY, 4 * self.config.max_nodes, compile_rules(self.config.normal), compile_rules(self.config.actions)
-        )
-        self._states, self._seen = np.empty((_ROOM, 4), np.int64), np.full(_CAPACITY, -1, np.int64)
+        self._room = _room(self.config)
         self._planned: list[tuple[int, int]] = []
         self._expected = 0
 
@@ -137,12 +136,18 @@ class LookaheadPolicy(StatePolicy):
     def plan(self, nodes: NDArray[np.int64]) -> list[tuple[int, int]]:
         """Row and rule of every rewrite that leads from a table to something smaller; none where nothing is found."""
         way = np.empty((self.depth, 2), np.int64)
+        world, states, seen = self._room
         for _ in range(2):
-            count = shortest_way(
-                self._world, nodes, self.config.max_nodes, self.width, self.depth, self._states, self._seen, way
-            )
-            self._seen[: self._world.arena.filled[0]] = -1
+            count = shortest_way(world, nodes, self.config.max_nodes, self.width, self.depth, states, seen, way)
+            seen[: world.arena.filled[0]] = -1
             if count != FULL:
                 return [(row, rule) for row, rule in way[:count].tolist()]
-            empty(self._world)
+            empty(world)
         return []
+
+
+@lru_cache(maxsize=2)
+def _room(config: EpisodeConfig) -> tuple[World, NDArray[np.int64], NDArray[np.int64]]:
+    """Where all policies of a configuration search: what one has found out about a term serves the next."""
+    world = make_world(_CAPACITY, 4 * config.max_nodes, compile_rules(config.normal), compile_rules(config.actions))
+    return world, np.empty((_ROOM, 4), np.int64), np.full(_CAPACITY, -1, np.int64)
