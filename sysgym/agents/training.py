@@ -67,6 +67,7 @@ def train(
     actors: int | None = None,
     workers: int | None = None,
     min_batch: int | None = None,
+    address: str | None = None,
     on_progress: Callable[[Progress], object] | None = None,
     **settings: Any,
 ) -> TrainedPolicy:
@@ -91,13 +92,14 @@ def train(
             times as fast), or "auto" (default): native where it can be and no hidden layer is wider than 256. A run
             goes on with either, but repeats bit for bit only with the one that began it.
         device: "cpu" or "cuda".
-        backend: "threads" (default), or "processes", which steps environments in worker processes: for those in
-            Python, whose steps cost more than a message. It changes no number.
+        backend: "threads" (default); "processes", which steps environments in worker processes: for those in Python,
+            whose steps cost more than a message; "ray", where each actor is one of Ray's. It changes no number.
         actors: Among how many the environments are divided, 1 unless given; each plays its rows of every slot, at the
             same time as the others. Belongs to what must be the same for a run to repeat.
         workers: Worker processes of backend="processes"; one a core unless given.
         min_batch: Fewest environments (of an actor) whose observations are answered at once: where their steps take
             unequally long, the policy need not wait for the slowest. Such a run does not repeat bit for bit.
+        address: Of a Ray cluster, as `ray.init` takes it; this machine unless given.
         on_progress: Called after every update.
         settings: Settings of the algorithm, such as those of `ppo.PPOSettings`.
 
@@ -129,6 +131,7 @@ def train(
         actors=actors,
         workers=workers,
         min_batch=min_batch,
+        address=address,
         **settings,
     )
     for progress in training.run():
@@ -165,6 +168,7 @@ class Training:
         actors: int | None = None,
         workers: int | None = None,
         min_batch: int | None = None,
+        address: str | None = None,
         **settings: Any,
     ) -> None:
         kind = algorithm_of(algorithm)
@@ -186,9 +190,10 @@ class Training:
         self.environment, self.mode, self.threads = dict(environment or {}), mode or "sync", threads or 1
         require_choice("mode", self.mode, tuple(MODES))
         chosen = make_settings(kind.settings, settings)
-        self.backend = Backend(backend or "threads", 1 if actors is None else actors, workers, min_batch)
+        self.backend = Backend(backend or "threads", 1 if actors is None else actors, workers, min_batch, address)
         ahead = self.mode != "sync"
-        _check_cores(self.threads + self.backend.actors if ahead else max(self.threads, self.backend.actors))
+        here = self.backend.actors if self.backend.name != "ray" else 0
+        _check_cores(self.threads + here if ahead else max(self.threads, here))
         self.stage = self.backend.open(env_id, num_envs, self.environment)
         self.settings, self.architecture = _settled(chosen, self.stage.like)
         if self.settings.whole_episodes and (self.backend.actors > 1 or min_batch is not None):
@@ -336,7 +341,7 @@ class Training:
         try:
             for rows in stage.rows:
                 role = Role(rows, self.learner.behaviour(), self.seed, begun, group, self.backend.min_batch)
-                players.append(stage.player(role, threaded=self.mode != "sync"))
+                players.append(stage.player(role, self.settings.rollout_steps, threaded=self.mode != "sync"))
             if earlier is not None:
                 self._restore_players(players, earlier)
         except BaseException:

@@ -62,13 +62,14 @@ def train(
     ] = None,
     threads: Annotated[int | None, typer.Option(help="Threads while it learns; playing takes one.")] = None,
     backend: Annotated[
-        str | None, typer.Option(help="threads, or processes (worker processes step the environments).")
+        str | None, typer.Option(help="threads, processes (workers step the environments) or ray.")
     ] = None,
     actors: Annotated[int | None, typer.Option(help="Actors that share the environments.")] = None,
     workers: Annotated[int | None, typer.Option(help="Worker processes of --backend processes.")] = None,
     min_batch: Annotated[
         int | None, typer.Option(help="Fewest environments that are answered at once; all when left out.")
     ] = None,
+    address: Annotated[str | None, typer.Option(help="Of a Ray cluster; this machine when left out.")] = None,
     as_json: Json = False,
 ) -> None:
     """Train a policy and save it; Ctrl-C or SIGTERM leaves a run that --resume goes on with.
@@ -97,6 +98,7 @@ def train(
             actors=actors,
             workers=workers,
             min_batch=min_batch,
+            address=address,
             on_progress=lambda progress: advance(
                 progress.share,
                 f"{progress.frames:,} frames, {progress.frames_per_second:,.0f}/s, "
@@ -128,12 +130,16 @@ def evaluate(
     scenarios: Annotated[int, typer.Option(help="Scenarios to play; on a log, its disjoint windows.")] = 20,
     seed: Annotated[int, typer.Option(help="First scenario.")] = 0,
     arg: Arguments = None,
+    trusted: Annotated[
+        bool, typer.Option("--trusted", help="Let a policy's code play in this process, without limits.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Play a policy on scenarios that it was not trained on.
 
     Example: sysgym evaluate sjf --env sysgym/JobSched-v0 --scenarios 100
     """
+    from sysgym.bench.evaluator import DEFAULT_LIMITS
     from sysgym.bench.evaluator import evaluate as evaluate_policy
     from sysgym.bench.statistics import bootstrap, mean
 
@@ -145,12 +151,23 @@ def evaluate(
             split,
             scenarios,
             seed0=seed,
+            limits=None if trusted else DEFAULT_LIMITS,
             progress=lambda done: advance(done / scenarios, f"{done} of {scenarios}"),
         )
     interval = bootstrap(result.values, mean)
     invalid = sum(scenario.invalid_actions for scenario in result.scenarios)
-    row = {"policy": result.policy.name, result.objective: interval.estimate, "low": interval.low,
-           "high": interval.high, "scenarios": scenarios, "invalid_actions": invalid}  # fmt: skip
+    faults = [scenario.fault for scenario in result.scenarios if scenario.fault]
+    if faults:
+        log.print(f"{len(faults)} of {scenarios} scenarios were played on by doing nothing: {escape(faults[0])}")
+    row = {
+        "policy": result.policy.name,
+        result.objective: interval.estimate,
+        "low": interval.low,
+        "high": interval.high,
+        "scenarios": scenarios,
+        "invalid_actions": invalid,
+        "faults": len(faults),
+    }
     if as_json:
         facts = {"env": env, "split": split, "objective": result.objective, "direction": result.direction}
         print_json({**row, **facts, "values": result.values})
@@ -165,13 +182,15 @@ def run(
     jobs: Annotated[int, typer.Option(help="Runs at the same time, each in a process.")] = 1,
     resume: Annotated[bool, typer.Option(help="Keep what has been run; --no-resume runs everything anew.")] = True,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only check the study and say what would run.")] = False,
+    backend: Annotated[str, typer.Option(help="processes, or ray: a task a run, a CPU each.")] = "processes",
+    address: Annotated[str | None, typer.Option(help="Of a Ray cluster; this machine when left out.")] = None,
     as_json: Json = False,
 ) -> None:
     """Run what is missing of a study, and show its leaderboard.
 
     Example: sysgym run experiments/kth.toml --jobs 2
     """
-    records = run_study_with_bar(study, jobs, resume, dry_run, quiet=as_json)
+    records = run_study_with_bar(study, jobs, resume, dry_run, quiet=as_json, backend=backend, address=address)
     if dry_run:
         return
     if as_json:
@@ -224,7 +243,15 @@ def report(
     show_written(output, as_json)
 
 
-def run_study_with_bar(study: Path, jobs: int, resume: bool, dry_run: bool, quiet: bool) -> list[Record]:
+def run_study_with_bar(
+    study: Path,
+    jobs: int,
+    resume: bool,
+    dry_run: bool,
+    quiet: bool,
+    backend: str = "processes",
+    address: str | None = None,
+) -> list[Record]:
     """Run a study under a progress bar; failures and notices are told as they happen."""
     from sysgym.bench.runner import Progress as Change
     from sysgym.bench.runner import run_study
@@ -239,7 +266,7 @@ def run_study_with_bar(study: Path, jobs: int, resume: bool, dry_run: bool, quie
             elif change.state in ("failed", "notice"):
                 log.print(escape(f"{title}: {change.text}" if title else change.text), highlight=False)
 
-        return run_study(study, jobs, resume, dry_run, tell)
+        return run_study(study, jobs, resume, dry_run, tell, backend, address)
 
 
 def show_leaderboard(records: Sequence[Record], against: str | None = None) -> None:

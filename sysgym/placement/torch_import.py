@@ -5,7 +5,7 @@ registry of FLOPs knows matrix products, convolutions and attention, not `linear
 counts on the same meta tensors. Bytes are those of the operands and results. Views cost nothing. What neither has a
 FLOP formula nor is known to be bound by memory is "unpriced": it is costed by its bytes, and listed.
 
-The one file of this room that imports torch; whoever needs it imports it when a module is at hand.
+With `torch_models` the only file of this room that imports torch; whoever needs it imports it when a module is at hand.
 """
 
 from __future__ import annotations
