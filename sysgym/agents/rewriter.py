@@ -8,7 +8,8 @@ region's score and a rule's. It differs where the search at hand is good and qui
    is known of it but that it acts on a state; an environment without it skips this part.
 2. *Its own episodes.* REINFORCE (`reinforce`), where several episodes on the same expression judge each other.
 
-Only allowed actions are scored: a mask over terms and rules is long and nearly empty.
+Where the network is one over tables of terms, only allowed actions are scored: a mask over terms and rules is long and
+nearly empty. With any other network the rewriter learns likewise, over dense masks.
 """
 
 from __future__ import annotations
@@ -26,11 +27,13 @@ from torch import Tensor
 
 from sysgym.agents.environments import NativeEnvironments, make_environments
 from sysgym.agents.learner import Share
+from sysgym.agents.networks import Network, masked_log_probabilities
 from sysgym.agents.reinforce import Floats, Reinforce, ReinforceSettings
 from sysgym.agents.rollout import Rollout
 from sysgym.agents.terms import Packed, TermNetwork, log_probabilities
 from sysgym.core.engines import allocate_slot
-from sysgym.core.errors import SettingError, require_range
+from sysgym.core.errors import require_range
+from sysgym.core.protocols import ArraySpec
 from sysgym.core.seeding import stream
 from sysgym.core.term_network import pack
 
@@ -84,60 +87,45 @@ class Rewriter(Reinforce):
 
     settings: RewriterSettings
 
-    @property
-    def policy(self) -> TermNetwork:
-        """The network's policy half.
-
-        Raises:
-            SettingError: The environment does not show a table of terms.
-        """
-        policy = self.network.policy
-        if not isinstance(policy, TermNetwork):
-            raise SettingError(
-                f"algorithm='rewriter' needs an environment that shows a table of terms; {self.network.spaces}"
-            )
-        return policy
-
     def prepare(self, env_id: str, environment: Mapping[str, Any]) -> None:
         """Imitate the teacher; see `Learner.prepare`."""
-        policy, settings = self.policy, self.settings
+        settings = self.settings
         teacher = Teacher(env_id, environment, settings, self.seed) if settings.lessons else None
         if teacher is None or not teacher.builds:
             return
-        optimizer = torch.optim.Adam(policy.parameters(), settings.imitation_rate)
+        weights = self.network.parts()["policy"]
+        optimizer = torch.optim.Adam(weights, settings.imitation_rate)
         choose, kept = stream(self.seed, "imitation"), deque[Lesson](maxlen=_KEPT)
         for number in range(settings.lessons):
             kept.append(teacher.lesson())
             optimizer.param_groups[0]["lr"] = settings.imitation_rate * (1 - 0.9 * number / settings.lessons)
             for place in choose.integers(len(kept), size=settings.repetitions).tolist():
-                loss = self._imitation_loss(policy, kept[place])
+                loss = imitation_loss(self.network, kept[place])
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()  # type: ignore[no-untyped-call]
-                torch.nn.utils.clip_grad_norm_(policy.parameters(), 1.0)
+                torch.nn.utils.clip_grad_norm_(weights, 1.0)
                 optimizer.step()
 
     def _learn(
         self, rollout: Rollout, chosen: NDArray[np.int64], weights: Floats, entropy_weight: float
     ) -> dict[str, float]:
         """See `Reinforce`."""
+        policy = self.network.policy
+        if not isinstance(policy, TermNetwork):
+            return super()._learn(rollout, chosen, weights, entropy_weight)
         lesson = lesson_of(rollout.observations[:-1], rollout.masks[:-1], rollout.actions, chosen)
         credit = torch.from_numpy(weights[chosen].astype(np.float32))
         cuts = range(0, len(chosen), _SHARD)
 
         def terms(begin: int) -> tuple[Tensor, dict[str, float]]:
             part = part_of(lesson, begin, begin + _SHARD)
-            log_all, taken = scored(self.policy, part)
+            log_all, taken = scored(policy, part)
             loss = -(log_all[taken] * credit[begin : begin + _SHARD]).mean()
             entropy = -(log_all.exp() * log_all).sum() / len(part.actions)
             return loss - entropy_weight * entropy, {"policy_loss": loss.item(), "entropy": entropy.item()}
 
         sizes = [min(_SHARD, len(chosen) - begin) / len(chosen) for begin in cuts]
         return self._descend(policy=[Share(size, partial(terms, at)) for size, at in zip(sizes, cuts, strict=True)])
-
-    @staticmethod
-    def _imitation_loss(policy: TermNetwork, lesson: Lesson) -> Tensor:
-        log_all, taken = scored(policy, lesson)
-        return -log_all[taken].mean()
 
 
 class Teacher:
@@ -154,10 +142,11 @@ class Teacher:
         self._environments = make_environments(env_id, None, environment)
         vector = self._environments.vector if isinstance(self._environments, NativeEnvironments) else None
         build = getattr(vector, "heuristics", {}).get(settings.teacher)
-        self.builds = build is not None
-        if build is None:
+        self.builds = build is not None  # and the environment shows one array
+        if vector is not None and not isinstance(vector.unwrapped.engine.observation_spec, ArraySpec):
+            self.builds, build = False, None
+        if build is None or vector is None:
             return
-        assert vector is not None
         self._engine, self._steps, rows = vector.unwrapped.engine, settings.lesson_steps, vector.num_envs
         self._policies = [build() for _ in range(rows)]
         spec, actions = self._engine.observation_spec, self._engine.num_actions
@@ -195,6 +184,17 @@ def part_of(lesson: Lesson, begin: int, end: int) -> Lesson:
     """Steps from `begin` to `end`."""
     low, high = np.searchsorted(lesson.pairs[:, 0], [begin, end])
     return Lesson(lesson.observations[begin:end], lesson.pairs[low:high] - (begin, 0), lesson.actions[begin:end])
+
+
+def imitation_loss(network: Network, lesson: Lesson) -> Tensor:
+    """Mean of minus the log-probability of what was done in a lesson."""
+    if isinstance(network.policy, TermNetwork):
+        log_all, taken = scored(network.policy, lesson)
+        return -log_all[taken].mean()
+    masks = torch.zeros((len(lesson.actions), network.spaces.num_actions), dtype=torch.bool)
+    masks[lesson.pairs[:, 0], lesson.pairs[:, 1]] = True
+    log_dense = masked_log_probabilities(network.policy_logits(torch.from_numpy(lesson.observations), masks), masks)
+    return -log_dense.gather(1, torch.from_numpy(lesson.actions[:, None])).mean()
 
 
 def scored(policy: TermNetwork, lesson: Lesson) -> tuple[Tensor, Tensor]:
