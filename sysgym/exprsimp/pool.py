@@ -14,9 +14,10 @@ import numpy as np
 
 from sysgym.core.errors import SettingError, UnknownNameError, require_range
 from sysgym.core.seeding import philox4x32, stream_key
+from sysgym.exprsimp.fast_parser import parse_many
 from sysgym.exprsimp.generator import SPLITS, generate, split_of
 from sysgym.exprsimp.model import Expression
-from sysgym.exprsimp.parser import parse, read_expressions
+from sysgym.exprsimp.parser import read_expressions
 
 SAMPLINGS = ("uniform", "disjoint")
 
@@ -92,7 +93,10 @@ def make_pool(
         chosen = split or "train"
         return ExpressionPool(_generated(count, distribution, chosen, max_nodes), chosen, sampling, max_nodes)
     given = read_expressions(expressions, field) if isinstance(expressions, str | Path) else expressions
-    parsed = [parse(one) if isinstance(one, str) else one for one in given]
+    listed = list(given)
+    forest = parse_many([one for one in listed if isinstance(one, str)])
+    read = iter(range(len(forest)))
+    parsed = [forest[next(read)] if isinstance(one, str) else one for one in listed]
     split = split or "all"
     return ExpressionPool((one for one in parsed if split in ("all", split_of(one))), split, sampling, max_nodes)
 

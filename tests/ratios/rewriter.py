@@ -24,7 +24,7 @@ ENV = "sysgym/ExprSimplify-v0"
 METHODS = ("agent", "greedy", "beam", "random", "anneal", "z3", "z3_ctx", "egglog", "sympy")
 
 
-def training_expressions(longest=None, generated=12_000):
+def training_expressions(longest=None, generated=6_000):
     """Expressions of the training file and of the generator's training split, of at most so many characters."""
     path = DATA / "halide_caviar_train.jsonl"
     texts = [json.loads(line)["expr"] for line in path.read_text().splitlines()] if path.exists() else []
@@ -45,7 +45,7 @@ def train(output, longest, lessons, frames, seed=0):
     print(f"{len(texts)} expressions, imitation done, {time.process_time() - spent:.0f} s of CPU time", flush=True)
     training.policy().save(f"{output}.imitation")
     for progress in training.run():
-        if progress.update % 50 == 0:
+        if progress.update % 20 == 0:
             print(progress.frames, progress.mean_return, f"{time.process_time() - spent:.0f}", flush=True)
     training.policy().save(output)
     spent = time.process_time() - spent
@@ -57,7 +57,7 @@ if __name__ == "__main__":
     parser.add_argument("what", choices=("train",))
     parser.add_argument("output")
     parser.add_argument("--longest", type=int)
-    parser.add_argument("--lessons", type=int, default=300)
-    parser.add_argument("--frames", type=int, default=400_000)
+    parser.add_argument("--lessons", type=int, default=100)
+    parser.add_argument("--frames", type=int, default=50_000)
     given = parser.parse_args()
     train(given.output, given.longest, given.lessons, given.frames)
