@@ -95,8 +95,15 @@ def _require_reachable(address: str) -> None:
     health = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", place]
     try:
         subprocess.run(health, timeout=HEALTH_SECONDS, capture_output=True, check=True)
-    except subprocess.SubprocessError as error:
-        raise _unreachable(address, "something answers, but it is not Ray") from error
+    except subprocess.CalledProcessError as error:
+        if b"AuthenticationError" in error.stderr:
+            raise SettingError(
+                f"the Ray cluster at {address!r} asks for an authentication token; set RAY_AUTH_MODE=token and "
+                "RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH, as its owner tells you"
+            ) from error
+        raise _unreachable(address, "something answers, but it is no healthy Ray") from error
+    except subprocess.TimeoutExpired as error:
+        raise _unreachable(address, f"something answers, but not as Ray within {HEALTH_SECONDS:g} s") from error
 
 
 def _unreachable(address: str, cause: str) -> SettingError:
@@ -143,7 +150,7 @@ class RemoteActor:
         tensors = {name: torch.tensor(array) for name, array in weights.items()}
         self.actor.behaviour.load(Weights(version, tensors))
         filled = self.actor.collect(self.rollout)
-        arrays = {name: getattr(filled, name) for name in ARRAYS}
+        arrays = {name: getattr(filled, name) for name in ARRAYS}  # of whole episodes perhaps fewer steps than T
         beside = {name: getattr(filled, name) for name in ("final_observations", "episode_returns", "version")}
         return arrays | beside | {"behind": self.actor.snapshot()}
 
@@ -225,6 +232,7 @@ class RayPlayer(Player):
                     f"{self} was lost, and its environments cannot be put back: new episodes begin", stacklevel=2
                 )
             played = self._repeat(lambda: self._actor.play.remote(self._slot, chosen.version, reference))
+        part = part.first(len(played["actions"]))
         for name in ARRAYS:
             getattr(part, name)[...] = played[name]
         part.begin(played["version"])
