@@ -13,6 +13,7 @@ from typing import Any
 from sysgym.bench import environments
 from sysgym.bench.evaluator import Evaluation, evaluate
 from sysgym.bench.guard import FAULTS, one_line, printable
+from sysgym.bench.isolation import IsolatedPolicy
 from sysgym.bench.play import Scenario
 from sysgym.bench.policies import SAMPLED
 from sysgym.bench.provenance import collect
@@ -22,6 +23,7 @@ from sysgym.bench.records import (
     EnvironmentFacts,
     EvidenceFacts,
     InstanceFacts,
+    IsolationFacts,
     PolicyFacts,
     QueueFacts,
     Record,
@@ -120,6 +122,7 @@ def _evaluate(run: Run) -> Evaluation:
         policy_seed=content.seed,
         scenario_steps=content.budgets.scenario_steps,
         seconds=content.budgets.evaluation_seconds,
+        limits=None if run.policy.trusted else content.budgets.limits,
     )
 
 
@@ -180,9 +183,25 @@ def _policy(run: Run, training: TrainingFacts | None, evaluation: Evaluation | N
     else:
         heuristic = run.policy.source in environments.heuristics_of(run.environment.id)
         kind, sha256 = "learned" if run.policy.train else "heuristic" if heuristic else "code", ""
-    source = "" if run.policy.train else run.policy.source
+    played_by = evaluation.policy.policy if evaluation else None
     return PolicyFacts(
-        name=run.policy.title, kind=kind, play=run.policy.play, source=source, sha256=sha256, training=training
+        name=run.policy.title,
+        kind=kind,
+        play=run.policy.play,
+        source="" if run.policy.train else run.policy.source,
+        sha256=sha256,
+        training=training,
+        isolation=_isolation(played_by) if isinstance(played_by, IsolatedPolicy) else None,
+    )
+
+
+def _isolation(policy: IsolatedPolicy) -> IsolationFacts:
+    limits = policy.limits
+    return IsolationFacts(
+        step_seconds=limits.step_seconds,
+        cpu_seconds=limits.cpu_seconds,
+        memory_bytes=limits.memory_bytes,
+        fences=list(policy.fences),
     )
 
 
@@ -205,6 +224,9 @@ def _result(played: Sequence[Scenario], failure: str | None) -> ResultFacts:
         metrics={name: [_finite(scenario.metrics.get(name)) for scenario in played] for name in names},
         steps=sum(scenario.steps for scenario in played),
         invalid_actions=sum(scenario.invalid_actions for scenario in played),
+        timeouts=sum(scenario.timed_out for scenario in played),
+        crashes=sum(bool(scenario.fault) and not scenario.timed_out for scenario in played),
+        fault=next((scenario.fault for scenario in played if scenario.fault), ""),
         failure=failure,
     )
 

@@ -1,8 +1,8 @@
 """Playing scenarios: the loops of an evaluation, one episode at a time or many at once.
 
-An observation is given away as a read-only copy, what is not an action is played as the environment's do-nothing and
-counted, and time is taken apart into the environment's and the policy's. An action that is masked is an action: the
-environment says what it means.
+An observation is given away as a read-only copy. What is not an action is played as the environment's do-nothing and
+counted; what an isolated policy leaves unanswered is played so too. Time is taken apart into the environment's and the
+policy's. An action that is masked is an action: the environment says what it means.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from sysgym.bench.environments import action_mask
 from sysgym.bench.evidence import QueueSeries, offered_work, queue_series
 from sysgym.bench.guard import guarded
+from sysgym.bench.isolation import CandidateError
 from sysgym.core.errors import PolicyError
 from sysgym.core.events import EventKind, EventLog
 from sysgym.core.protocols import Slot
@@ -38,6 +39,8 @@ class Scenario:
         invalid_actions: How many of them were no actions, and replaced by doing nothing.
         event_log_sha256: Hash of the event log; empty where there is none.
         submissions_sha256: Hash of what was submitted alone, the same for every policy that plays to the end.
+        fault: Why an isolated policy stopped answering, after which the environment's do-nothing played on.
+        timed_out: Whether that was because it took too long.
         queue: Queue length over time, if there is a queue.
         offered_work: See `evidence.offered_work`.
     """
@@ -48,6 +51,8 @@ class Scenario:
     invalid_actions: int
     event_log_sha256: str = ""
     submissions_sha256: str = ""
+    fault: str = ""
+    timed_out: bool = False
     queue: QueueSeries | None = None
     offered_work: float = 0.0
 
@@ -85,19 +90,27 @@ def play_single(env: gym.Env[Any, Any], policy: Any, seeds: Sequence[int], meter
         meter.environment += perf_counter() - started
         begin(policy, np.ones(1, dtype=np.bool_), [seed])
         steps, invalid, total, ended = 0, 0, 0.0, False
+        fault: CandidateError | None = None
         while not ended:
-            mask = action_mask(env, info)
+            mask, action = action_mask(env, info), None
             started = perf_counter()
-            action = decoded(guarded(act, observation, mask), env.action_space)
+            if fault is None:
+                try:
+                    action = decoded(guarded(act, observation, mask), env.action_space)
+                    invalid += action is None
+                except CandidateError as failure:
+                    fault = failure
             decided = perf_counter()
             if action is None:
-                invalid, action = invalid + 1, do_nothing(getattr(env.unwrapped, "state", None), mask)
+                action = do_nothing(getattr(env.unwrapped, "state", None), mask)
             observation, reward, terminated, truncated, info = env.step(action)
             meter.policy += decided - started
             meter.environment += perf_counter() - decided
             steps, total, ended = steps + 1, total + float(reward), terminated or truncated
             meter.check(seed, steps)
         played = Scenario(seed, {"return": total, "length": float(steps)}, steps, invalid)
+        if fault is not None:
+            played = replace(played, fault=str(fault), timed_out=fault.kind == "timeout")
         yield _scored(played, env.unwrapped.engine, 0) if isinstance(env.unwrapped, EngineEnv) else played
 
 

@@ -93,10 +93,19 @@ class TrainingFacts(Group):
     curve: list[dict[str, float | None]]
 
 
+class IsolationFacts(Group):
+    """Limits of a policy in a process of its own, and the fences that stood around it, see `sandbox`."""
+
+    step_seconds: float
+    cpu_seconds: int
+    memory_bytes: int
+    fences: list[str]
+
+
 class PolicyFacts(Group):
     """What acted: a "heuristic", "learned" or "code"; `source` as in the study, `sha256` of its file or checkpoint.
 
-    `play` tells how a trained policy chose: "greedy" or "sampled".
+    `play` tells how a trained policy chose: "greedy" or "sampled". `isolation` is None where it played in our process.
     """
 
     name: str
@@ -105,6 +114,7 @@ class PolicyFacts(Group):
     source: str
     sha256: str
     training: TrainingFacts | None
+    isolation: IsolationFacts | None = None
 
 
 class SeedFacts(Group):
@@ -116,11 +126,17 @@ class SeedFacts(Group):
 
 
 class ResultFacts(Group):
-    """What came out: every metric of every scenario as columns, the objective among them, or a failure."""
+    """What came out: every metric of every scenario as columns, the objective among them, or a failure.
+
+    `timeouts` and `crashes` count scenarios that were played on by doing nothing, `fault` is the first cause.
+    """
 
     metrics: dict[str, list[float | None]]
     steps: int
     invalid_actions: int
+    timeouts: int = 0
+    crashes: int = 0
+    fault: str = ""
     failure: str | None
 
 

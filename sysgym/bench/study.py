@@ -22,6 +22,7 @@ pairs their scores. A whole one:
     name = "mine"
     policy = "policies/mine.py"               # paths are relative to the study file
     environments = ["SDSC SP2"]               # on these only; on all when left out
+    trusted = true                            # plays in our process; else in one of its own, which is fenced in
 
     [[policies]]
     name = "PPO"
@@ -34,6 +35,9 @@ pairs their scores. A whole one:
     training_seconds = 120
     scenario_steps = 100000                   # a run fails when a scenario takes more steps
     evaluation_seconds = 600                  # a run fails when its evaluation takes longer
+    step_seconds = 1.0                        # of policy files, which play in a process of their own: an answer,
+    scenario_cpu_seconds = 60                 # a scenario, and
+    memory_bytes = 1073741824                 # writable memory
 
 `policies = ["fcfs", "sjf"]` is short for entries with only `policy`. A run is one policy (and training seed) on one
 environment; its id is a hash of all that its outcome depends on, the content of the files it names included, so that
@@ -56,6 +60,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
+from sysgym.bench.isolation import Limits
 from sysgym.bench.policies import SAMPLED, policy_file
 from sysgym.core.errors import StudyError, UnknownNameError
 from sysgym.core.files import sha256_of
@@ -117,6 +122,7 @@ class PolicyPart(Part):
     policy: Name | None = None
     train: TrainPart | None = None
     play: Literal["greedy", "sampled"] = "greedy"
+    trusted: bool = False
     environments: list[Name] | None = None
 
     @model_validator(mode="before")
@@ -156,6 +162,14 @@ class BudgetPart(Part):
     training_seconds: Seconds | None = None
     scenario_steps: Positive = 1_000_000
     evaluation_seconds: Seconds | None = None
+    step_seconds: Seconds = Limits.step_seconds
+    scenario_cpu_seconds: Positive = Limits.cpu_seconds
+    memory_bytes: Annotated[int, Field(ge=2**26)] = Limits.memory_bytes
+
+    @property
+    def limits(self) -> Limits:
+        """Of code that plays in a process of its own."""
+        return Limits(self.step_seconds, self.scenario_cpu_seconds, self.memory_bytes)
 
 
 class StudyPart(Part):
@@ -297,7 +311,7 @@ class Run:
             "study": content.name,
             "environment": self.environment.model_dump(exclude={"scenarios"}),
             "policy": self.policy.model_dump(
-                exclude={"environments": True, "play": True, "train": {"seeds", "environment"}}
+                exclude={"environments": True, "play": True, "trusted": True, "train": {"seeds", "environment"}}
             ),
             "training": None if self.policy.train is None else [self.training_seed, *self.training_budget],
             "evaluation": [content.split, self.scenarios, content.seed, content.budgets.scenario_steps],

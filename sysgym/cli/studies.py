@@ -130,12 +130,16 @@ def evaluate(
     scenarios: Annotated[int, typer.Option(help="Scenarios to play; on a log, its disjoint windows.")] = 20,
     seed: Annotated[int, typer.Option(help="First scenario.")] = 0,
     arg: Arguments = None,
+    trusted: Annotated[
+        bool, typer.Option("--trusted", help="Let a policy's code play in this process, without limits.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Play a policy on scenarios that it was not trained on.
 
     Example: sysgym evaluate sjf --env sysgym/JobSched-v0 --scenarios 100
     """
+    from sysgym.bench.evaluator import DEFAULT_LIMITS
     from sysgym.bench.evaluator import evaluate as evaluate_policy
     from sysgym.bench.statistics import bootstrap, mean
 
@@ -147,12 +151,23 @@ def evaluate(
             split,
             scenarios,
             seed0=seed,
+            limits=None if trusted else DEFAULT_LIMITS,
             progress=lambda done: advance(done / scenarios, f"{done} of {scenarios}"),
         )
     interval = bootstrap(result.values, mean)
     invalid = sum(scenario.invalid_actions for scenario in result.scenarios)
-    row = {"policy": result.policy.name, result.objective: interval.estimate, "low": interval.low,
-           "high": interval.high, "scenarios": scenarios, "invalid_actions": invalid}  # fmt: skip
+    faults = [scenario.fault for scenario in result.scenarios if scenario.fault]
+    if faults:
+        log.print(f"{len(faults)} of {scenarios} scenarios were played on by doing nothing: {escape(faults[0])}")
+    row = {
+        "policy": result.policy.name,
+        result.objective: interval.estimate,
+        "low": interval.low,
+        "high": interval.high,
+        "scenarios": scenarios,
+        "invalid_actions": invalid,
+        "faults": len(faults),
+    }
     if as_json:
         facts = {"env": env, "split": split, "objective": result.objective, "direction": result.direction}
         print_json({**row, **facts, "values": result.values})

@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from sysgym.cli.app import app
 from sysgym.cli.show import out, print_json, print_table, show_written, working
-from sysgym.cli.words import Clean, Columns, Format, Json, Processors, Zone, trace_columns
+from sysgym.cli.words import Clean, Columns, Format, Json, Load, Processors, Zone, pairs, trace_columns
 
 trace = typer.Typer(help="Logs: validate, describe, generate, fetch.", no_args_is_help=True)
 app.add_typer(trace, name="trace")
@@ -169,4 +169,33 @@ def infer(
     with working("reading"):
         schema = infer_schema(log, form, columns=trace_columns(columns))
     write_schema(schema, output)
+    show_written(output, as_json)
+
+
+@trace.command()
+def generate(
+    model: Annotated[str, typer.Argument(help="lublin, lublin_typed, feitelson, downey or poisson_pareto.")],
+    output: Annotated[Path, typer.Option(help="The SWF file to write; packed where it ends in .gz.")],
+    jobs: Annotated[int, typer.Option(help="How many jobs.")] = 10_000,
+    processors: Annotated[int, typer.Option(help="Size of the machine.")] = 128,
+    load: Load = None,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same file.")] = 0,
+    estimates: Annotated[str | None, typer.Option(help="tsafrir: estimates as users write them.")] = None,
+    longest: Annotated[float | None, typer.Option(help="Longest estimate, seconds.")] = None,
+    given: Annotated[
+        list[str] | None, typer.Option("--set", help="Setting of the model, name=value; repeatable.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Write a log by a model of workloads.
+
+    Example: sysgym trace generate lublin --processors 256 --load 0.8 --estimates tsafrir --output log.swf.gz
+    """
+    from sysgym.workloads import write_swf
+    from sysgym.workloads.models import generate as generated
+
+    with working("generating"):
+        settings = pairs(given, "--set") | ({} if load is None else {"load": load})
+        workload = generated(model, jobs, processors, seed, estimates=estimates, longest=longest, **settings)
+        write_swf(workload, output)
     show_written(output, as_json)
