@@ -86,7 +86,8 @@ class ObservationScale(nn.Module):
     def update(self, inputs: Tensor) -> None:
         """Take in a batch of inputs, shape (..., features) (Chan et al.'s parallel update of mean and variance)."""
         rows = inputs.reshape(-1, inputs.shape[-1]).double()
-        count, mean, variance = len(rows), rows.mean(0), rows.var(0, unbiased=False)
+        count, mean = len(rows), rows.mean(0)
+        variance = (rows - mean).square_().mean(0)  # several times as fast as var, which goes down the columns
         total = self.count + count
         delta = mean - self.mean
         between = delta**2 * self.count * count / total**2

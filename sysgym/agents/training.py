@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from sysgym.agents import checkpoint as checkpoints
-from sysgym.agents import native
+from sysgym.agents import compiled, native
 from sysgym.agents.actor import Weights
 from sysgym.agents.algorithms import LEARNERS, Algorithm, algorithm_of
 from sysgym.agents.architecture import Architecture, choose_architecture
@@ -39,6 +39,7 @@ from sysgym.agents.policy import TrainedPolicy
 from sysgym.agents.progress import Budget, History, Progress
 from sysgym.agents.settings import Settings, make_settings, require_choice
 from sysgym.agents.spaces import largest_bound
+from sysgym.agents.telemetry import Span
 from sysgym.core.errors import CheckpointError, SettingError, TrainingError, require_range
 from sysgym.core.files import require_writable
 from sysgym.core.seeding import stream_key
@@ -288,10 +289,10 @@ class Training:
         frames_before, seconds_before = history.frames, history.seconds
         started = saved = time.perf_counter()
         while share < 1.0 and not (interruption and interruption.received):
-            begun = time.perf_counter()
             update = self._update(share)
             now = time.perf_counter()
             history.seconds = seconds_before + now - started
+            history.count_stages(update.stages)
             share, share_before = self.budget.share(history), share
             history.extend_curve(share, share_before)
             if now - saved > SAVE_SECONDS:
@@ -306,25 +307,39 @@ class Training:
                 history.episodes,
                 history.mean_return,
                 update.lag,
-                update.played - begun,
-                now - update.played,
+                update.waited / 1e9,
+                update.stages["learn"] / 1e9,
                 update.metrics,
+                update.frames,
+                update.stages,
+                update.spans,
+                tuple(history.lags),
+                dict(history.stages),
             )
 
     def _update(self, share: float) -> _Update:
+        asked = time.perf_counter_ns()
         try:
             rollout = self.pipeline.next()
-            played = time.perf_counter()
+            played = time.perf_counter_ns()
             rollout.check_finite()
             with torch_threads(1):
                 metrics = self.learner.update(rollout, share)
         except TrainingError as error:
             kept = f"; {self.output} keeps the last good checkpoint" if self.output is not None else ""
             raise TrainingError(f"{self.env_id}, update {self.history.update + 1}: {error}{kept}") from error
+        learned = time.perf_counter_ns()
         lag = self.history.update - rollout.version
         self.history.add(rollout.num_frames, rollout.episode_returns, lag)
         self.pipeline.publish(self._weights())
-        return _Update(lag, played, metrics)
+        published = time.perf_counter_ns()
+        spans = [Span("learner", "wait", asked, played), Span("learner", "learn", played, learned)]
+        spans.append(Span("learner", "publish", learned, published))
+        spans += [Span(f"actor {number}", "play", *span) for number, span in enumerate(rollout.played)]
+        playing = sum(ended - max(begun, asked) for begun, ended in rollout.played) if self.mode == "sync" else 0
+        stages = rollout.spent | {"wait": max(0, played - asked - playing), "learn": learned - played}
+        stages["publish"] = published - learned
+        return _Update(lag, played - asked, rollout.num_frames, metrics, stages, spans)
 
     def _weights(self) -> Weights:
         return Weights.of(self.network, self.history.update)
@@ -404,11 +419,14 @@ class Training:
 
 
 class _Update(NamedTuple):
-    """What came of an update, and when its slot was there."""
+    """What came of an update, and what it took; see `Progress`. `waited` are nanoseconds."""
 
     lag: int
-    played: float
+    waited: int
+    frames: int
     metrics: dict[str, float]
+    stages: dict[str, int]
+    spans: list[Span]
 
 
 def _torch_tensors(arrays: Mapping[str, NDArray[Any]]) -> dict[str, torch.Tensor]:
@@ -418,7 +436,7 @@ def _torch_tensors(arrays: Mapping[str, NDArray[Any]]) -> dict[str, torch.Tensor
 def _learner_kind(name: str, algorithm: Algorithm, network: Network) -> str:
     """The learner that a name means: torch, or native."""
     require_choice("learner", name, LEARNERS)
-    suits = algorithm.native and native.suits(network)
+    suits = algorithm.native and compiled.suits(network)
     if name == "native" and not suits:
         raise SettingError(
             "learner is 'native', which knows multi-layer perceptrons (network='flat') on the processor, and not "

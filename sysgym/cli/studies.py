@@ -14,11 +14,13 @@ from rich.markup import escape
 
 from sysgym.agents.algorithms import ALGORITHMS
 from sysgym.cli.app import app
-from sysgym.cli.show import bar, figure, log, out, print_json, print_table, show_written
+from sysgym.cli.show import bar, log, out, print_json, print_table, show_written
+from sysgym.cli.training import live_line, time_by_stage, watchers
 from sysgym.cli.words import Arguments, Environment, Json, Settings, pairs
 from sysgym.core.errors import SettingError
 
 if TYPE_CHECKING:
+    from sysgym.agents import Progress
     from sysgym.bench.records import Record
 
 
@@ -60,7 +62,13 @@ def train(
     mode: Annotated[
         str | None, typer.Option(help="sync, lockstep (plays while it learns, repeats) or async (does not repeat).")
     ] = None,
-    threads: Annotated[int | None, typer.Option(help="Threads while it learns; playing takes one.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(help="Threads that learn; the weights do not depend on it. Playing takes one more.")
+    ] = None,
+    learner: Annotated[
+        str | None, typer.Option(help="auto, native (compiled, for perceptrons on the processor) or torch.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     backend: Annotated[
         str | None, typer.Option(help="threads, processes (workers step the environments) or ray.")
     ] = None,
@@ -69,6 +77,13 @@ def train(
     min_batch: Annotated[
         int | None, typer.Option(help="Fewest environments that are answered at once; all when left out.")
     ] = None,
+    tensorboard: Annotated[
+        bool, typer.Option(help="Write event files into a folder beside the checkpoint: policy.tensorboard.")
+    ] = True,
+    mlflow: Annotated[
+        str | None, typer.Option(help="Also track the run in MLflow, at this address: sqlite:///runs.db, or a server.")
+    ] = None,
+    trace: Annotated[Path | None, typer.Option(help="Write a timeline for chrome://tracing to this file.")] = None,
     address: Annotated[str | None, typer.Option(help="Of a Ray cluster; this machine when left out.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -81,7 +96,16 @@ def train(
     chosen = pairs(settings, "--set")
     for name in chosen.keys() & inspect.signature(agents.train).parameters.keys():
         raise SettingError(f"--set {name}: this is no setting of the algorithm; use the option of that name")
-    with bar(f"training {algorithm}") as advance:
+    facts = {"env": env, "algorithm": algorithm, "seed": seed, **pairs(arg, "--arg"), **chosen}
+    last: list[Progress] = []
+    with bar(f"training {algorithm}") as advance, watchers(output, tensorboard, mlflow, trace, facts) as watching:
+
+        def watch(progress: Progress) -> None:
+            last[:] = [progress]
+            advance(progress.share, live_line(progress))
+            for watcher in watching:
+                watcher(progress)
+
         policy = agents.train(
             env,
             algorithm,
@@ -94,16 +118,14 @@ def train(
             resume=resume,
             mode=mode,
             threads=threads,
+            learner=learner,
+            device=device,
             backend=backend,
             actors=actors,
             workers=workers,
             min_batch=min_batch,
             address=address,
-            on_progress=lambda progress: advance(
-                progress.share,
-                f"{progress.frames:,} frames, {progress.frames_per_second:,.0f}/s, "
-                f"return {figure(progress.mean_return)}" + (f", lag {progress.lag}" if progress.lag else ""),
-            ),
+            on_progress=watch,
             **chosen,
         )
     row = {
@@ -114,10 +136,14 @@ def train(
         "parameters": policy.parameter_count,
         "mean_return": policy.curve[-1]["mean_return"] if policy.curve else None,
     }
+    where = time_by_stage(last[-1]) if last else {}
     if as_json:
-        print_json(row)
+        print_json({**row, **where})
     else:
         print_table("Trained", [row])
+        if where:
+            print_table("Where the time went", [{"stage": name, "share": f"{share:.1%}"} for name, share in
+                        where["stages"].items()])  # fmt: skip
 
 
 @app.command()
