@@ -43,6 +43,9 @@ RESTARTS = 10
 RESTART_SECONDS = 120.0
 """How long a restart may take."""
 
+BESIDE = ("final_observations", "episode_returns", "version", "spent")
+"""What comes back of a slot beside its arrays."""
+
 
 def connect(address: str | None, needed: int) -> Any:
     """Ray, connected to a cluster or to one of this machine alone, which is started and ends with this process.
@@ -151,7 +154,7 @@ class RemoteActor:
         self.actor.behaviour.load(Weights(version, tensors))
         filled = self.actor.collect(self.rollout)
         arrays = {name: getattr(filled, name) for name in ARRAYS}  # of whole episodes perhaps fewer steps than T
-        beside = {name: getattr(filled, name) for name in ("final_observations", "episode_returns", "version")}
+        beside = {name: getattr(filled, name) for name in BESIDE}
         return arrays | beside | {"behind": self.actor.snapshot()}
 
 
@@ -223,7 +226,7 @@ class RayPlayer(Player):
         self._thread.shutdown(wait=True, cancel_futures=True)
 
     def _play(self, part: Rollout, weights: Callable[[], Weights], keep: bool) -> Played:
-        chosen = weights()
+        chosen, asked = weights(), time.perf_counter_ns()
         reference = self.publisher.reference(chosen)
         played = self._repeat(lambda: self._actor.play.remote(self._slot, chosen.version, reference))
         while played is None:
@@ -236,7 +239,9 @@ class RayPlayer(Player):
         for name in ARRAYS:
             getattr(part, name)[...] = played[name]
         part.begin(played["version"])
-        part.final_observations, part.episode_returns = played["final_observations"], played["episode_returns"]
+        for name in BESIDE:
+            setattr(part, name, played[name])
+        part.played = [(asked, time.perf_counter_ns())]  # another machine's clock says nothing here
         self._slot += 1
         self._stood = played["behind"]
         return Played(part, self._stood if keep else None)

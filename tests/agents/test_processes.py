@@ -13,6 +13,7 @@ import pytest
 
 import sysgym.agents as agents
 from sysgym.agents import processes
+from sysgym.agents.actor import Behaviour
 from sysgym.agents.environments import Recipe
 from sysgym.agents.players import Role
 from sysgym.agents.processes import ProcessEnvironments
@@ -27,6 +28,7 @@ class RandomBehaviour:
     """Acts by the stream of actions alone."""
 
     version = 0
+    choose = Behaviour.choose
 
     def logits(self, observations):
         return np.zeros((len(observations), self.num_actions), dtype=np.float32)
