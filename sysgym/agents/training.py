@@ -41,7 +41,7 @@ from sysgym.agents.settings import Settings, make_settings, require_choice
 from sysgym.agents.spaces import largest_bound
 from sysgym.agents.telemetry import Span
 from sysgym.core.errors import CheckpointError, SettingError, TrainingError, require_range
-from sysgym.core.files import require_writable
+from sysgym.core.files import filled, require_writable
 from sysgym.core.seeding import stream_key
 
 DEFAULT_FRAMES = 500_000
@@ -58,6 +58,7 @@ def train(
     frames: int | None = None,
     seconds: float | None = None,
     environment: Mapping[str, Any] | None = None,
+    words: Mapping[str, Any] | None = None,
     output: str | Path | None = None,
     resume: bool = False,
     mode: str | None = None,
@@ -81,7 +82,9 @@ def train(
         num_envs: Environments that are stepped together; None takes 64 native ones, or 16 in Python.
         frames: Budget in environment steps, earlier runs included; the last slot may exceed it.
         seconds: Budget in seconds of training; whichever of both ends first. Neither: 500,000 frames.
-        environment: Arguments of the environment.
+        environment: Arguments of the environment; `${SYSGYM_DATA}` in them stands for the folder of that variable.
+        words: The same as the checkpoint shall say them, where `environment` holds what only this machine can read,
+            such as absolute paths; None: as `environment` says them.
         output: File of the checkpoint, written every 30 seconds, at the end, and where SIGINT or SIGTERM ends the run:
             it then finishes the update, saves, and raises `KeyboardInterrupt` or `SystemExit(0)`.
         resume: Whether to go on from `output`: weights, optimiser, environments, random streams, counters and scales
@@ -122,6 +125,7 @@ def train(
         frames=frames,
         seconds=seconds,
         environment=environment,
+        words=words,
         output=output,
         resume=resume,
         mode=mode,
@@ -159,6 +163,7 @@ class Training:
         frames: int | None = None,
         seconds: float | None = None,
         environment: Mapping[str, Any] | None = None,
+        words: Mapping[str, Any] | None = None,
         output: str | Path | None = None,
         resume: bool = False,
         mode: str | None = None,
@@ -182,20 +187,23 @@ class Training:
         self.history = History()
         earlier = self._earlier() if resume else None
         if earlier is not None:
-            given = {"num_envs": num_envs, "environment": environment, "mode": mode}
+            words = environment if words is None else words
+            given = {"num_envs": num_envs, "environment": words, "mode": mode}
             given |= {"backend": backend, "actors": actors, "workers": workers, "min_batch": min_batch}
             run, settings = self._defaults_from(earlier, given, settings)
-            num_envs, environment, mode, backend, actors, workers, min_batch = map(run.get, given)
+            num_envs, words, mode, backend, actors, workers, min_batch = map(run.get, given)
+            environment = words if environment is None else environment
             threads = threads or earlier.facts["training"].get("threads")
             learner = learner or earlier.facts["training"].get("learner_kind", "torch")
-        self.environment, self.mode, self.threads = dict(environment or {}), mode or "sync", threads or 1
+        self.environment = plain(environment or {} if words is None else words)
+        self.mode, self.threads = mode or "sync", threads or 1
         require_choice("mode", self.mode, tuple(MODES))
         chosen = make_settings(kind.settings, settings)
         self.backend = Backend(backend or "threads", 1 if actors is None else actors, workers, min_batch, address)
         ahead = self.mode != "sync"
         here = self.backend.actors if self.backend.name != "ray" else 0
         _check_cores(self.threads + here if ahead else max(self.threads, here))
-        self.stage = self.backend.open(env_id, num_envs, self.environment)
+        self.stage = self.backend.open(env_id, num_envs, filled(dict(environment or {})))
         self.settings, self.architecture = _settled(chosen, self.stage.like)
         if self.settings.whole_episodes and (self.backend.actors > 1 or min_batch is not None):
             raise SettingError(
@@ -247,7 +255,7 @@ class Training:
         """Weights and facts as they stand, and what a resumed run needs."""
         facts = {
             "env_id": self.env_id,
-            "environment": plain(self.environment),
+            "environment": self.environment,
             "spaces": plain(dataclasses.asdict(self.stage.spaces)),
             "architecture": plain(dataclasses.asdict(self.architecture)),
             "algorithm": self.algorithm,

@@ -6,7 +6,7 @@ pairs their scores. A whole one:
 
     name = "sp2"                              # letters, digits, - and _; results lie in <file name>.results/
     description = "Does a trained scheduler beat shortest-job-first on SDSC SP2?"
-    split = "test"                            # train, valid or test; training always sees "train" alone
+    split = "test"                            # train, valid, test, or sealed (needs a secret); training sees train
     scenarios = 20                            # episodes a run is evaluated on
     seed = 0                                  # first scenario; on a log, the first of its disjoint windows
 
@@ -63,9 +63,8 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, m
 from sysgym.bench.isolation import Limits
 from sysgym.bench.policies import SAMPLED, policy_file
 from sysgym.core.errors import StudyError, UnknownNameError
-from sysgym.core.files import sha256_of
+from sysgym.core.files import DATA_VARIABLE, sha256_of
 
-DATA_VARIABLE = "SYSGYM_DATA"
 FILE_SUFFIXES = frozenset({".swf", ".csv", ".gz", ".py", ".safetensors", ".toml", ".zip"})
 """What files that a study may name end with: such a text is a path, whether or not the file is there."""
 
@@ -177,7 +176,7 @@ class StudyPart(Part):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=80)]
     description: str = ""
-    split: Literal["train", "valid", "test"] = "test"
+    split: Literal["train", "valid", "test", "sealed"] = "test"
     scenarios: Positive = 20
     seed: Seed = 0
     environments: Annotated[list[EnvironmentPart], Field(min_length=1)]
@@ -204,10 +203,17 @@ class Study:
     Attributes:
         path: Its file.
         content: What stands in it.
+        secret: Of the sealed split, given at run time.
     """
 
     path: Path
     content: StudyPart
+    secret: bytes = b""
+
+    @property
+    def commitment(self) -> str:
+        """Hexadecimal SHA-256 of the secret, which can be published before the secret itself; "" without one."""
+        return hashlib.sha256(self.secret).hexdigest() if self.secret else ""
 
     @property
     def results(self) -> Path:
@@ -225,16 +231,7 @@ class Study:
         Raises:
             StudyError: The variable is used and not set.
         """
-        variable = f"${{{DATA_VARIABLE}}}"
-        if variable in text:
-            folder = os.environ.get(DATA_VARIABLE)
-            if not folder:
-                raise StudyError(f"{self.path}: {text!r} needs {DATA_VARIABLE}; set it to the folder of the data")
-            text = text.replace(variable, folder)
-        file, part = policy_file(text)
-        beside = self.path.parent / file
-        is_path = beside.is_file() or file.suffix in FILE_SUFFIXES or (os.sep in text and file.suffix != "")
-        return f"{beside}{f':{part}' if part else ''}" if is_path else text
+        return locate(text, self.path.parent)
 
 
 @dataclass(frozen=True)
@@ -282,6 +279,11 @@ class Run:
         """The training environment's arguments with their paths filled in."""
         return self._located(self.training_environment)
 
+    @property
+    def action_log(self) -> Path:
+        """Where its actions are kept."""
+        return self.study.results / "actions" / f"{self.id}.npz"
+
     @cached_property
     def checkpoint(self) -> Path:
         """Where a trained policy is kept; relative names in records start at the results folder."""
@@ -319,6 +321,8 @@ class Run:
         }
         if self.training_environment is not self.environment:
             description["checkpoint"] = self.checkpoint.stem
+        if self.study.commitment:
+            description["sealed"] = self.study.commitment
         if self.policy.play == SAMPLED:
             description["play"] = SAMPLED
         return _short_hash(description)
@@ -342,8 +346,8 @@ class Run:
         return found
 
 
-def read_study(path: str | Path) -> Study:
-    """Read and check a study file.
+def read_study(path: str | Path, secret: bytes = b"") -> Study:
+    """Read and check a study file; `secret` is that of the sealed split.
 
     Raises:
         StudyError: No such file, no TOML, an unknown key (the nearest known one is offered), or a value of a wrong
@@ -360,7 +364,7 @@ def read_study(path: str | Path) -> Study:
         content = StudyPart.model_validate(table)
     except ValidationError as error:
         raise StudyError(f"{path}: {_first_fault(error)}") from error
-    study = Study(path.resolve(), content)
+    study = Study(path.resolve(), content, secret)
     if not expand(study):
         raise StudyError(
             f"{path}: nothing would run: the environments of every policy are empty; name one or leave them out"
@@ -409,6 +413,26 @@ def _refuse_twins(kind: str, titles: list[str]) -> None:
     for title in titles:
         if titles.count(title) > 1:
             raise ValueError(f"two of the same {kind} {title!r}; give each a name of its own")
+
+
+def locate(text: str, folder: Path) -> str:
+    """What a text of a study means to one whose file lies in `folder`; see `Study.located`."""
+    variable = f"${{{DATA_VARIABLE}}}"
+    if variable in text:
+        data = os.environ.get(DATA_VARIABLE)
+        if not data:
+            raise StudyError(f"{text!r} needs {DATA_VARIABLE}; set it to the folder of the data")
+        text = text.replace(variable, data)
+    file, part = policy_file(text)
+    beside = folder / file
+    is_path = beside.is_file() or file.suffix in FILE_SUFFIXES or (os.sep in text and file.suffix != "")
+    return f"{beside}{f':{part}' if part else ''}" if is_path else text
+
+
+def locate_all(arguments: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Arguments of an environment with every path in them located."""
+    located: dict[str, Any] = _walk(arguments, lambda text: locate(text, folder))
+    return located
 
 
 def _walk(value: Any, change: Callable[[str], str]) -> Any:

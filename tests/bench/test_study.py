@@ -52,7 +52,7 @@ def test_short_and_long_ways_to_name_policies_agree(tmp_path):
         ({"scenarios = 8": 'scenarios = "8"'}, "scenarios: input should be a valid integer, not '8'"),
         ({"scenarios = 8": "scenarios = 0"}, "scenarios: input should be greater than or equal to 1, not 0"),
         ({'id = "tests.bench.toy:Toy-v0"': ""}, "environments number 1, id: is required"),
-        ({"scenarios = 8": 'split = "tst"'}, "split: input should be 'train', 'valid' or 'test', not 'tst'"),
+        ({"scenarios = 8": 'split = "tst"'}, "split: input should be 'train', 'valid', 'test' or 'sealed', not 'tst'"),
         ({'name = "toy"': 'name = "a b"'}, "name: string should match pattern"),
         ({'policy = "shortest"': 'policy = "first"'}, "two of the same policy 'first'"),
         ({"scenarios = 8": "scenarios = "}, "not TOML: .*line 4"),
