@@ -110,3 +110,16 @@ def test_replay_of_a_part_at_another_load(command, log):  # noqa: F811
     assert refused(command("replay", log, "--window", "0:999"), "must lie within the 300 jobs")
     assert refused(command("replay", log, "--drop-user", "999"), "user 999 has no job")
     assert refused(command("replay", log, "--load", "-1"), "load is -1")
+
+
+def test_fetch_lists_logs_and_says_what_to_do_without_a_network(command, tmp_path):  # noqa: F811
+    code, out, _ = command("trace", "fetch")
+    assert code == 0 and "KTH-SP2-1996" in out and "unverified" in out
+    manifest = tmp_path / "MANIFEST.toml"
+    manifest.write_text('[[log]]\nname = "mine"\nfile = "mine.swf"\naddress = "http://127.0.0.1:9/mine.swf"\n')
+    words = ("trace", "fetch", "mine", "--manifest", manifest, "--folder", tmp_path)
+    assert refused(command(*words), "cannot reach 127.0.0.1", "by hand", str(tmp_path / "mine.swf"))
+    write_log(tmp_path / "mine.swf", [swf_row(1)])
+    code, out, _ = command(*words, "--json")
+    assert code == 0 and json.loads(out)["verified"] is False and len(json.loads(out)["sha256"]) == 64
+    assert refused(command("trace", "fetch", "KTH-SP3-1996"), "did you mean KTH-SP2-1996")

@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 
 from sysgym.cli.app import app
-from sysgym.cli.show import out, print_json, print_table, show_written, working
+from sysgym.cli.show import bar, out, print_json, print_table, show_written, working
 from sysgym.cli.words import Clean, Columns, Format, Json, Load, Processors, Zone, pairs, trace_columns
 
 trace = typer.Typer(help="Logs: validate, describe, generate, fetch.", no_args_is_help=True)
@@ -199,3 +199,39 @@ def generate(
         workload = generated(model, jobs, processors, seed, estimates=estimates, longest=longest, **settings)
         write_swf(workload, output)
     show_written(output, as_json)
+
+
+@trace.command()
+def fetch(
+    name: Annotated[str | None, typer.Argument(help="A log of the list; all of them are shown when left out.")] = None,
+    folder: Annotated[Path, typer.Option(help="Where to put it.")] = Path(),
+    manifest: Annotated[Path | None, typer.Option(help="A list of your own; see docs/logs.md.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Download a public log: resumed if it broke off, checked against its checksum.
+
+    Example: sysgym trace fetch KTH-SP2-1996 --folder logs
+    """
+    from sysgym.workloads.catalogue import listing_of, read_manifest
+    from sysgym.workloads.fetching import fetch as fetched
+
+    if name is None:
+        listings = read_manifest(manifest)
+        if as_json:
+            print_json([vars(listing) for listing in listings])
+        else:
+            for one in listings:
+                state = "checksum known" if one.sha256 else "unverified"
+                state = state if one.address else "here, or by hand"
+                out.print(f"{one.name:36} {state}", highlight=False)
+        return
+    listing = listing_of(name, manifest)
+    with bar(f"fetching {listing.file}") as advance:
+        done = fetched(listing, folder, on_progress=lambda here, whole: advance(here / (whole or here), f"{here:,} B"))
+    if as_json:
+        row = vars(done) | {"path": str(done.path), "licence": listing.licence, "citation": listing.citation}
+        print_json(row)
+        return
+    state = "checksum is right" if done.verified else f"unverified, no checksum is listed; this file has {done.sha256}"
+    out.print(f"{escape(str(done.path))}: {done.size:,} bytes, {state}", highlight=False, soft_wrap=True)
+    out.print(f"licence: {escape(listing.licence)}; cite: {escape(listing.citation)}", highlight=False, soft_wrap=True)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sysgym.core.errors import SettingError
+from sysgym.core.errors import InputFileError, SettingError
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines instead of a table.")]
 Clean = Annotated[str, typer.Option(help="Cleaning rule: default, sc15 or none.")]
@@ -28,10 +28,21 @@ Flurries = Annotated[
     int | None, typer.Option("--drop-flurries", help="Leave out bursts: more than so many jobs of a user in an hour.")
 ]
 Environment = Annotated[str, typer.Option("--env", help="Id of the environment, also as module:Id.")]
+Secret = Annotated[Path | None, typer.Option(help="File with the secret of the sealed split, at least 16 bytes.")]
 Settings = Annotated[list[str] | None, typer.Option("--set", help="Setting of the algorithm, name=value; repeatable.")]
 Arguments = Annotated[
     list[str] | None, typer.Option("--arg", help="Argument of the environment, name=value; repeatable.")
 ]
+
+
+def secret_of(path: Path | None) -> bytes:
+    """The secret in a file; nothing without one."""
+    if path is None:
+        return b""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputFileError(path, f"{error.strerror}; give the file of the secret") from error
 
 
 def window_of(text: str | None) -> tuple[int, int] | None:

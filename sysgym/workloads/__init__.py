@@ -13,7 +13,9 @@ from sysgym.workloads.synthetic import poisson_pareto
 from sysgym.workloads.workload import EXTRA_COLUMNS, SPLITS, Machine, Provenance, Repair, Workload
 
 if TYPE_CHECKING:
+    from sysgym.workloads.catalogue import listing_of
     from sysgym.workloads.cleaning import CLEANING_RULES, PROCESSOR_SOURCES
+    from sysgym.workloads.fetching import fetch
     from sysgym.workloads.formats.swf import write_swf
     from sysgym.workloads.formats.tpch import read_dag_profiles
     from sysgym.workloads.inference import infer_schema, write_schema
@@ -29,7 +31,9 @@ _LAZY = {
     "CLEANING_RULES": "cleaning",
     "FORMATS": "reading",
     "MODELS": "models",
+    "fetch": "fetching",
     "generate": "models",
+    "listing_of": "catalogue",
     "lublin": "models.lublin",
     "select": "selection",
     "with_tsafrir_estimates": "models.tsafrir",
@@ -63,8 +67,10 @@ __all__ = [
     "StageProfile",
     "ValidationReport",
     "Workload",
+    "fetch",
     "generate",
     "infer_schema",
+    "listing_of",
     "lublin",
     "poisson_pareto",
     "read_dag_profiles",

@@ -111,7 +111,7 @@ def test_ray_gives_the_same_results(study, broken, local_ray):
 
 def test_a_run_that_is_lost_on_ray_is_recorded_and_stops_no_other(study, local_ray, tmp_path):
     (tmp_path / "deadly.py").write_text("import os\n" + BROKEN.replace('{}["nothing"]', "os.kill(os.getpid(), 9)"))
-    found, _ = states(study('[[policies]]\npolicy = "deadly.py"'), backend="ray")
+    found, _ = states(study('[[policies]]\npolicy = "deadly.py"\ntrusted = true'), backend="ray")
     assert [record.failed for record in found] == [False, False, True]
     assert found[2].result.failure.startswith("lost on Ray (WorkerCrashedError: out of memory, killed")
 
