@@ -5,7 +5,7 @@ import textwrap
 
 import pytest
 
-from sysgym.bench import study as studies
+from sysgym.bench import study_file
 from sysgym.bench.study import expand, read_study
 from sysgym.core.errors import StudyError
 
@@ -17,7 +17,7 @@ train = { algorithm = "ppo", seeds = [3, 4], frames = 100, settings = { epochs =
 
 
 def test_the_example_of_the_documentation_is_a_study(tmp_path, monkeypatch):
-    lines = studies.__doc__.split("A whole one:")[1].split("`policies = ")[0]
+    lines = study_file.__doc__.split("A whole one:")[1].split("`policies = ")[0]
     (tmp_path / "sp2.toml").write_text(textwrap.dedent(lines))
     monkeypatch.setenv("SYSGYM_DATA", "/data")
     read = read_study(tmp_path / "sp2.toml")
