@@ -364,3 +364,9 @@ def test_numbers_that_are_too_large_for_a_calendar_or_a_column(file):
         read_trace(file(made.TPCH.replace('"query": 3', '"query": 99999999999999999999')))
     far = read_trace(file(made.ALEA.replace("1356996160", "1356996160000000000")))
     assert sum(summary_of(far)["arrivals_by_hour"]) == 2
+
+
+def test_a_name_over_two_lines_is_shown_in_one(file):
+    with pytest.raises(InputFileError, match="the file has a b, c") as caught:
+        read_trace(file('"a\nb",c\n1,2\n'))
+    assert "\n" not in str(caught.value)
