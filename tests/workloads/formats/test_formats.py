@@ -367,6 +367,6 @@ def test_numbers_that_are_too_large_for_a_calendar_or_a_column(file):
 
 
 def test_a_name_over_two_lines_is_shown_in_one(file):
-    with pytest.raises(InputFileError, match="the file has a b, c") as caught:
-        read_trace(file('"a\nb",c\n1,2\n'))
+    with pytest.raises(InputFileError, match="the file has c, a b") as caught:
+        read_trace(file('c,"a\nb"\n1,2\n'))
     assert "\n" not in str(caught.value)
