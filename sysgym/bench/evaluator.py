@@ -72,6 +72,7 @@ def evaluate(
     policy_seed: int = 0,
     scenario_steps: int | None = None,
     seconds: float | None = None,
+    secret: bytes = b"",
     limits: Limits | None = DEFAULT_LIMITS,
     progress: Callable[[int], object] | None = None,
 ) -> Evaluation:
@@ -81,12 +82,13 @@ def evaluate(
         policy: What `resolve_policy` takes or returned, or an object with `act`, `act_on_state` or `act_batch`.
         env_id: Any Gymnasium id with Discrete actions.
         arguments: Of the environment, without `split` and `sampling`.
-        split: "train", "valid" or "test".
+        split: "train", "valid", "test", or "sealed".
         scenarios: How many, at least 1.
         seed0: The first scenario; on a log, the number of its first disjoint window.
         policy_seed: Of a policy that draws.
         scenario_steps: Most steps of a scenario.
         seconds: Most seconds of the whole evaluation.
+        secret: Of the sealed split, see `environments.scenario_seeds`.
         limits: What code from a file may spend, in a process of its own; None trusts it to play in this one. Policies
             that are given as objects, heuristics and checkpoints of ours always play in this one.
         progress: Called with the number of scenarios done, after each.
@@ -99,7 +101,7 @@ def evaluate(
             than the split has.
     """
     require_range("scenarios", scenarios, 1)
-    seeds = environments.scenario_seeds(env_id, split, scenarios, seed0)
+    seeds = environments.scenario_seeds(env_id, split, scenarios, seed0, secret)
     meter = Meter(scenario_steps, seconds)
     chosen = environments.evaluation_arguments(env_id, arguments or {}, split)
     env = environments.make(env_id, chosen)

@@ -11,6 +11,7 @@ from time import perf_counter
 from typing import Any
 
 from sysgym.bench import environments
+from sysgym.bench.action_log import write_actions
 from sysgym.bench.evaluator import Evaluation, evaluate
 from sysgym.bench.guard import FAULTS, one_line, printable
 from sysgym.bench.isolation import IsolatedPolicy
@@ -57,20 +58,23 @@ def execute(
     training: TrainingFacts | None = None
     evaluation: Evaluation | None = None
     failure: str | None = None
+    actions_sha256 = ""
     try:
         if run.policy.train is not None:
             training = _train(run, resume, on_training)
         evaluation = _evaluate(run)
+        actions_sha256 = write_actions(run.action_log, {played.seed: played.actions for played in evaluation.scenarios})
     except SysgymError as error:
         failure = printable(" ".join(str(error).split()))
     except FAULTS as error:  # a run's failure of any kind must not take the other runs with it
         failure = one_line(error)
-    return _record(run, command, training, evaluation, failure, seconds=perf_counter() - started)
+    seconds = perf_counter() - started
+    return _record(run, command, training, evaluation, failure, actions_sha256=actions_sha256, seconds=seconds)
 
 
 def failed(run: Run, command: str, cause: str) -> Record:
     """The record of a run whose process was lost."""
-    return _record(run, command, None, None, cause, seconds=0.0)
+    return _record(run, command, None, None, cause, actions_sha256="", seconds=0.0)
 
 
 def _train(run: Run, resume: bool, on_training: Callable[[float], object] | None) -> TrainingFacts:
@@ -88,6 +92,7 @@ def _train(run: Run, resume: bool, on_training: Callable[[float], object] | None
             frames=frames,
             seconds=seconds,
             environment=environments.training_arguments(where.id, run.training_arguments),
+            words=environments.training_arguments(where.id, where.arguments),
             output=run.checkpoint,
             resume=resume and run.checkpoint.is_file(),
             on_progress=None if on_training is None else lambda change: on_training(change.share),
@@ -122,6 +127,7 @@ def _evaluate(run: Run) -> Evaluation:
         policy_seed=content.seed,
         scenario_steps=content.budgets.scenario_steps,
         seconds=content.budgets.evaluation_seconds,
+        secret=run.study.secret,
         limits=None if run.policy.trusted else content.budgets.limits,
     )
 
@@ -133,6 +139,7 @@ def _record(
     evaluation: Evaluation | None,
     failure: str | None,
     *,
+    actions_sha256: str,
     seconds: float,
 ) -> Record:
     """The record of a run, from what came of its training and evaluation as far as they went."""
@@ -150,10 +157,13 @@ def _record(
             instance=_instance(evaluation.instance) if evaluation and evaluation.instance else None,
             policy=_policy(run, training, evaluation),
             seeds=SeedFacts(
-                policy=content.seed, training=run.training_seed, scenarios=[scenario.seed for scenario in played]
+                policy=content.seed,
+                training=run.training_seed,
+                scenarios=[scenario.seed for scenario in played],
+                sealed_commitment=run.study.commitment,
             ),
             result=_result(played, failure),
-            evidence=_evidence(run, played),
+            evidence=_evidence(run, played, actions_sha256),
             cost=CostFacts(
                 training=training.seconds if training else 0.0,
                 environment=evaluation.environment_seconds if evaluation else 0.0,
@@ -231,12 +241,14 @@ def _result(played: Sequence[Scenario], failure: str | None) -> ResultFacts:
     )
 
 
-def _evidence(run: Run, played: Sequence[Scenario]) -> EvidenceFacts:
+def _evidence(run: Run, played: Sequence[Scenario], actions_sha256: str) -> EvidenceFacts:
     trained = run.policy.train is not None and played
     busiest = max(played, key=lambda scenario: scenario.offered_work, default=None)
     queue = busiest.queue if busiest else None
     return EvidenceFacts(
         event_logs=[scenario.event_log_sha256 for scenario in played if scenario.event_log_sha256],
+        action_log=run.action_log.relative_to(run.study.results).as_posix() if actions_sha256 else "",
+        action_log_sha256=actions_sha256,
         checkpoint=run.checkpoint.relative_to(run.study.results).as_posix() if trained else "",
         queue=QueueFacts(
             scenario=busiest.seed,

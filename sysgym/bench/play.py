@@ -18,6 +18,7 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
+from sysgym.bench.action_log import STORED
 from sysgym.bench.environments import action_mask
 from sysgym.bench.evidence import QueueSeries, offered_work, queue_series
 from sysgym.bench.guard import guarded
@@ -43,6 +44,7 @@ class Scenario:
         timed_out: Whether that was because it took too long.
         queue: Queue length over time, if there is a queue.
         offered_work: See `evidence.offered_work`.
+        actions: What was played, `action_log.STORED` integers.
     """
 
     seed: int
@@ -55,6 +57,7 @@ class Scenario:
     timed_out: bool = False
     queue: QueueSeries | None = None
     offered_work: float = 0.0
+    actions: bytes = b""
 
 
 @dataclass
@@ -89,7 +92,8 @@ def play_single(env: gym.Env[Any, Any], policy: Any, seeds: Sequence[int], meter
         observation, info = env.reset(seed=seed)
         meter.environment += perf_counter() - started
         begin(policy, np.ones(1, dtype=np.bool_), [seed])
-        steps, invalid, total, ended = 0, 0, 0.0, False
+        invalid, total, ended = 0, 0.0, False
+        actions: list[int] = []
         fault: CandidateError | None = None
         while not ended:
             mask, action = action_mask(env, info), None
@@ -106,9 +110,11 @@ def play_single(env: gym.Env[Any, Any], policy: Any, seeds: Sequence[int], meter
             observation, reward, terminated, truncated, info = env.step(action)
             meter.policy += decided - started
             meter.environment += perf_counter() - decided
-            steps, total, ended = steps + 1, total + float(reward), terminated or truncated
-            meter.check(seed, steps)
-        played = Scenario(seed, {"return": total, "length": float(steps)}, steps, invalid)
+            total, ended = total + float(reward), terminated or truncated
+            actions.append(action)
+            meter.check(seed, len(actions))
+        steps, stored = len(actions), np.array(actions, dtype=STORED).tobytes()
+        played = Scenario(seed, {"return": total, "length": float(steps)}, steps, invalid, actions=stored)
         if fault is not None:
             played = replace(played, fault=str(fault), timed_out=fault.kind == "timeout")
         yield _scored(played, env.unwrapped.engine, 0) if isinstance(env.unwrapped, EngineEnv) else played
@@ -140,6 +146,7 @@ class BatchPlay:
         self.number = np.arange(rows)
         self.steps, self.invalid = np.zeros(rows, dtype=np.int64), np.zeros(rows, dtype=np.int64)
         self.played: dict[int, Scenario] = {}
+        self.actions: list[list[int]] = [[] for _ in range(rows)]
 
     def play(self) -> Iterator[Scenario]:
         """The scenarios, in the order in which they end."""
@@ -165,6 +172,7 @@ class BatchPlay:
             action = decoded(chosen[row], self.vector.single_action_space)
             self.invalid[row] += action is None
             actions[row] = self.do_nothing(self.vector.engine.state(row), mask) if action is None else action
+            self.actions[row].append(int(actions[row]))
         return actions
 
     def _act_batch(self, slot: Slot) -> Any:
@@ -175,7 +183,9 @@ class BatchPlay:
             number = int(self.number[row])
             if number not in self.played:
                 counts = int(self.steps[row]), int(self.invalid[row])
-                self.played[number] = _scored(Scenario(self.seeds[number], {}, *counts), self.vector.engine, row)
+                stored = np.array(self.actions[row], dtype=STORED).tobytes()
+                played = Scenario(self.seeds[number], {}, *counts, actions=stored)
+                self.played[number] = _scored(played, self.vector.engine, row)
                 yield self.played[number]
             following = int(self.number.max()) + 1
             if following < len(self.seeds):
@@ -184,6 +194,8 @@ class BatchPlay:
 
     def _begin(self, rows: NDArray[np.bool_]) -> None:
         self.steps[rows] = self.invalid[rows] = 0
+        for row in np.flatnonzero(rows).tolist():
+            self.actions[row] = []
         seeds = [self.seeds[number] for number in self.number.tolist()]
         begin(self.policy, rows, seeds)
         started = perf_counter()
@@ -198,6 +210,11 @@ def fallback_of(base: Any) -> Callable[[Any, NDArray[np.int8]], int]:
         return lambda state, mask: int(base.action_space.start + np.argmax(mask))
     policy = base.heuristics[name]()
     return lambda state, mask: int(policy.act_on_state(state))
+
+
+def scored(engine: Any, row: int) -> Scenario:
+    """What the event log of an engine's row says of the episode that it has played."""
+    return _scored(Scenario(0, {}, 0, 0), engine, row)
 
 
 def _scored(scenario: Scenario, engine: Any, row: int) -> Scenario:
