@@ -60,6 +60,14 @@ class Learner(abc.ABC, Generic[SettingsKind]):
             TrainingError: A gradient is not finite; the weights are those before the failing step.
         """
 
+    def prepare(self, env_id: str, environment: Mapping[str, Any]) -> None:
+        """What comes before the first slot of a run that begins, such as imitation; nothing here.
+
+        Args:
+            env_id: The environment.
+            environment: Its arguments.
+        """
+
     def behaviour(self) -> Behaviour:
         """Who plays for this algorithm."""
         return CompiledBehaviour(self.network) if suits(self.network) else Behaviour(self.network)

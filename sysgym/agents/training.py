@@ -223,6 +223,9 @@ class Training:
         self.network = network.to(device)
         self.learner_kind = _learner_kind(learner or "auto", kind, self.network)
         self.learner: Learner[Any] = kind.learner(self.learner_kind)(self.network, self.settings, seed, self.threads)
+        if earlier is None:
+            with torch_threads(1), threadpool_limits(1, "blas"):
+                self.learner.prepare(env_id, self.environment)
         first = self._restore(earlier) if earlier is not None else None
         self.pipeline = Pipeline(
             self._players(earlier),
