@@ -118,6 +118,9 @@ def predictors(
     pass_rule: Annotated[str, typer.Option(help="batch or per_event.")] = "per_event",
     begin: Annotated[float, typer.Option(help="Share of the jobs behind which they are compared.")] = 0.5,
     blocks: Annotated[int, typer.Option(help="Disjoint blocks of jobs, the observations of the bootstrap.")] = 20,
+    replicates: Annotated[
+        int, typer.Option(help="Times the log is played: whole first, then without a random fiftieth of its jobs.")
+    ] = 1,
     form: Format = "auto",
     as_json: Json = False,
 ) -> None:
@@ -130,7 +133,9 @@ def predictors(
 
     workload = read_trace(trace, format=form, clean=clean, processors=processors)
     with working("replaying"):
-        found = compare_predictors(workload, predictor or ("last_two", "learned"), policy, pass_rule, begin, blocks)
+        found = compare_predictors(
+            workload, predictor or ("last_two", "learned"), policy, pass_rule, begin, blocks, replicates
+        )
     if as_json:
         for row in found:
             print_json(asdict(row))
@@ -140,9 +145,9 @@ def predictors(
         low_high = (
             row.difference and f"{row.difference.estimate:+.3f} [{row.difference.low:+.3f}, {row.difference.high:+.3f}]"
         )
-        better = None if row.better_blocks is None else f"{row.better_blocks} of {blocks}"
-        cells = {"predictor": row.predictor, "whole log": row.whole, "later part": row.later}
-        rows.append(cells | {"difference [95 % CI]": low_high, "blocks below": better})
+        better = None if row.better_blocks is None else f"{row.better_blocks}/{blocks}"
+        cells = {"predictor": row.predictor, "whole": row.whole, "later": row.later}
+        rows.append(cells | {"difference [95 % CI]": low_high, "below in": better})
     print_table(f"Mean bounded slowdown under {policy}, {pass_rule}, clean={clean}", rows)
 
 
