@@ -19,7 +19,7 @@ from sysgym.bench.plots import Axis
 from sysgym.jobsched.batch.replay import Schedule
 
 MOST_JOBS, MOST_PROCESSORS = 2000, 1024
-_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 960, 380, 64, 16, 34, 44
+_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 960, 380, 64, 30, 34, 44
 _HOUR, _DAY = 3600.0, 86_400.0
 
 Steps = tuple[NDArray[np.float64], NDArray[np.float64]]
@@ -31,7 +31,7 @@ def gantt(schedule: Schedule) -> Sheet:
     jobs = schedule.workload
     begin, end = float(jobs.submit_time.min()), float(schedule.finish_time.max())
     size = jobs.machine.processors
-    sheet, x, y = _axes(schedule, "processors over time", begin, end, float(size), "processors")
+    sheet, x, y = _axes(schedule, "who runs when", begin, end, float(size), "processors")
     if len(jobs) <= MOST_JOBS and size <= MOST_PROCESSORS:
         for number_, (first, last) in _placed(schedule):
             left, right = x.at(schedule.start_time[number_]), x.at(schedule.finish_time[number_])
@@ -59,9 +59,13 @@ def timeline(schedule: Schedule) -> Sheet:
     queue = _mean_in_bins(_steps(jobs.submit_time, schedule.start_time, np.ones(len(jobs))), edges)
     busy = _mean_in_bins(_busy(schedule, everyone), edges) / jobs.machine.processors
     top = max(1.0, float(queue.max()))
-    sheet, x, y = _axes(schedule, "queue and utilisation over time", begin, end, top, "waiting jobs")
+    sheet, x, y = _axes(
+        schedule, "queue and utilisation over time", begin, end, top, "waiting jobs; utilisation, right"
+    )
+    for share in (0.0, 0.5, 1.0):
+        sheet.word(_WIDTH - _RIGHT + 4, y.at(share * top) + 4, f"{share:g}")
     centres = (edges[1:] + edges[:-1]) / 2
-    for colour, name, values in ((COLOURS[0], "waiting jobs", queue), (COLOURS[3], "utilisation, 0 to 1", busy * top)):
+    for colour, name, values in ((COLOURS[7], "utilisation", busy * top), (COLOURS[0], "waiting jobs", queue)):
         points = [(x.at(float(time)), y.at(float(value))) for time, value in zip(centres, values, strict=True)]
         sheet.line(points, colour)
         _legend(sheet, name, colour)

@@ -56,7 +56,7 @@ def replay(
     """
     from sysgym.bench.drawing import require_picture
     from sysgym.bench.replays import replay_policies
-    from sysgym.bench.statistics import USELESS, all_tie
+    from sysgym.bench.statistics import REPLAY_SPREAD, USELESS, all_tie
     from sysgym.jobsched.batch.model import DECIDED_BACKFILLS
     from sysgym.jobsched.batch.replay import classic_schedulers
     from sysgym.workloads import read_trace
@@ -76,7 +76,7 @@ def replay(
             written += _draw(result, pictures, alone=len(chosen) == 1)
             if as_json:
                 print_json(result.row)
-    tie = all_tie([row["mean"] for row in rows])
+    tie = all_tie([row["mean"] for row in rows], REPLAY_SPREAD)
     if as_json:
         if tie:
             log.print(escape(USELESS), highlight=False)
