@@ -2,13 +2,14 @@
 
 It predicts log(run time / requested time), which is never above 0, as a linear function of the features below, and
 learns by AdaGrad from each job when that has ended, with the features of its submission: nothing is known before it
-has happened. At first the weights repeat the mean of the user's last two runs, so it begins as `last_two`.
+has happened. At first the weights repeat the mean of the user's last two runs, so it begins as `last_two`, and half of
+the logarithm stays with that (`BLEND`).
 
 The loss is asymmetric, as in Gaussier et al. (SC 2015): with e = predicted - true logarithm it is e^2 / 2 for a
-prediction that is too long and `UNDER` |e| for one that is too short. A prediction below `FLOOR` of the request is
-raised to that: what is far too short lets others in before a wide job, whose reservation then moves. Departures from
-the paper: logarithms instead of seconds, the history of jobs that are alike (same user, request and processors) beside
-the user's, no weights by the size of jobs, no products of features.
+prediction that is too long and `UNDER` |e| for one that is too short, times 1 + `AREA_WEIGHT` log(run time n) / 10. A
+prediction below `FLOOR` of the request is raised to that: what is far too short lets others in before a wide job,
+whose reservation then moves. Departures from the paper: logarithms instead of seconds, the history of jobs that are
+alike (same user, request and processors) beside the user's, no products of features.
 
 How the constants were chosen, and on what, stands in docs/schedulers.md.
 """
@@ -22,10 +23,12 @@ from numpy.typing import NDArray
 
 from sysgym.jobsched.batch.rows import uncounted
 
-LEARNING_RATE = 0.01
+LEARNING_RATE = 0.03
 UNDER = 0.5
-FLOOR = 0.1
-FORGETTING = 0.1
+AREA_WEIGHT = 2.0
+BLEND = 0.5
+FLOOR = 0.05
+FORGETTING = 0.3
 """Weight of the newest job in the running mean of a history."""
 
 ENDED, LAST, BEFORE, THIRD, MEAN, RUNNING, SUBMITTED, LAST_END, LAST_SUBMIT = range(9)
@@ -144,9 +147,9 @@ def logarithm(weights: NDArray[np.float64], features: NDArray[np.float64]) -> fl
 @uncounted
 def planned_seconds(weights: NDArray[np.float64], features: NDArray[np.float64], requested: float) -> float:
     """The planned time of a job with these features."""
-    share = math.exp(min(0.0, logarithm(weights, features)))
-    planned: float = math.floor(requested * max(FLOOR, share))
-    return min(requested, max(1.0, planned))
+    predicted = (1.0 - BLEND) * logarithm(weights, features) + BLEND * features[1]
+    floor: float = math.floor(requested * max(FLOOR, math.exp(min(0.0, predicted))))
+    return min(requested, max(1.0, floor))
 
 
 @uncounted
@@ -156,6 +159,7 @@ def learn_from(
     features: NDArray[np.float64],
     run: float,
     requested: float,
+    processors: int,
 ) -> None:
     """One step of AdaGrad on the loss of a job that has ended; `squares` are the summed squares of the gradient."""
     true = math.log(run / requested)
@@ -163,6 +167,7 @@ def learn_from(
     if abs(error) < 1e-9:
         return
     slope = error if error > 0 else -UNDER
+    slope *= 1.0 + AREA_WEIGHT * math.log(max(1.0, run * processors)) / 10.0
     for i in range(FEATURES):
         gradient = slope * features[i]
         squares[i] += gradient * gradient

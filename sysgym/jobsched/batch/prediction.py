@@ -155,7 +155,8 @@ def remember_end(predictor: int, jobs: Jobs, job: int, now: float, memory: NDArr
         return
     run, requested = jobs.run_time[job], jobs.requested_time[job]
     if predictor == LEARNED:
-        learning.learn_from(memory[_WEIGHTS], memory[_SQUARES], memory[jobs.note[job]], run, requested)
+        features, size = memory[jobs.note[job]], jobs.processors[job]
+        learning.learn_from(memory[_WEIGHTS], memory[_SQUARES], features, run, requested, size)
         learning.note_end(memory[jobs.alike[job]], run, requested, now)
     learning.note_end(memory[jobs.owner[job]], run, requested, now)
 
