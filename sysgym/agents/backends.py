@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from sysgym.agents.distributed import Publisher, RayPlayer, connect
 from sysgym.agents.environments import COPIED_ENVS, NATIVE_ENVS, Environments, Recipe
 from sysgym.agents.players import LocalPlayer, Player, Role
 from sysgym.agents.processes import WATCHDOG_SECONDS, ProcessEnvironments
@@ -20,7 +21,7 @@ from sysgym.agents.ready import GroupedEnvironments
 from sysgym.agents.settings import require_choice
 from sysgym.core.errors import SettingError, require_range
 
-BACKENDS = ("threads", "processes")
+BACKENDS = ("threads", "processes", "ray")
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Backend:
         workers: Processes that step the environments, of all actors together (with `min_batch` and "threads": threads);
             None: one a core.
         min_batch: Fewest environments of an actor that are answered at once, see `ready`; None waits for all.
+        address: Of a Ray cluster; None: this machine.
         watchdog: Seconds after which a worker process that does not answer is replaced.
 
     Raises:
@@ -43,6 +45,7 @@ class Backend:
     actors: int = 1
     workers: int | None = None
     min_batch: int | None = None
+    address: str | None = None
     watchdog: float = WATCHDOG_SECONDS
 
     def __post_init__(self) -> None:
@@ -51,6 +54,12 @@ class Backend:
         require_range("watchdog", self.watchdog, 0.0, open_low=True)
         if self.min_batch is not None:
             require_range("min_batch", self.min_batch, 1, whole=True)
+            if self.name == "ray":
+                raise SettingError(
+                    f"min_batch is {self.min_batch}; an actor on Ray steps all its environments together"
+                )
+        if self.address is not None and self.name != "ray":
+            raise SettingError(f"address is {self.address!r}; only backend='ray' has one")
         if self.workers is not None:
             require_range("workers", self.workers, 1, whole=True)
             if self.name != "processes" and self.min_batch is None:
@@ -91,15 +100,23 @@ class Stage:
                 f"actors is {actors}; there are {self.num_envs} environments: use at most as many actors"
             )
         self.rows = _divided(slice(0, self.num_envs), actors)
+        self._publisher: Publisher | None = None
         self.workers = self._workers()
 
-    def player(self, role: Role, threaded: bool) -> Player:
+    def player(self, role: Role, steps: int, threaded: bool) -> Player:
         """Somebody who plays a role here.
 
         Args:
             role: One of as many as there are actors.
+            steps: T.
             threaded: Whether slots are played ahead of the learner.
+
+        Raises:
+            SettingError: Ray is asked for and not there.
         """
+        if self.backend.name == "ray":
+            self._publisher = self._publisher or Publisher(connect(self.backend.address, self.backend.actors))
+            return RayPlayer(self._publisher, self.recipe, role, steps)
         return LocalPlayer(role.cast(self._environments(role.rows)), threaded or self.backend.actors > 1)
 
     def _environments(self, rows: slice) -> Environments:
