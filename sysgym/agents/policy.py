@@ -26,6 +26,8 @@ from sysgym.agents.spaces import Spaces
 from sysgym.core.errors import CheckpointError
 from sysgym.core.seeding import philox4x32, stream_key
 
+WEIGHTS = Path(__file__).parent / "weights"
+"""Trained policies that ship with sysgym."""
 PATIENCE = 4
 """Times in a row that a greedy policy sees the same observation before it draws."""
 
@@ -194,9 +196,15 @@ class TrainedPolicy:
 def load(path: str | Path) -> TrainedPolicy:
     """Read a policy that `TrainedPolicy.save` or a training run has written.
 
+    Args:
+        path: A file, or the name of weights that ship with sysgym, such as "placement".
+
     Raises:
         CheckpointError: The file is absent, damaged, foreign, or of a newer version.
     """
+    shipped = WEIGHTS / f"{path}.safetensors"
+    if not Path(path).exists() and shipped.is_file():
+        path = shipped
     checkpoint = checkpoints.read(path)
     try:
         return TrainedPolicy(checkpoint)
