@@ -17,3 +17,13 @@ def shared_data():
         return folder / name
 
     return path
+
+
+@pytest.fixture(scope="session")
+def local_ray():
+    """One small Ray for all tests; whatever asks for Ray uses it."""
+    ray = pytest.importorskip("ray")
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR",
+             object_store_memory=100 * 2**20)  # fmt: skip
+    yield ray
+    ray.shutdown()

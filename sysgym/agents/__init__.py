@@ -6,10 +6,13 @@ learn, not to act: a saved policy acts with numpy. Names are imported when they 
 sysgym stays light.
 
 The files, in the order in which a training run meets them: `algorithms` (their names), `settings`, `spaces` and
-`architecture` (what is seen and which network suits it), `environments` (vector environments under one small
-interface), `networks` and `inference` (the network in torch, and its policy half in numpy), `rollout` (the memory of a
-slot), `actor` (who fills it), `learner` (who reads it) with `advantages`, `scaling` and `actor_critic`, a file each for
-`ppo`, `a2c`, `vtrace`, `reinforce` and `evolution`, `training` (the loop), `checkpoint` and `policy` (what is kept).
+`architecture` (what is seen and which network suits it), `environments` (vector environments under one small interface)
+and `processes` with `worker` (the same in worker processes), `backends` (where it all stands), `networks` and
+`inference` (the network in torch, and its policy half in numpy), `rollout` (the memory of a slot), `actor` (who fills
+it) and `ready` (who does not wait for the slowest, through `collector`, `inbox` and `windows`), `players` and
+`pipeline` (who waits for whom), `learner` (who reads it) with `advantages`, `scaling` and `actor_critic`, a file each
+for `ppo`, `a2c`, `vtrace`, `reinforce` and `evolution`, `training` (the loop), `checkpoint` and `policy` (what is
+kept).
 """
 
 from __future__ import annotations

@@ -14,8 +14,11 @@ slot was played by the weights that it improves: where actor and learner overlap
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
-from sysgym.agents.actor_critic import ActorCritic, ActorCriticSettings, explained_variance
+from torch import Tensor
+
+from sysgym.agents.actor_critic import ActorCritic, ActorCriticSettings, Batch, explained_variance
 from sysgym.agents.networks import masked_entropy, masked_log_probabilities
 from sysgym.agents.rollout import Rollout
 
@@ -37,20 +40,24 @@ class A2C(ActorCritic[A2CSettings]):
         """See `Learner.update`."""
         settings, remaining = self.settings, self._remaining(progress)
         batch = self._batch(rollout)
-        chosen = batch.choices()
-        log_all = masked_log_probabilities(self.network.policy_logits(chosen.observations, chosen.masks), chosen.masks)
-        log_taken = log_all.gather(1, chosen.actions[:, None]).squeeze(1)
-        policy_loss = -(log_taken * chosen.advantages).mean()
-        value_loss = ((self.network.values(batch.observations) - batch.returns) ** 2).mean()
-        entropy = masked_entropy(log_all, chosen.masks).mean()
-        entropy_weight = settings.entropy_weight * remaining
-        norms = self._descend(policy_loss + settings.value_weight * value_loss - entropy_weight * entropy)
+        metrics = self._learn(batch, settings.entropy_weight * remaining)
         self.network.update_scale(batch.observations)
-        return {
-            "policy_loss": policy_loss.item(),
-            "value_loss": value_loss.item(),
-            "entropy": entropy.item(),
-            "explained_variance": explained_variance(batch.values, batch.returns),
-            "learning_rate": settings.learning_rate * remaining,
-            **norms,
-        }
+        metrics["explained_variance"] = explained_variance(batch.values, batch.returns)
+        metrics["learning_rate"] = settings.learning_rate * remaining
+        return metrics
+
+    def _learn(self, batch: Batch, entropy_weight: float) -> dict[str, float]:
+        policy = partial(self._policy_terms, entropy_weight=entropy_weight)
+        return self._descend(policy=self._shares(batch.choices(), policy), value=self._shares(batch, self._value_terms))
+
+    def _policy_terms(self, rows: Batch, entropy_weight: float) -> tuple[Tensor, dict[str, float]]:
+        """The first and the last term of (2)."""
+        log_all = masked_log_probabilities(self.network.policy_logits(rows.observations, rows.masks), rows.masks)
+        loss = -(log_all.gather(1, rows.actions[:, None]).squeeze(1) * rows.advantages).mean()
+        entropy = masked_entropy(log_all, rows.masks).mean()
+        return loss - entropy_weight * entropy, {"policy_loss": loss.item(), "entropy": entropy.item()}
+
+    def _value_terms(self, rows: Batch) -> tuple[Tensor, dict[str, float]]:
+        """The second term of (2)."""
+        loss = ((self.network.values(rows.observations) - rows.returns) ** 2).mean()
+        return self.settings.value_weight * loss, {"value_loss": loss.item()}

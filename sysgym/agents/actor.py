@@ -63,6 +63,11 @@ class Behaviour:
         self.network.load_state_dict(weights.tensors)
         self.version = weights.version
 
+    def to(self, device: str) -> None:
+        """Play on this device."""
+        self.network.to(device)
+        self._device = torch.device(device)
+
     @torch.no_grad()
     def logits(self, observations: NDArray[np.generic]) -> NDArray[np.float32]:
         """(N, A) from observations (N, *shape)."""

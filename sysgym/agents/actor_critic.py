@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -13,8 +14,9 @@ from torch import Tensor
 
 from sysgym.agents.advantages import decision_trace, generalized_advantages, next_values
 from sysgym.agents.checkpoint import plain
-from sysgym.agents.learner import Learner, Tensors
+from sysgym.agents.learner import Learner, Share, shards
 from sysgym.agents.networks import Network
+from sysgym.agents.optimizers import Tensors
 from sysgym.agents.rollout import Rollout
 from sysgym.agents.scaling import RewardScale
 from sysgym.agents.settings import Settings, require_choice
@@ -72,8 +74,8 @@ class Batch:
     advantages: Tensor
     returns: Tensor
 
-    def rows(self, chosen: Tensor) -> Batch:
-        """The chosen rows, copied."""
+    def rows(self, chosen: Tensor | slice) -> Batch:
+        """The chosen rows, copied; of a slice, as views."""
         return Batch(*(getattr(self, name)[chosen] for name in self.__dataclass_fields__))
 
     def choices(self) -> Batch:
@@ -87,8 +89,8 @@ class Batch:
 class ActorCritic(Learner[SettingsKind]):
     """A learner with a value network; see `Learner` for the arguments."""
 
-    def __init__(self, network: Network, settings: SettingsKind, seed: int) -> None:
-        super().__init__(network, settings, seed)
+    def __init__(self, network: Network, settings: SettingsKind, seed: int, threads: int = 1) -> None:
+        super().__init__(network, settings, seed, threads)
         self.generator = stream(seed, "minibatches")
         self.reward_scale = RewardScale(settings.discount)
 
@@ -126,6 +128,11 @@ class ActorCritic(Learner[SettingsKind]):
             *(self._floats(array) for array in (rollout.log_probabilities, values, advantages, advantages + values)),
         )
 
+    def _shares(self, batch: Batch, terms: Callable[[Batch], tuple[Tensor, dict[str, float]]]) -> list[Share]:
+        """The shards of a batch, with what `terms` says of each."""
+        cut = shards(len(batch), self.network.spaces.size)
+        return [Share(size, partial(terms, batch.rows(rows))) for size, rows in cut]
+
     def _parts(self, size: int, parts: int) -> Iterator[NDArray[np.int64]]:
         """The numbers below `size` in random order, cut into parts."""
         yield from np.array_split(self.generator.permutation(size), min(parts, size))
@@ -153,6 +160,11 @@ class ActorCritic(Learner[SettingsKind]):
 
     def _floats(self, array: NDArray[np.float64]) -> Tensor:
         return torch.from_numpy(array.astype(np.float32).ravel()).to(self.device)
+
+
+def means(steps: list[dict[str, float]]) -> dict[str, float]:
+    """The mean of each metric over several steps of the optimiser."""
+    return {name: float(np.mean([step[name] for step in steps])) for name in steps[0]}
 
 
 def explained_variance(values: Tensor, returns: Tensor) -> float:

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from sysgym.agents.settings import Settings
 
 
+LEARNERS = ("auto", "torch", "native")
+_NATIVE = "sysgym.agents.native_learners"
+
+
 @dataclass(frozen=True)
 class Algorithm:
     """Where an algorithm stands.
@@ -25,11 +29,13 @@ class Algorithm:
         summary: One line for people.
         module: Its file, as Python imports it.
         name: Of its learner there; its settings are called the same with "Settings" behind.
+        native: Whether `native_learners` has it too, with "Native" before its name.
     """
 
     summary: str
     module: str
     name: str
+    native: bool = True
 
     @property
     def settings(self) -> type[Settings]:
@@ -37,11 +43,11 @@ class Algorithm:
         kind: type[Settings] = getattr(importlib.import_module(self.module), f"{self.name}Settings")
         return kind
 
-    @property
-    def learner(self) -> type[Learner[Any]]:
-        """The learner class; loads torch."""
-        kind: type[Learner[Any]] = getattr(importlib.import_module(self.module), self.name)
-        return kind
+    def learner(self, kind: str = "torch") -> type[Learner[Any]]:
+        """The learner class, "torch" or "native"; loads torch."""
+        module, name = (self.module, self.name) if kind == "torch" else (_NATIVE, f"Native{self.name}")
+        found: type[Learner[Any]] = getattr(importlib.import_module(module), name)
+        return found
 
 
 ALGORITHMS = {
@@ -49,7 +55,9 @@ ALGORITHMS = {
     "a2c": Algorithm("advantage actor-critic, one pass", "sysgym.agents.a2c", "A2C"),
     "vtrace": Algorithm("actor-critic corrected for old policies (IMPALA)", "sysgym.agents.vtrace", "VTrace"),
     "reinforce": Algorithm("Monte Carlo, time-dependent baseline (DeepRM)", "sysgym.agents.reinforce", "Reinforce"),
-    "evolution": Algorithm("evolution strategies with antithetic pairs", "sysgym.agents.evolution", "Evolution"),
+    "evolution": Algorithm(
+        "evolution strategies with antithetic pairs", "sysgym.agents.evolution", "Evolution", native=False
+    ),
 }
 
 

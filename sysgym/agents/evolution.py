@@ -175,7 +175,7 @@ class Evolution(Learner[EvolutionSettings]):
             named.values(), torch.split(parts, [weight.numel() for weight in named.values()]), strict=True
         ):
             weight.grad = settings.weight_decay * weight.detach() - part.reshape(weight.shape)
-        norms = self._step("evolution")
+        norms = self._step()
         self.network.update_scale(torch.from_numpy(rollout.observations[:-1]).to(self.device).flatten(0, 1))
         return {
             "mean_member_return": float(returns.mean()),

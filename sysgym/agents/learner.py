@@ -7,21 +7,24 @@ A learner turns a slot of experience into better weights. The training loop know
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping
-from typing import Any, Generic, TypeVar
+import itertools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, Generic, NamedTuple, TypeVar
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from sysgym.agents.actor import Behaviour
 from sysgym.agents.networks import Network
+from sysgym.agents.optimizers import Tensors, make_optimizer, optimizer_tensors, restore_optimizer
 from sysgym.agents.rollout import Rollout
 from sysgym.agents.settings import Settings
+from sysgym.agents.team import Team, shards_of, tree_sum
 from sysgym.core.errors import TrainingError
 
-Tensors = dict[str, NDArray[Any]]
 SettingsKind = TypeVar("SettingsKind", bound=Settings)
 
 
@@ -32,12 +35,14 @@ class Learner(abc.ABC, Generic[SettingsKind]):
         network: The weights that it improves, in place.
         settings: Of the algorithm.
         seed: Of whatever it draws.
+        threads: How many work on a minibatch; the weights do not depend on it.
     """
 
-    def __init__(self, network: Network, settings: SettingsKind, seed: int) -> None:
+    def __init__(self, network: Network, settings: SettingsKind, seed: int, threads: int = 1) -> None:
         self.network, self.settings, self.seed = network, settings, seed
         self.device = next(network.parameters()).device
-        self.optimizer = self._make_optimizer()
+        self.team = Team(threads)
+        self.optimizer = make_optimizer(network.parameters(), settings)
 
     @abc.abstractmethod
     def update(self, rollout: Rollout, progress: float) -> dict[str, float]:
@@ -67,57 +72,78 @@ class Learner(abc.ABC, Generic[SettingsKind]):
         del values
         restore_optimizer(self.optimizer, self.network, tensors)
 
-    def _make_optimizer(self) -> torch.optim.Optimizer:
-        """Adam (Kingma and Ba, 2015), or RMSProp (Tieleman and Hinton, 2012) that remembers 0.99 of the square."""
-        settings, weights = self.settings, self.network.parameters()
-        if settings.optimizer == "adam":
-            return torch.optim.Adam(weights, settings.learning_rate, eps=settings.optimizer_epsilon, fused=True)
-        return torch.optim.RMSprop(weights, settings.learning_rate, alpha=0.99, eps=settings.optimizer_epsilon)
-
     def _remaining(self, progress: float) -> float:
         """What decay leaves of learning rate and entropy weight; sets the former."""
         remaining = 1.0 - progress if self.settings.decay else 1.0
         self.optimizer.param_groups[0]["lr"] = self.settings.learning_rate * remaining
         return remaining
 
-    def _descend(self, loss: Tensor) -> dict[str, float]:
-        """One step of the optimiser, gradients cut to norm c: scaled by min(1, c / (norm + 1e-6)).
+    def _descend(self, **losses: Sequence[Share]) -> dict[str, float]:
+        """One step of the optimiser on losses that are cut into shards.
+
+        A part's gradient is cut to norm c, scaled by min(1, c / (norm + 1e-6)). The shards' gradients are added up by
+        pairs in fixed order, so that the weights do not depend on who worked on which.
+
+        Args:
+            losses: The shards of the loss of each of `Network.parts`.
 
         Returns:
-            The norms before they are cut.
+            The metrics' means, and the gradients' norms before they are cut.
         """
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        return self._step(f"loss {loss.item():g}")
+        weights = self.network.parts()
+        tasks = [partial(_gradient, weights[part], share) for part, shares in losses.items() for share in shares]
+        done = iter(self.team.run(tasks))
+        metrics: dict[str, float] = {}
+        for part, shares in losses.items():
+            gradients, counted = zip(*(next(done) for _ in shares), strict=True)
+            for weight, gradient in zip(weights[part], tree_sum(gradients), strict=True):
+                weight.grad = gradient
+            for name in counted[0]:
+                metrics[name] = sum(share.size * found[name] for share, found in zip(shares, counted, strict=True))
+        return metrics | self._step()
 
-    def _step(self, cause: str) -> dict[str, float]:
+    def _step(self) -> dict[str, float]:
         largest = self.settings.max_gradient_norm
         norms = {
             f"{name}_gradient_norm": float(torch.nn.utils.clip_grad_norm_(weights, largest))
             for name, weights in self.network.parts().items()
             if weights[0].grad is not None
         }
-        if not np.isfinite(list(norms.values())).all():
-            raise TrainingError(f"the gradient is not finite ({cause}); a smaller learning_rate may help")
+        require_finite(norms)
         self.optimizer.step()
         return norms
 
 
-def optimizer_tensors(optimizer: torch.optim.Optimizer, network: Network) -> Tensors:
-    """The optimiser's memory, as arrays named `optimizer/<weight>/<moment>`."""
-    tensors: Tensors = {}
-    for name, parameter in network.named_parameters():
-        for moment, value in optimizer.state[parameter].items():
-            tensors[f"optimizer/{name}/{moment}"] = value.numpy(force=True).copy()
-    return tensors
+class Share(NamedTuple):
+    """A shard of a minibatch.
+
+    Attributes:
+        size: Its share of the minibatch's rows; losses are means, and that of the minibatch is the weighted sum.
+        terms: Gives the mean loss of its rows, and metrics that are means as well.
+    """
+
+    size: float
+    terms: Callable[[], tuple[Tensor, dict[str, float]]]
 
 
-def restore_optimizer(optimizer: torch.optim.Optimizer, network: Network, tensors: Mapping[str, NDArray[Any]]) -> None:
-    """The inverse of `optimizer_tensors`."""
-    memory: dict[int, dict[str, torch.Tensor]] = {}
-    for index, (name, _) in enumerate(network.named_parameters()):
-        prefix = f"optimizer/{name}/"
-        moments = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
-        if moments:
-            memory[index] = {moment: torch.from_numpy(value.copy()) for moment, value in moments.items()}
-    optimizer.load_state_dict({"state": memory, "param_groups": optimizer.state_dict()["param_groups"]})
+def shards(count: int, features: int) -> list[tuple[float, slice]]:
+    """The shards of a minibatch of `count` rows: share of the rows, and which they are."""
+    parts = shards_of(count, features)
+    cuts = [part * count // parts for part in range(parts + 1)]
+    return [((end - start) / count, slice(start, end)) for start, end in itertools.pairwise(cuts)]
+
+
+def require_finite(norms: Mapping[str, float]) -> None:
+    """Refuse a gradient that no optimiser can follow.
+
+    Raises:
+        TrainingError: One of its norms is not finite.
+    """
+    for name, size in norms.items():
+        if not math.isfinite(size):
+            raise TrainingError(f"{name} is {size}: the gradient is not finite; a smaller learning_rate may help")
+
+
+def _gradient(weights: list[torch.nn.Parameter], share: Share) -> tuple[list[Tensor], dict[str, float]]:
+    loss, metrics = share.terms()
+    return list(torch.autograd.grad(loss * share.size, weights, materialize_grads=True)), metrics

@@ -137,7 +137,7 @@ class Network(nn.Module):
         Returns:
             (B, A).
         """
-        inputs = self._inputs(observations)
+        inputs = self.inputs(observations)
         if self.architecture.kind == "flat" or self.architecture.is_graph:
             logits: Tensor = self.policy(inputs)
             return logits
@@ -161,7 +161,7 @@ class Network(nn.Module):
 
     def values(self, observations: Tensor) -> Tensor:
         """State values, (B,), from observations (B, *shape)."""
-        value: Tensor = self.value(self._inputs(observations))
+        value: Tensor = self.value(self.inputs(observations))
         return value.squeeze(-1)
 
     def update_scale(self, observations: Tensor) -> None:
@@ -169,7 +169,8 @@ class Network(nn.Module):
         if self.scale is not None:
             self.scale.update(self._features(observations))
 
-    def _inputs(self, observations: Tensor) -> Tensor:
+    def inputs(self, observations: Tensor) -> Tensor:
+        """Observations (B, *shape) as the first layer takes them: float32, encoded, on their scale."""
         features = self._features(observations)
         return features if self.scale is None else self.scale(features)
 

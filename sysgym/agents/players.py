@@ -17,6 +17,7 @@ import torch
 
 from sysgym.agents.actor import Actor, Behaviour, EpisodeActor, Weights
 from sysgym.agents.environments import Arrays, Environments
+from sysgym.agents.ready import GroupedEnvironments, ReadyActor
 from sysgym.agents.rollout import Rollout
 from sysgym.core.seeding import stream, stream_key
 
@@ -40,6 +41,7 @@ class Role:
         seed: Of the run.
         begun: Updates before this run: environments that begin anew in a resumed run begin other episodes.
         group: Rows that play the same workload, where slots hold whole episodes; 0 where episodes run on.
+        min_batch: Fewest of the rows that are answered at once; None waits for all.
     """
 
     rows: slice
@@ -47,6 +49,7 @@ class Role:
     seed: int
     begun: int
     group: int
+    min_batch: int | None = None
 
     def cast(self, environments: Environments) -> Actor:
         """The actor, in these environments."""
@@ -55,6 +58,10 @@ class Role:
         if self.group:
             return EpisodeActor(environments, self.behaviour, generator, stream_key(self.seed, "workloads"), self.group)
         seed = stream_key(self.seed, f"environments/{self.begun}") % 2**31
+        if self.min_batch is not None:
+            assert isinstance(environments, GroupedEnvironments)
+            fewest = min(self.min_batch, environments.num_envs)
+            return ReadyActor(environments, self.behaviour, generator, seed + first, fewest)
         return Actor(environments, self.behaviour, generator, seed + first)
 
 

@@ -10,20 +10,23 @@ After Schulman et al., "Proximal Policy Optimization Algorithms", arXiv:1707.063
     (6)  L = L_pi + c_V L_V - c_H mean H                                                                   [their eq. 9]
     (7)  the gradient is scaled by min(1, c / (norm + 1e-6)), then one step of Adam; policy and value, which share no
          weights, are scaled apart, so that a rare large error of the value does not hold the policy up
-    (8)  k3 = mean (ratio - 1 - log ratio), an estimate of KL(pi_old, pi) that is never negative
+    (8)  k1 = mean (-log ratio) and k3 = mean (ratio - 1 - log ratio), estimates of KL(pi_old, pi): k1 is not biased, k3
+         varies less and is never negative
 
 Mind the factor in (5): CleanRL weighs the squared error by 0.25, Stable-Baselines3 by 0.5; ours is CleanRL's.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from sysgym.agents.actor_critic import ActorCritic, ActorCriticSettings, Batch, explained_variance
+from sysgym.agents.actor_critic import ActorCritic, ActorCriticSettings, Batch, explained_variance, means
 from sysgym.agents.networks import masked_entropy, masked_log_probabilities
 from sysgym.agents.rollout import Rollout
 from sysgym.core.errors import require_range
@@ -85,10 +88,8 @@ class PPO(ActorCritic[PPOSettings]):
         remaining = self._remaining(progress)
         batch = self._batch(rollout)
         for _ in range(settings.epochs):
-            parts = self._parts(len(batch), settings.minibatches)
-            chosen = (batch.rows(torch.from_numpy(part).to(self.device)) for part in parts)
-            steps = [self._learn(part, settings.entropy_weight * remaining) for part in chosen]
-            metrics = {name: float(np.mean([step[name] for step in steps])) for name in steps[0]}
+            parts = list(self._parts(len(batch), settings.minibatches))
+            metrics = self._epoch(batch, parts, settings.entropy_weight * remaining)
             if settings.target_kl is not None and metrics["approximate_kl"] > settings.target_kl:
                 break
         self.network.update_scale(batch.observations)
@@ -96,30 +97,38 @@ class PPO(ActorCritic[PPOSettings]):
         metrics["learning_rate"] = settings.learning_rate * remaining
         return metrics
 
+    def _epoch(self, batch: Batch, parts: list[NDArray[np.int64]], entropy_weight: float) -> dict[str, float]:
+        """One pass over the slot, a step of the optimiser on each of its parts; the mean metrics."""
+        chosen = (batch.rows(torch.from_numpy(part).to(self.device)) for part in parts)
+        return means([self._learn(part, entropy_weight) for part in chosen])
+
     def _learn(self, batch: Batch, entropy_weight: float) -> dict[str, float]:
         """One minibatch: (3) to (8)."""
-        settings = self.settings
-        loss_of_value = value_loss(
-            self.network.values(batch.observations),
-            batch.values,
-            batch.returns,
-            settings.clip if settings.clip_values else None,
-        )
         chosen = batch.choices()
-        log_all = masked_log_probabilities(self.network.policy_logits(chosen.observations, chosen.masks), chosen.masks)
-        log_ratio = log_all.gather(1, chosen.actions[:, None]).squeeze(1) - chosen.log_probabilities
+        if self.settings.normalize_advantages:
+            chosen = replace(chosen, advantages=normalized(chosen.advantages))
+        policy = partial(self._policy_terms, entropy_weight=entropy_weight)
+        return self._descend(policy=self._shares(chosen, policy), value=self._shares(batch, self._value_terms))
+
+    def _policy_terms(self, rows: Batch, entropy_weight: float) -> tuple[Tensor, dict[str, float]]:
+        """(4), less the entropy of (6), and (8)."""
+        log_all = masked_log_probabilities(self.network.policy_logits(rows.observations, rows.masks), rows.masks)
+        log_ratio = log_all.gather(1, rows.actions[:, None]).squeeze(1) - rows.log_probabilities
         ratio = log_ratio.exp()
-        advantages = normalized(chosen.advantages) if settings.normalize_advantages else chosen.advantages
-        loss_of_policy = policy_loss(ratio, advantages, settings.clip)
-        entropy = masked_entropy(log_all, chosen.masks).mean()
-        loss = loss_of_policy + settings.value_weight * loss_of_value - entropy_weight * entropy
-        gradient_norms = self._descend(loss)
+        loss = policy_loss(ratio, rows.advantages, self.settings.clip)
+        entropy = masked_entropy(log_all, rows.masks).mean()
         with torch.no_grad():
-            return {
-                "policy_loss": loss_of_policy.item(),
-                "value_loss": loss_of_value.item(),
-                "entropy": entropy.item(),
-                "approximate_kl": (ratio - 1 - log_ratio).mean().item(),
-                "clip_share": ((ratio - 1).abs() > settings.clip).float().mean().item(),
-                **gradient_norms,
+            told = {
+                "policy_loss": loss,
+                "entropy": entropy,
+                "approximate_kl": (ratio - 1 - log_ratio).mean(),
+                "approximate_kl_k1": -log_ratio.mean(),
+                "clip_share": ((ratio - 1).abs() > self.settings.clip).float().mean(),
             }
+        return loss - entropy_weight * entropy, {name: value.item() for name, value in told.items()}
+
+    def _value_terms(self, rows: Batch) -> tuple[Tensor, dict[str, float]]:
+        """(5), weighted as in (6)."""
+        clip = self.settings.clip if self.settings.clip_values else None
+        loss = value_loss(self.network.values(rows.observations), rows.values, rows.returns, clip)
+        return self.settings.value_weight * loss, {"value_loss": loss.item()}

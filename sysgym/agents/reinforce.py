@@ -18,13 +18,15 @@ number of steps is random. There is no value network, so nothing is added where 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from sysgym.agents.learner import Learner
+from sysgym.agents.learner import Learner, Share, shards
 from sysgym.agents.networks import masked_entropy, masked_log_probabilities
 from sysgym.agents.rollout import Rollout
 from sysgym.agents.settings import Settings, require_choice
@@ -104,23 +106,31 @@ class Reinforce(Learner[ReinforceSettings]):
         advantages = returns - baselines(returns, alive, settings.baseline, settings.episodes_per_workload)
         # where one action alone is allowed, log pi is 0 whatever the weights
         played = alive & rollout.decisions[:-1]
-        chosen = torch.from_numpy(np.flatnonzero(played)).to(self.device)
+        played = played if played.any() else alive
+        scale = float(advantages[played].std()) or 1.0 if settings.standardize else 1.0
+        count = int(alive.sum()) if settings.normalizer == "per_step" else alive.shape[1]
+        # the loss is a mean over what is played: M of (3) comes with the weights
+        weights = advantages / scale * (np.count_nonzero(played) / count)
+        metrics = self._learn(rollout, np.flatnonzero(played), weights.ravel(), settings.entropy_weight * remaining)
+        self.network.update_scale(torch.from_numpy(rollout.observations[:-1][played]).to(self.device))
+        metrics["mean_advantage_size"] = float(np.abs(advantages[alive]).mean())
+        metrics["learning_rate"] = settings.learning_rate * remaining
+        return metrics
+
+    def _learn(
+        self, rollout: Rollout, chosen: NDArray[np.int64], weights: Floats, entropy_weight: float
+    ) -> dict[str, float]:
+        """One step of the optimiser on (3), of the chosen steps, numbers of (T, N) flattened."""
         observations = torch.from_numpy(rollout.observations[:-1]).to(self.device).flatten(0, 1)[chosen]
         masks = torch.from_numpy(rollout.masks[:-1]).to(self.device).flatten(0, 1)[chosen].bool()
-        actions = torch.from_numpy(rollout.actions).to(self.device).flatten()[chosen]
-        log_all = masked_log_probabilities(self.network.policy_logits(observations, masks), masks)
-        log_taken = log_all.gather(1, actions[:, None]).squeeze(1)
-        scale = float(advantages[played].std()) or 1.0 if settings.standardize and len(chosen) else 1.0
-        weights = torch.from_numpy((advantages[played] / scale).astype(np.float32)).to(self.device)
-        count = int(alive.sum()) if settings.normalizer == "per_step" else alive.shape[1]
-        policy_loss = -(log_taken * weights).sum() / count
-        entropy = masked_entropy(log_all, masks).sum() / max(1, len(chosen))
-        norms = self._descend(policy_loss - settings.entropy_weight * remaining * entropy)
-        self.network.update_scale(observations)
-        return {
-            "policy_loss": policy_loss.item(),
-            "entropy": entropy.item(),
-            "mean_advantage_size": float(np.abs(advantages[alive]).mean()),
-            "learning_rate": settings.learning_rate * remaining,
-            **norms,
-        }
+        actions = torch.from_numpy(rollout.actions).to(self.device).flatten()[chosen, None]
+        credit = torch.from_numpy(weights[chosen].astype(np.float32)).to(self.device)
+
+        def terms(rows: slice) -> tuple[Tensor, dict[str, float]]:
+            log_all = masked_log_probabilities(self.network.policy_logits(observations[rows], masks[rows]), masks[rows])
+            loss = -(log_all.gather(1, actions[rows]).squeeze(1) * credit[rows]).mean()
+            entropy = masked_entropy(log_all, masks[rows]).mean()
+            return loss - entropy_weight * entropy, {"policy_loss": loss.item(), "entropy": entropy.item()}
+
+        cut = shards(len(chosen), self.network.spaces.size)
+        return self._descend(policy=[Share(size, partial(terms, rows)) for size, rows in cut])

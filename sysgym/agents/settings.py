@@ -16,7 +16,7 @@ from sysgym.core.errors import SettingError, UnknownNameError, require_range
 
 T = TypeVar("T")
 
-OPTIMIZERS = ("adam", "rmsprop")
+OPTIMIZERS = ("adam", "rmsprop", "rmsprop_inside")
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,13 @@ class Settings:
     rollout_steps: int = 64
     """T, steps of every environment between two updates; of whole episodes, the step after which they are cut."""
     optimizer: str = "adam"
-    """"adam" or "rmsprop"."""
+    """"adam", "rmsprop" (epsilon beside the root) or "rmsprop_inside" (inside it), see `optimizers`."""
     learning_rate: float = 2e-3
     """Of the optimiser."""
     optimizer_epsilon: float = 1e-8
-    """Added to the root in the optimiser's step."""
+    """Epsilon of the optimiser."""
+    optimizer_decay: float = 0.99
+    """rho of RMSProp, what it keeps of the mean square."""
     decay: bool = True
     """Whether learning rate and entropy weight fall linearly to 0 with the budget."""
     max_gradient_norm: float = 0.5
@@ -59,7 +61,8 @@ class Settings:
         require_range("rollout_steps", self.rollout_steps, 1)
         for name in ("learning_rate", "optimizer_epsilon", "max_gradient_norm"):
             require_range(name, getattr(self, name), 0.0, open_low=True)
-        require_range("discount", self.discount, 0.0, 1.0)
+        for name in ("discount", "optimizer_decay"):
+            require_range(name, getattr(self, name), 0.0, 1.0)
         require_choice("optimizer", self.optimizer, OPTIMIZERS)
 
     def rows_per_workload(self, num_envs: int) -> int:

@@ -20,17 +20,19 @@ from typing import Any, NamedTuple
 
 import torch
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from sysgym.agents import checkpoint as checkpoints
+from sysgym.agents import native
 from sysgym.agents.actor import Weights
-from sysgym.agents.algorithms import algorithm_of
+from sysgym.agents.algorithms import LEARNERS, Algorithm, algorithm_of
 from sysgym.agents.architecture import Architecture, choose_architecture
 from sysgym.agents.backends import Backend
 from sysgym.agents.checkpoint import Checkpoint, holds_object, plain
 from sysgym.agents.environments import Environments
 from sysgym.agents.interruption import Interruption
 from sysgym.agents.learner import Learner
-from sysgym.agents.networks import build_network
+from sysgym.agents.networks import Network, build_network
 from sysgym.agents.pipeline import MODES, Pipeline
 from sysgym.agents.players import Player, Role, torch_threads
 from sysgym.agents.policy import TrainedPolicy
@@ -59,10 +61,13 @@ def train(
     resume: bool = False,
     mode: str | None = None,
     threads: int | None = None,
+    learner: str | None = None,
     device: str = "cpu",
     backend: str | None = None,
     actors: int | None = None,
     workers: int | None = None,
+    min_batch: int | None = None,
+    address: str | None = None,
     on_progress: Callable[[Progress], object] | None = None,
     **settings: Any,
 ) -> TrainedPolicy:
@@ -82,14 +87,19 @@ def train(
             stand as they stood. With the same budget of frames, `sync` and `lockstep` end in the same weights, bit
             for bit, as a run that was never interrupted. What is not given is as the checkpoint has it.
         mode: "sync" (default), "lockstep" or "async": how actor and learner share the time, see `pipeline`.
-        threads: Threads of torch while it learns, 1 unless given; playing takes one. Another number adds up in another
-            order: it belongs to what must be the same for a run to repeat.
+        threads: Threads that learn, 1 unless given; playing takes one of its own. The weights do not depend on it.
+        learner: "torch", "native" (compiled; multi-layer perceptrons on the processor, the same algorithm two to four
+            times as fast), or "auto" (default): native where it can be and no hidden layer is wider than 256. A run
+            goes on with either, but repeats bit for bit only with the one that began it.
         device: "cpu" or "cuda".
-        backend: "threads" (default), or "processes", which steps environments in worker processes: for those in
-            Python, whose steps cost more than a message. It changes no number.
+        backend: "threads" (default); "processes", which steps environments in worker processes: for those in Python,
+            whose steps cost more than a message; "ray", where each actor is one of Ray's. It changes no number.
         actors: Among how many the environments are divided, 1 unless given; each plays its rows of every slot, at the
             same time as the others. Belongs to what must be the same for a run to repeat.
         workers: Worker processes of backend="processes"; one a core unless given.
+        min_batch: Fewest environments (of an actor) whose observations are answered at once: where their steps take
+            unequally long, the policy need not wait for the slowest. Such a run does not repeat bit for bit.
+        address: Of a Ray cluster, as `ray.init` takes it; this machine unless given.
         on_progress: Called after every update.
         settings: Settings of the algorithm, such as those of `ppo.PPOSettings`.
 
@@ -115,10 +125,13 @@ def train(
         resume=resume,
         mode=mode,
         threads=threads,
+        learner=learner,
         device=device,
         backend=backend,
         actors=actors,
         workers=workers,
+        min_batch=min_batch,
+        address=address,
         **settings,
     )
     for progress in training.run():
@@ -149,10 +162,13 @@ class Training:
         resume: bool = False,
         mode: str | None = None,
         threads: int | None = None,
+        learner: str | None = None,
         device: str = "cpu",
         backend: str | None = None,
         actors: int | None = None,
         workers: int | None = None,
+        min_batch: int | None = None,
+        address: str | None = None,
         **settings: Any,
     ) -> None:
         kind = algorithm_of(algorithm)
@@ -165,27 +181,31 @@ class Training:
         self.history = History()
         earlier = self._earlier() if resume else None
         if earlier is not None:
-            given = {"num_envs": num_envs, "environment": environment, "mode": mode, "threads": threads}
-            given |= {"backend": backend, "actors": actors, "workers": workers}
+            given = {"num_envs": num_envs, "environment": environment, "mode": mode}
+            given |= {"backend": backend, "actors": actors, "workers": workers, "min_batch": min_batch}
             run, settings = self._defaults_from(earlier, given, settings)
-            num_envs, environment, mode, threads, backend, actors, workers = (run[name] for name in given)
+            num_envs, environment, mode, backend, actors, workers, min_batch = map(run.get, given)
+            threads = threads or earlier.facts["training"].get("threads")
+            learner = learner or earlier.facts["training"].get("learner_kind", "torch")
         self.environment, self.mode, self.threads = dict(environment or {}), mode or "sync", threads or 1
         require_choice("mode", self.mode, tuple(MODES))
         chosen = make_settings(kind.settings, settings)
-        self.backend = Backend(backend or "threads", 1 if actors is None else actors, workers)
+        self.backend = Backend(backend or "threads", 1 if actors is None else actors, workers, min_batch, address)
         ahead = self.mode != "sync"
-        _check_cores(self.threads + self.backend.actors if ahead else max(self.threads, self.backend.actors))
+        here = self.backend.actors if self.backend.name != "ray" else 0
+        _check_cores(self.threads + here if ahead else max(self.threads, here))
         self.stage = self.backend.open(env_id, num_envs, self.environment)
         self.settings, self.architecture = _settled(chosen, self.stage.like)
-        if self.settings.whole_episodes and self.backend.actors > 1:
+        if self.settings.whole_episodes and (self.backend.actors > 1 or min_batch is not None):
             raise SettingError(
-                f"actors is {actors}; {algorithm} plays whole episodes together: use 1 actor (its environments may "
-                "have several worker processes)"
+                f"actors is {self.backend.actors}, min_batch {min_batch}; {algorithm} plays whole episodes together: "
+                "use 1 actor and no min_batch (its environments may have several worker processes)"
             )
         with torch_threads(1):
             network = build_network(self.stage.spaces, self.architecture, stream_key(seed, "network"))
         self.network = network.to(device)
-        self.learner: Learner[Any] = kind.learner(self.network, self.settings, seed)
+        self.learner_kind = _learner_kind(learner or "auto", kind, self.network)
+        self.learner: Learner[Any] = kind.learner(self.learner_kind)(self.network, self.settings, seed, self.threads)
         first = self._restore(earlier) if earlier is not None else None
         self.pipeline = Pipeline(
             self._players(earlier),
@@ -208,7 +228,9 @@ class Training:
         resumed_at = self.history.update
         try:
             with Interruption() if self.output is not None else nullcontext(None) as interruption:
-                yield from self._updates(interruption)
+                # small products gain nothing from the library's own threads, and would fight ours
+                with threadpool_limits(1, "blas"):
+                    yield from self._updates(interruption)
                 if self.history.update > resumed_at or not resumed_at:  # what was finished stays the same file
                     self._save()
             if interruption is not None:
@@ -249,8 +271,10 @@ class Training:
                 "num_envs": self.stage.num_envs,
                 "backend": self.backend.name,
                 "workers": self.stage.workers or None,
+                "min_batch": self.backend.min_batch,
                 "mode": self.mode,
                 "threads": self.threads,
+                "learner_kind": self.learner_kind,
                 "learner": values,
                 "actors": self.backend.actors,
                 "stood": [values for _, values in stood],
@@ -292,7 +316,7 @@ class Training:
             rollout = self.pipeline.next()
             played = time.perf_counter()
             rollout.check_finite()
-            with torch_threads(self.threads):
+            with torch_threads(1):
                 metrics = self.learner.update(rollout, share)
         except TrainingError as error:
             kept = f"; {self.output} keeps the last good checkpoint" if self.output is not None else ""
@@ -313,8 +337,8 @@ class Training:
         players: list[Player] = []
         try:
             for rows in stage.rows:
-                role = Role(rows, self.learner.behaviour(), self.seed, begun, group)
-                players.append(stage.player(role, threaded=self.mode != "sync"))
+                role = Role(rows, self.learner.behaviour(), self.seed, begun, group, self.backend.min_batch)
+                players.append(stage.player(role, self.settings.rollout_steps, threaded=self.mode != "sync"))
             if earlier is not None:
                 self._restore_players(players, earlier)
         except BaseException:
@@ -359,7 +383,7 @@ class Training:
         given = {name: value for name, value in given.items() if value is not None}
         run = {"env_id": self.env_id, "algorithm": self.algorithm, "seed": self.seed}
         for name, value in {**run, **given, **settings}.items():
-            if name in stored and name not in ("backend", "workers") and stored[name] != plain(value):
+            if name in stored and name not in ("backend", "workers", "min_batch") and stored[name] != plain(value):
                 raise CheckpointError(
                     f"{self.output}: was trained with {name}={stored[name]!r}, not {value!r}; give the same, or "
                     "train anew without resume"
@@ -389,6 +413,20 @@ class _Update(NamedTuple):
 
 def _torch_tensors(arrays: Mapping[str, NDArray[Any]]) -> dict[str, torch.Tensor]:
     return {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
+
+
+def _learner_kind(name: str, algorithm: Algorithm, network: Network) -> str:
+    """The learner that a name means: torch, or native."""
+    require_choice("learner", name, LEARNERS)
+    suits = algorithm.native and native.suits(network)
+    if name == "native" and not suits:
+        raise SettingError(
+            "learner is 'native', which knows multi-layer perceptrons (network='flat') on the processor, and not "
+            "evolution; use 'torch'"
+        )
+    if name == "auto":
+        return "native" if suits and max(network.architecture.hidden) <= native.WIDEST else "torch"
+    return name
 
 
 def _check_cores(needed: int) -> None:

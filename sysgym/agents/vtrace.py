@@ -18,12 +18,16 @@ current in every step of the optimiser. On-policy, vs - V and A are the generali
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from sysgym.agents.actor_critic import ActorCritic, ActorCriticSettings, explained_variance
+from sysgym.agents.actor_critic import ActorCritic, ActorCriticSettings, explained_variance, means
+from sysgym.agents.learner import Share, shards
 from sysgym.agents.networks import masked_entropy, masked_log_probabilities
 from sysgym.agents.rollout import Rollout
 from sysgym.core.errors import require_range
@@ -94,60 +98,108 @@ def vtrace(
     return targets, np.minimum(policy_rho_clip, ratios) * (rewards + discount * ahead - values)
 
 
+class Passed(NamedTuple):
+    """What current weights say of a minibatch.
+
+    Attributes:
+        log_taken: float64, (k,), log pi of the actions of its decisions.
+        values: float64, (T + 1, N).
+        kept: What a gradient needs.
+    """
+
+    log_taken: Floats
+    values: Floats
+    kept: Any
+
+
 class VTrace(ActorCritic[VTraceSettings]):
     """V-trace at work on one network; see `Learner` for the arguments."""
 
     def update(self, rollout: Rollout, progress: float) -> dict[str, float]:
         """See `Learner.update`."""
-        remaining = self._remaining(progress)
+        remaining, count = self._remaining(progress), self.settings.minibatches
         rewards = self._scaled_rewards(rollout)
-        steps = [
-            self._learn(rollout.columns(part), rewards[:, part], self.settings.entropy_weight * remaining)
-            for part in map(np.sort, self._parts(rewards.shape[1], self.settings.minibatches))
-        ]
+        steps = []
+        for part in map(np.sort, self._parts(rewards.shape[1], count)):
+            chosen = rollout if len(part) == rewards.shape[1] else rollout.columns(part)
+            steps.append(self._learn(chosen, rewards[:, part], self.settings.entropy_weight * remaining))
         self.network.update_scale(torch.from_numpy(rollout.observations[:-1]).to(self.device).flatten(0, 1))
-        metrics = {name: float(np.mean([step[name] for step in steps])) for name in steps[0]}
-        metrics["learning_rate"] = self.settings.learning_rate * remaining
-        return metrics
+        return means(steps) | {"learning_rate": self.settings.learning_rate * remaining}
 
     def _learn(self, rollout: Rollout, rewards: Floats, entropy_weight: float) -> dict[str, float]:
         """One minibatch: (1) to (4)."""
-        settings, shape = self.settings, rollout.actions.shape
-        observations = torch.from_numpy(rollout.observations).to(self.device)
-        masks = torch.from_numpy(rollout.masks[:-1]).to(self.device).flatten(0, 1).bool()
-        actions = torch.from_numpy(rollout.actions).to(self.device).flatten()
-        log_all = masked_log_probabilities(self.network.policy_logits(observations[:-1].flatten(0, 1), masks), masks)
-        log_taken = log_all.gather(1, actions[:, None]).squeeze(1)
-        seen = self.network.values(observations.flatten(0, 1))
-
-        log_ratio = log_taken.detach().double().cpu().numpy().reshape(shape) - rollout.log_probabilities
-        values = seen.detach().double().cpu().numpy().reshape(shape[0] + 1, shape[1])
+        settings, chosen = self.settings, self._decisions(rollout)
+        passed = self._pass(rollout, chosen)
+        log_ratio = np.zeros(rewards.shape)  # where one action alone is allowed, both have drawn it with certainty
+        log_ratio.flat[chosen] = passed.log_taken - rollout.log_probabilities.flat[chosen]
         targets, advantages = vtrace(
             np.exp(log_ratio),
             rewards,
-            values,
-            self._next_values(rollout, values),
+            passed.values,
+            self._next_values(rollout, passed.values),
             rollout.done,
             discount=settings.discount,
             rho_clip=settings.rho_clip,
             policy_rho_clip=settings.policy_rho_clip,
             trace_decay=settings.trace_decay,
         )
-        returns, decisions = self._floats(targets), torch.from_numpy(self._weights(rollout)).to(self.device)
-        policy_loss = -(log_taken * self._floats(advantages) * decisions).sum() / decisions.sum().clamp(min=1.0)
-        value_loss = 0.5 * ((seen[: returns.numel()] - returns) ** 2).mean()
-        entropy = (masked_entropy(log_all, masks) * decisions).sum() / decisions.sum().clamp(min=1.0)
-        norms = self._descend(policy_loss + settings.value_weight * value_loss - entropy_weight * entropy)
-        return {
-            "policy_loss": policy_loss.item(),
-            "value_loss": value_loss.item(),
-            "entropy": entropy.item(),
-            "approximate_kl": float((np.exp(log_ratio) - 1 - log_ratio).mean()),
-            "explained_variance": explained_variance(self._floats(values[:-1]), returns),
-            **norms,
-        }
+        metrics = self._improve(rollout, chosen, passed, advantages.ravel(), targets.ravel(), entropy_weight)
+        metrics["approximate_kl"] = float((np.exp(log_ratio) - 1 - log_ratio).mean())
+        metrics["approximate_kl_k1"] = float(-log_ratio.mean())
+        metrics["explained_variance"] = explained_variance(self._floats(passed.values[:-1]), self._floats(targets))
+        return metrics
 
-    def _weights(self, rollout: Rollout) -> NDArray[np.float32]:
-        """1 for steps whose policy is learned, (T * N,)."""
-        decisions = rollout.decisions[:-1] if self.settings.skip_forced else np.ones_like(rollout.done)
-        return decisions.astype(np.float32).ravel()
+    def _decisions(self, rollout: Rollout) -> NDArray[np.int64]:
+        """The steps whose policy is learned, numbers of (T, N) flattened; all, where no step is a decision."""
+        if self.settings.skip_forced and (rows := np.flatnonzero(rollout.decisions[:-1])).size:
+            return rows
+        return np.arange(rollout.num_frames)
+
+    def _pass(self, rollout: Rollout, chosen: NDArray[np.int64]) -> Passed:
+        """Pi and V, shard by shard; what autograd has kept of each shard is what it needs later."""
+        observations = torch.from_numpy(rollout.observations).to(self.device).flatten(0, 1)
+        masks = torch.from_numpy(rollout.masks[:-1]).to(self.device).flatten(0, 1)[chosen].bool()
+        decided, size = observations[chosen], self.network.spaces.size
+        policy = shards(len(chosen), size)
+        value = shards(rollout.num_frames, size)
+
+        def log_all(rows: slice) -> Tensor:
+            return masked_log_probabilities(self.network.policy_logits(decided[rows], masks[rows]), masks[rows])
+
+        tasks = [partial(log_all, rows) for _, rows in policy]
+        done = self.team.run(tasks + [partial(self.network.values, observations[rows]) for _, rows in value])
+        logs, seen = done[: len(policy)], done[len(policy) :]
+        actions = torch.from_numpy(rollout.actions).to(self.device).flatten()[chosen, None]
+        taken = [log.gather(1, actions[rows]).squeeze(1) for log, (_, rows) in zip(logs, policy, strict=True)]
+        ahead = self._values(observations[rollout.num_frames :])
+        values = np.concatenate([torch.cat(seen).detach().double().cpu().numpy(), ahead])
+        kept = list(zip(policy, logs, taken, strict=True)), list(zip(value, seen, strict=True)), masks
+        log_taken = torch.cat(taken).detach().double().cpu().numpy()
+        return Passed(log_taken, values.reshape(rollout.observations.shape[:2]), kept)
+
+    def _improve(
+        self,
+        rollout: Rollout,
+        chosen: NDArray[np.int64],
+        passed: Passed,
+        advantages: Floats,
+        targets: Floats,
+        entropy_weight: float,
+    ) -> dict[str, float]:
+        """One step of the optimiser on (4)."""
+        del rollout
+        policy, value, masks = passed.kept
+        weights, returns = self._floats(advantages[chosen]), self._floats(targets)
+
+        def policy_terms(log_all: Tensor, taken: Tensor, rows: slice) -> tuple[Tensor, dict[str, float]]:
+            loss, entropy = -(taken * weights[rows]).mean(), masked_entropy(log_all, masks[rows]).mean()
+            return loss - entropy_weight * entropy, {"policy_loss": loss.item(), "entropy": entropy.item()}
+
+        def value_terms(seen: Tensor, rows: slice) -> tuple[Tensor, dict[str, float]]:
+            loss = 0.5 * ((seen - returns[rows]) ** 2).mean()
+            return self.settings.value_weight * loss, {"value_loss": loss.item()}
+
+        return self._descend(
+            policy=[Share(size, partial(policy_terms, log, taken, rows)) for (size, rows), log, taken in policy],
+            value=[Share(size, partial(value_terms, seen, rows)) for (size, rows), seen in value],
+        )

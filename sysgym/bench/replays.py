@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from sysgym.bench.guard import guarded
 from sysgym.bench.play import begin, decoded, door_of
 from sysgym.bench.policies import ResolvedPolicy, resolve_policy
-from sysgym.core.errors import UnknownNameError
+from sysgym.core.errors import SettingError, UnknownNameError
 from sysgym.jobsched.batch.policies import HEURISTICS
 from sysgym.jobsched.batch.replay import SCHEDULERS, Schedule, replay
 from sysgym.workloads.workload import Workload
@@ -46,6 +46,7 @@ def replay_policies(
     pass_rule: str = "batch",
     engine: str = "auto",
     backfill: str | None = None,
+    predictor: str | None = None,
 ) -> Iterator[Replay]:
     """Replay a workload under one policy after another.
 
@@ -54,7 +55,8 @@ def replay_policies(
         policies: Names of schedulers, or what `resolve_policy` takes.
         pass_rule: "batch" or "per_event".
         engine: "auto", "compiled" or "simpy".
-        backfill: "none" or "easy" behind a deciding policy; None takes what it was trained with, else "none".
+        backfill: What stands behind a deciding policy; None takes what it was trained with, else "none".
+        predictor: What named schedulers plan with instead of requested times; see `batch.prediction`.
 
     Raises:
         UnknownNameError: A policy is neither a scheduler nor anything that can be resolved.
@@ -63,9 +65,11 @@ def replay_policies(
     chosen = [(name, _policy(name, workload)) for name in policies]
     for name, policy in chosen:
         if isinstance(policy, str):
-            schedule = replay(workload, policy, pass_rule, engine)
-            yield Replay(schedule, _row(schedule, name))
+            schedule = replay(workload, policy, pass_rule, engine, predictor=predictor)
+            yield Replay(schedule, _row(schedule, name) | ({} if predictor is None else {"predictor": predictor}))
             continue
+        if predictor is not None:
+            raise SettingError(f"a predictor goes with a named scheduler, not with the policy {name!r}")
         behind = backfill or _trained_backfill(policy.policy)
         schedule = replay(workload, policy, pass_rule, engine, backfill=behind)
         counted = {"backfill": behind, "invalid_actions": policy.invalid_actions}

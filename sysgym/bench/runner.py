@@ -13,17 +13,19 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from sysgym.bench import environments, records
+from sysgym.bench.cluster import run_on_ray
 from sysgym.bench.execution import execute, failed
 from sysgym.bench.policies import is_policy_file, unknown_policy
 from sysgym.bench.provenance import command_line
 from sysgym.bench.records import Record
 from sysgym.bench.study import Run, Study, expand, read_study
-from sysgym.core.errors import StudyError, SysgymError, UnknownNameError, require_range
+from sysgym.core.errors import SettingError, StudyError, SysgymError, UnknownNameError, require_range
 
 
 @dataclass(frozen=True)
@@ -50,18 +52,28 @@ class Progress:
 
 Report = Callable[[Progress], object]
 
+BACKENDS = ("processes", "ray")
+
 
 def run_study(
-    path: str | Path, jobs: int = 1, resume: bool = True, dry_run: bool = False, progress: Report | None = None
+    path: str | Path,
+    jobs: int = 1,
+    resume: bool = True,
+    dry_run: bool = False,
+    progress: Report | None = None,
+    backend: str = "processes",
+    address: str | None = None,
 ) -> list[Record]:
     """Run what is missing of a study.
 
     Args:
         path: The study file; records and checkpoints go to `<its name>.results/` beside it.
-        jobs: Processes that run at the same time.
+        jobs: Runs at the same time.
         resume: Whether runs that have a good record are kept; else all are run anew, and the new records count.
         dry_run: Whether to run nothing, only to check the study and report what would run.
         progress: Called with every change.
+        backend: "processes" of this machine, or "ray", which takes a CPU for each run where `jobs` is 1.
+        address: Of a Ray cluster; None: this machine.
 
     Returns:
         The last record of each run of the study, in the order of the study, failed ones included.
@@ -70,8 +82,13 @@ def run_study(
         StudyError: The study cannot be read, names an environment, heuristic, algorithm or file that does not exist,
             or an environment cannot be made with its arguments.
         RecordError: Its records are damaged.
+        SettingError: A value is out of range, or Ray is asked for and not there.
     """
     require_range("jobs", jobs, 1)
+    if backend not in BACKENDS:
+        raise SettingError(f"backend is {backend!r}; it must be {' or '.join(map(repr, BACKENDS))}")
+    if address is not None and backend != "ray":
+        raise SettingError(f"address is {address!r}; only backend='ray' has one")
     study = read_study(path)
     runs = expand(study)
     _check_names(study, runs)
@@ -82,7 +99,7 @@ def run_study(
         for run in missing:
             session.tell("planned", run)
     elif missing:
-        session.execute(missing, jobs, resume)
+        session.execute(missing, jobs, resume, backend, address)
     return session.latest()
 
 
@@ -113,9 +130,14 @@ class _Session:
         """Report a change."""
         self.report(Progress(state, run, self.ended, len(self.runs), share, text))
 
-    def execute(self, missing: list[Run], jobs: int, resume: bool) -> None:
-        """Run and record, here or in a pool."""
+    def execute(self, missing: list[Run], jobs: int, resume: bool, backend: str, address: str | None) -> None:
+        """Run and record, here, in a pool, or on Ray."""
         command = command_line()
+        if backend == "ray":
+            with closing(run_on_ray(missing, command, resume, address, jobs)) as ended:
+                for run, record in ended:
+                    self.append(run, record)
+            return
         if jobs == 1:
             for run in missing:
                 self.tell("started", run)

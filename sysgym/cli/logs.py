@@ -13,7 +13,7 @@ from rich.markup import escape
 from sysgym.cli.app import app
 from sysgym.cli.show import out, print_json, print_table, show_written, working
 from sysgym.cli.studies import run_study_with_bar, show_leaderboard
-from sysgym.cli.words import Clean, Format, Json, Processors, trace_columns
+from sysgym.cli.words import Clean, Columns, Format, Json, Processors, trace_columns
 from sysgym.core.errors import UnknownNameError
 
 
@@ -22,18 +22,27 @@ def replay(
     trace: Annotated[Path, typer.Argument(help="The log: .swf, .swf.gz, .csv, .csv.gz.")],
     policy: Annotated[
         list[str] | None,
-        typer.Option(help="fcfs, sjf, sjf_commit, easy, easy_sjbf, a heuristic, a checkpoint or file.py; repeatable."),
+        typer.Option(
+            help="fcfs, sjf, sjf_commit, wfp3, unicep, f1, easy, easy_sjbf, conservative, rlscheduler_fcfs, "
+            "rlscheduler_sjf, accasim_easy, a heuristic, a checkpoint or file.py; repeatable."
+        ),
     ] = None,
     clean: Clean = "default",
     processors: Processors = None,
     pass_rule: Annotated[str, typer.Option(help="batch: one pass an instant; per_event: as pyss.")] = "batch",
-    backfill: Annotated[str | None, typer.Option(help="none or easy, behind a policy that decides.")] = None,
+    backfill: Annotated[
+        str | None, typer.Option(help="none, easy, rlscheduler or accasim, behind a policy that decides.")
+    ] = None,
+    predictor: Annotated[
+        str | None,
+        typer.Option(
+            help="Plan with predicted times: last_two, perfect or requested; +reqtime, +tsafrir or +doubling "
+            "corrects, as in last_two+tsafrir. easy_sjbf with it is EASY++."
+        ),
+    ] = None,
     engine: Annotated[str, typer.Option(help="auto, compiled or simpy.")] = "auto",
     form: Format = "auto",
-    columns: Annotated[
-        list[str] | None,
-        typer.Option(help="Column of a CSV log, name=header, or one TOML file with the mapping; repeatable."),
-    ] = None,
+    columns: Columns = None,
     as_json: Json = False,
 ) -> None:
     """Replay a whole log under one or more policies (all classic ones when none is named).
@@ -41,14 +50,15 @@ def replay(
     Example: sysgym replay KTH-SP2.swf.gz --clean sc15 --policy easy --policy sjf
     """
     from sysgym.bench.replays import replay_policies
-    from sysgym.jobsched.batch.model import BACKFILLS
-    from sysgym.jobsched.batch.replay import SCHEDULERS
+    from sysgym.jobsched.batch.model import DECIDED_BACKFILLS
+    from sysgym.jobsched.batch.replay import classic_schedulers
     from sysgym.workloads import read_trace
 
-    if backfill is not None and backfill not in BACKFILLS:
-        raise UnknownNameError("backfill", backfill, BACKFILLS)
+    if backfill is not None and backfill not in DECIDED_BACKFILLS:
+        raise UnknownNameError("backfill", backfill, DECIDED_BACKFILLS)
     workload = read_trace(trace, format=form, clean=clean, processors=processors, columns=trace_columns(columns))
-    results = replay_policies(workload, policy or list(SCHEDULERS), pass_rule, engine, backfill)
+    chosen = policy or classic_schedulers(predictor)
+    results = replay_policies(workload, chosen, pass_rule, engine, backfill, predictor)
     if as_json:
         for result in results:
             print_json(result.row)
@@ -98,9 +108,9 @@ def demo(
 
 
 def _classic() -> list[str]:
-    from sysgym.jobsched.batch.replay import SCHEDULERS
+    from sysgym.jobsched.batch.replay import CLASSIC
 
-    return list(SCHEDULERS)
+    return list(CLASSIC)
 
 
 def _bounded_slowdowns(row: Mapping[str, Any]) -> dict[str, float]:

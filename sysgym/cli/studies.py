@@ -62,10 +62,14 @@ def train(
     ] = None,
     threads: Annotated[int | None, typer.Option(help="Threads while it learns; playing takes one.")] = None,
     backend: Annotated[
-        str | None, typer.Option(help="threads, or processes (worker processes step the environments).")
+        str | None, typer.Option(help="threads, processes (workers step the environments) or ray.")
     ] = None,
     actors: Annotated[int | None, typer.Option(help="Actors that share the environments.")] = None,
     workers: Annotated[int | None, typer.Option(help="Worker processes of --backend processes.")] = None,
+    min_batch: Annotated[
+        int | None, typer.Option(help="Fewest environments that are answered at once; all when left out.")
+    ] = None,
+    address: Annotated[str | None, typer.Option(help="Of a Ray cluster; this machine when left out.")] = None,
     as_json: Json = False,
 ) -> None:
     """Train a policy and save it; Ctrl-C or SIGTERM leaves a run that --resume goes on with.
@@ -93,6 +97,8 @@ def train(
             backend=backend,
             actors=actors,
             workers=workers,
+            min_batch=min_batch,
+            address=address,
             on_progress=lambda progress: advance(
                 progress.share,
                 f"{progress.frames:,} frames, {progress.frames_per_second:,.0f}/s, "
@@ -161,13 +167,15 @@ def run(
     jobs: Annotated[int, typer.Option(help="Runs at the same time, each in a process.")] = 1,
     resume: Annotated[bool, typer.Option(help="Keep what has been run; --no-resume runs everything anew.")] = True,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only check the study and say what would run.")] = False,
+    backend: Annotated[str, typer.Option(help="processes, or ray: a task a run, a CPU each.")] = "processes",
+    address: Annotated[str | None, typer.Option(help="Of a Ray cluster; this machine when left out.")] = None,
     as_json: Json = False,
 ) -> None:
     """Run what is missing of a study, and show its leaderboard.
 
     Example: sysgym run experiments/kth.toml --jobs 2
     """
-    records = run_study_with_bar(study, jobs, resume, dry_run, quiet=as_json)
+    records = run_study_with_bar(study, jobs, resume, dry_run, quiet=as_json, backend=backend, address=address)
     if dry_run:
         return
     if as_json:
@@ -220,7 +228,15 @@ def report(
     show_written(output, as_json)
 
 
-def run_study_with_bar(study: Path, jobs: int, resume: bool, dry_run: bool, quiet: bool) -> list[Record]:
+def run_study_with_bar(
+    study: Path,
+    jobs: int,
+    resume: bool,
+    dry_run: bool,
+    quiet: bool,
+    backend: str = "processes",
+    address: str | None = None,
+) -> list[Record]:
     """Run a study under a progress bar; failures and notices are told as they happen."""
     from sysgym.bench.runner import Progress as Change
     from sysgym.bench.runner import run_study
@@ -235,7 +251,7 @@ def run_study_with_bar(study: Path, jobs: int, resume: bool, dry_run: bool, quie
             elif change.state in ("failed", "notice"):
                 log.print(escape(f"{title}: {change.text}" if title else change.text), highlight=False)
 
-        return run_study(study, jobs, resume, dry_run, tell)
+        return run_study(study, jobs, resume, dry_run, tell, backend, address)
 
 
 def show_leaderboard(records: Sequence[Record], against: str | None = None) -> None:

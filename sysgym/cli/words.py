@@ -14,7 +14,12 @@ from sysgym.core.errors import SettingError
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines instead of a table.")]
 Clean = Annotated[str, typer.Option(help="Cleaning rule: default, sc15 or none.")]
 Processors = Annotated[int | None, typer.Option(help="Size of the machine; the log's header when left out.")]
-Format = Annotated[str, typer.Option("--format", help="Format of the log: auto, swf, csv.")]
+Format = Annotated[str, typer.Option("--format", help="Format of the log, as in docs/logs.md; auto recognises it.")]
+Columns = Annotated[
+    list[str] | None,
+    typer.Option(help="Column of a CSV log, name=header, or one TOML file with the mapping; repeatable."),
+]
+Zone = Annotated[str | None, typer.Option(help="Zone of a log's local times, such as America/Los_Angeles.")]
 Environment = Annotated[str, typer.Option("--env", help="Id of the environment, also as module:Id.")]
 Settings = Annotated[list[str] | None, typer.Option("--set", help="Setting of the algorithm, name=value; repeatable.")]
 Arguments = Annotated[

@@ -47,6 +47,10 @@ class GraphError(SysgymError):
     """Raised when a computation graph cannot be placed as it is: a cycle, a dangling edge, a cost below 0."""
 
 
+class ModuleError(SysgymError):
+    """Raised when a torch module cannot be imported, built or exported; names the line of the graph break."""
+
+
 class InfeasibleError(SysgymError):
     """Raised when no placement at all can be feasible, with the reason and what would suffice."""
 

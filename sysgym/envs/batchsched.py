@@ -12,7 +12,7 @@ from sysgym.core.errors import SettingError, require_range
 from sysgym.core.protocols import Engine
 from sysgym.envs.base import EngineEnv, EngineVectorEnv, require_known
 from sysgym.jobsched.batch.engine import build_engine
-from sysgym.jobsched.batch.model import Rules
+from sysgym.jobsched.batch.model import decided_rules
 from sysgym.jobsched.batch.observation import QueueEncoding
 from sysgym.jobsched.batch.policies import HEURISTICS
 from sysgym.jobsched.batch.rewards import RewardFunction
@@ -42,9 +42,9 @@ def build_batch_engine(
 ) -> tuple[Engine, Workload]:
     """The engine behind `BatchSchedEnv`, with the same arguments, and the workload that it plays."""
     require_range("num_envs", num_episodes, 1, whole=True)
-    rules = Rules(commit=commit, backfill=backfill, pass_rule=pass_rule)
+    rules = decided_rules(backfill, pass_rule, commit)
     jobs = _workload(workload, format, clean, processors, columns)
-    sequences = JobSequences(jobs, rules, sequence_length, split, sampling)
+    sequences = JobSequences(jobs, sequence_length, split, sampling)
     return build_engine(sequences, rules, num_episodes, engine, observation, reward), jobs
 
 
@@ -72,7 +72,7 @@ class BatchSchedEnv(EngineEnv):
     wait and none is committed, the policy picks one. If it fits it starts at once, and the next decision follows in
     the same instant. If not, it is a commitment: the clock runs from event to event until the job fits. With
     `backfill="easy"` other jobs may start meanwhile, under EASY's rule, as long as the requested times say that they
-    don't delay the committed one. Times are seconds.
+    don't delay the committed one; `rlscheduler` and `accasim` are the rules of those programs. Times are seconds.
 
     ## Action Space
     `Discrete(128)`: action i picks the i-th row of the observation. Rows without a job are masked; an action on one
@@ -120,7 +120,7 @@ class BatchSchedEnv(EngineEnv):
     | `split` | "train" | `train`, `valid`, `test`, or `all` |
     | `sampling` | "uniform" | windows drawn from (seed, episode); `disjoint`: window number seed + episode |
     | `sequence_length` | 256 | jobs in an episode |
-    | `backfill` | "none" | `none` or `easy` |
+    | `backfill` | "none" | `none`, `easy`, `rlscheduler` or `accasim` |
     | `pass_rule` | "batch" | `batch` or `per_event`, see `sysgym.jobsched.batch.model` |
     | `commit` | True | False: a chosen job that doesn't fit blocks for one pass only, then comes a new decision |
     | `observation` | "features" | a name, or a `QueueEncoding` |
@@ -133,14 +133,15 @@ class BatchSchedEnv(EngineEnv):
     `gym.make_vec("sysgym/BatchSched-v0", num_envs=64)` steps compiled episodes together; see `EngineVectorEnv`.
 
     ## Baselines and Bound
-    `fcfs`, `sjf`, `smallest`, `smallest_area`, `random`. The bound is a mean bounded slowdown of 1 (no job waits),
-    which is not reached under contention.
+    `fcfs`, `sjf`, `smallest`, `smallest_area`, `wfp3`, `unicep`, `f1`, `random`. The bound is a mean bounded slowdown
+    of 1 (no job waits), which is not reached under contention.
 
     ## Validation
     Choosing the oldest job gives the schedule of `replay(policy="fcfs")`, with EASY backfilling that of
-    `replay(policy="easy")`, choosing the shortest that of `sjf_commit`; those equal the published and measured
-    references of several logs to six decimals (`tests/jobsched/test_batch_references.py`). SimPy and the kernel agree
-    event by event, and both with an oracle written from the specification alone (`tests/jobsched/test_batch.py`).
+    `replay(policy="easy")`, choosing the shortest that of `sjf_commit`; with `backfill="rlscheduler"` and
+    `pass_rule="per_event"` the two give RLScheduler's own figures. All equal the published and measured references of
+    several logs to six decimals (`tests/jobsched/test_batch_references.py`). SimPy and the kernel agree event by event,
+    and both with oracles written from the specification alone (`tests/jobsched/test_batch.py`).
 
     ## References
     Zhang, Dai, He, Bao, Xie: RLScheduler, SC 2020. Departures: EASY's own backfilling rule, rewards paid as jobs

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from sysgym.workloads.cleaning import CLEANING_RULES, PROCESSOR_SOURCES
     from sysgym.workloads.formats.swf import write_swf
     from sysgym.workloads.formats.tpch import read_dag_profiles
+    from sysgym.workloads.inference import infer_schema, write_schema
     from sysgym.workloads.reading import FORMATS, read_nodes, read_trace
+    from sysgym.workloads.schema import Schema, read_schema
+    from sysgym.workloads.validation import ValidationReport, validate
 
 _LAZY = {
     "CLEANING_RULES": "cleaning",
@@ -25,6 +28,12 @@ _LAZY = {
     "read_dag_profiles": "formats.tpch",
     "read_nodes": "reading",
     "read_trace": "reading",
+    "Schema": "schema",
+    "ValidationReport": "validation",
+    "infer_schema": "inference",
+    "read_schema": "schema",
+    "validate": "validation",
+    "write_schema": "inference",
     "write_swf": "formats.swf",
 }
 
@@ -40,12 +49,18 @@ __all__ = [
     "NodeTable",
     "Provenance",
     "Repair",
+    "Schema",
     "StageProfile",
+    "ValidationReport",
     "Workload",
+    "infer_schema",
     "poisson_pareto",
     "read_dag_profiles",
     "read_nodes",
+    "read_schema",
     "read_trace",
+    "validate",
+    "write_schema",
     "write_swf",
 ]
 

@@ -47,6 +47,7 @@ class RawTable:
         faults: What could not be read.
         header: What the file says about itself.
         blank_lines: Lines without anything between the rows.
+        point_lines: int64: lines with a decimal point, for formats that count in whole numbers.
         fields: Fields a row, where the format has rows.
         companion: What does not fit into columns, such as the stages of a DAG.
     """
@@ -56,6 +57,7 @@ class RawTable:
     faults: tuple[Fault, ...] = ()
     header: Mapping[str, str] = field(default_factory=dict)
     blank_lines: tuple[int, ...] = ()
+    point_lines: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     fields: int | None = None
     companion: Any = None
 

@@ -128,6 +128,7 @@ class Schema:
         unexpected_columns: Severity of columns that the schema does not name; None allows them.
         blank_lines: Severity of lines without anything.
         time_zone: The zone in which local times are likely to be, for warnings about clock changes.
+        arrival: The column of submissions, whose gaps are compared with a baseline's.
         source: Where it stands.
     """
 
@@ -138,6 +139,7 @@ class Schema:
     unexpected_columns: str | None = "info"
     blank_lines: str | None = "info"
     time_zone: str | None = None
+    arrival: str | None = None
     source: str = ""
 
 
@@ -179,6 +181,9 @@ def _schema(path: Path, content: Mapping[str, Any]) -> Schema:
         raise InputFileError(path, "columns is a table and rules a list of tables; write [columns.NAME] and [[rules]]")
     for key in ("duplicate_rows", "unexpected_columns", "blank_lines"):
         _one_of(path, key, content.get(key, "info"), (*SEVERITIES, "allowed"))
+    for key in ("time_zone", "arrival"):
+        if not isinstance(content.get(key, ""), str):
+            raise InputFileError(path, f"{key} is {content[key]!r}; it must be a name")
     given = {
         key: None if value == "allowed" else value
         for key, value in content.items()

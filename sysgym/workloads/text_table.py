@@ -114,7 +114,7 @@ def parse_table(file: TraceFile, format: str, delimiter: str = ",", names: Seque
         kind = schema.columns[name].type if name in schema.columns else "text"
         columns[name], found = parse_cells(by_name.get(name, ()), kind, name, lines)
         faults += found
-    return RawTable(columns, lines, tuple(faults), {}, rows.blank_lines, len(rows.names))
+    return RawTable(columns, lines, tuple(faults), {}, rows.blank_lines, fields=len(rows.names))
 
 
 def header_faults(names: Sequence[str], schema: Schema) -> list[Fault]:

@@ -15,7 +15,7 @@ def filled_rollout(spaces=SPACES, steps=6, rows=4, seed=0):
     rollout.masks[...] = 1
     rollout.masks[..., 0] = random.random(rollout.masks.shape[:2]) < 0.5
     forced = random.random(rollout.masks.shape[:2]) < 0.3
-    rollout.masks[forced] = [0, 1, 0, 0]
+    rollout.masks[forced] = np.arange(spaces.num_actions) == 1
     rollout.actions[...] = np.where(forced[:-1], 1, random.integers(1, spaces.num_actions, size=(steps, rows)))
     rollout.log_probabilities[...] = np.log(0.3)
     rollout.rewards[...] = random.normal(size=(steps, rows))

@@ -69,7 +69,9 @@ def test_a_slow_actor_delays_the_others_and_the_lag_stays_bounded():
 
 
 def test_whole_episodes_are_played_by_one_actor():
-    with pytest.raises(SettingError, match="actors is 2; evolution plays whole episodes together: use 1 actor"):
+    with pytest.raises(
+        SettingError, match="actors is 2, min_batch None; evolution plays whole episodes together: use 1 actor"
+    ):
         agents.train("toy/Cards-v0", "evolution", actors=2, **SMALL)
 
 

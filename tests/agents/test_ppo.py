@@ -113,7 +113,7 @@ def test_target_kl_stops_after_an_epoch(monkeypatch):
         ppo = learner(SPACES, target_kl=target, epochs=5, minibatches=2)
         steps = []
         original = ppo._descend
-        monkeypatch.setattr(ppo, "_descend", lambda loss, seen=steps, go=original: seen.append(1) or go(loss))
+        monkeypatch.setattr(ppo, "_descend", lambda seen=steps, go=original, **losses: seen.append(1) or go(**losses))
         ppo.update(filled_rollout(SPACES), 0.0)
         counts[target] = len(steps)
     assert counts == {None: 10, 1e-9: 2}

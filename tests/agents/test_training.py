@@ -200,7 +200,7 @@ def test_tensorboard_gets_every_update(tmp_path):
 def test_the_public_names_agree():
     assert list(agents.ALGORITHMS) == ["ppo", "a2c", "vtrace", "reinforce", "evolution"]
     for algorithm in agents.ALGORITHMS.values():
-        assert issubclass(algorithm.learner, Learner) and issubclass(algorithm.settings, Settings)
+        assert issubclass(algorithm.learner(), Learner) and issubclass(algorithm.settings, Settings)
     importlib.import_module("sysgym.agents.training")  # a submodule must not hide a public name
     assert callable(agents.train) and callable(agents.load)
     assert all(getattr(agents, name) for name in agents.__all__)

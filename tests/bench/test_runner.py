@@ -7,7 +7,7 @@ import pytest
 from sysgym.bench import environments, execution, runner
 from sysgym.bench.records import append_record, find_records, latest, read_records
 from sysgym.bench.runner import run_study
-from sysgym.core.errors import OutputError, RecordError, StudyError
+from sysgym.core.errors import OutputError, RecordError, SettingError, StudyError
 
 BROKEN = """
 class Policy:
@@ -99,6 +99,28 @@ def test_processes_give_the_same_results(study, broken):
     assert sorted(seen) == ["done", "done", "failed"]
     assert [r.result for r in pooled] == [r.result for r in alone]
     assert [r.evidence for r in pooled] == [r.evidence for r in alone]
+
+
+def test_ray_gives_the_same_results(study, broken, local_ray):
+    alone, _ = states(study(broken))
+    spread, seen = states(study(broken), resume=False, backend="ray")
+    assert sorted(seen) == ["done", "done", "failed"]
+    assert [r.result for r in spread] == [r.result for r in alone]
+    assert [r.evidence for r in spread] == [r.evidence for r in alone]
+
+
+def test_a_run_that_is_lost_on_ray_is_recorded_and_stops_no_other(study, local_ray, tmp_path):
+    (tmp_path / "deadly.py").write_text("import os\n" + BROKEN.replace('{}["nothing"]', "os.kill(os.getpid(), 9)"))
+    found, _ = states(study('[[policies]]\npolicy = "deadly.py"'), backend="ray")
+    assert [record.failed for record in found] == [False, False, True]
+    assert found[2].result.failure.startswith("lost on Ray (WorkerCrashedError: out of memory, killed")
+
+
+def test_a_backend_that_does_not_exist_is_named(study):
+    with pytest.raises(SettingError, match="backend is 'slurm'; it must be 'processes' or 'ray'"):
+        run_study(study(), backend="slurm")
+    with pytest.raises(SettingError, match="address is 'auto'; only backend='ray' has one"):
+        run_study(study(), address="auto")
 
 
 def test_an_interrupted_study_goes_on_where_it_stopped(study, monkeypatch):

@@ -30,11 +30,12 @@ Where the rules leave a choice, this file reads them as follows.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-POLICIES = ("fcfs", "sjf", "sjf_commit", "easy", "easy_sjbf", "conservative")
+POLICIES = ("fcfs", "sjf", "sjf_commit", "wfp3", "unicep", "f1", "easy", "easy_sjbf", "conservative")
 PASS_RULES = ("batch", "per_event")
 
 
@@ -212,7 +213,27 @@ def pass_of(policy: str, cluster: Cluster) -> Callable[[], None]:
         if cluster.queue:
             cluster.backfill(cluster.queue[0], sorted(cluster.queue[1:], key=jobs.shortest_first))
 
-    return {"fcfs": fcfs, "sjf": sjf, "sjf_commit": sjf_commit, "easy": easy, "easy_sjbf": easy_sjbf}[policy]
+    def scored() -> None:
+        while cluster.queue:
+            head = min(cluster.queue, key=lambda job: (score_of(policy, jobs, job, cluster.now), job))
+            if not cluster.fits(head):
+                return
+            cluster.launch(head)
+
+    fixed = {"fcfs": fcfs, "sjf": sjf, "sjf_commit": sjf_commit, "easy": easy, "easy_sjbf": easy_sjbf}
+    return fixed.get(policy, scored)
+
+
+def score_of(policy: str, jobs: Jobs, job: int, now: Any) -> float:
+    """Urgency of a waiting job, the smallest first: WFP3 and UNICEP by Tang et al. (2009), F1 by SC 2017."""
+    wait, requested, processors = now - jobs.submit[job], jobs.requested[job], jobs.processors[job]
+    if policy == "f1":
+        return math.log10(requested) * processors + 870 * math.log10(max(1, jobs.submit[job]))
+    if policy == "wfp3":
+        ratio = wait / requested
+        return -(ratio * ratio * ratio) * processors
+    assert policy == "unicep"
+    return -wait / ((math.log2(processors) + 1e-15) * requested)
 
 
 class Conservative:

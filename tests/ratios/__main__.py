@@ -20,6 +20,7 @@ from sysgym.jobsched import replay
 from sysgym.workloads import poisson_pareto, read_trace, write_swf
 from tests.ratios import learned_index
 from tests.ratios.exprsimp import expression_rows
+from tests.ratios.logs import million_job_rows
 from tests.ratios.placement import placement_rows
 
 ROUNDS = 7
@@ -153,6 +154,7 @@ def main():
     """Measure and print."""
     rows = []
     log_rows(rows)
+    million_job_rows(rows)
     environment_rows(rows)
     training_rows(rows)
     placement_rows(rows, rate)

@@ -23,7 +23,7 @@ def build_engine(
     """An engine of `num_episodes` episodes.
 
     Args:
-        sequences: Which jobs an episode has; made with the same rules.
+        sequences: Which jobs an episode has.
         rules: What a pass does.
         num_episodes: How many episodes it plays.
         engine: "auto" takes the kernel unless an encoder or a reward is plain Python.

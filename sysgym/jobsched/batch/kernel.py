@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from sysgym.core.engines import copied_columns, read_only, restore_columns
 from sysgym.core.events import EventLog
 from sysgym.core.protocols import Engine, Slot
-from sysgym.jobsched.batch.dynamics import Episodes, allocate, available, begin, flags_of, step_rows
+from sysgym.jobsched.batch.dynamics import available, begin, step_rows
+from sysgym.jobsched.batch.episodes import Episodes, Flags, allocate, flags_of
 from sysgym.jobsched.batch.model import Jobs, KnownJobs, QueueState, Rules, known_jobs
 from sysgym.jobsched.batch.observation import QueueEncoding, encode_features, write_mask
 from sysgym.jobsched.batch.rewards import QueueReward
@@ -24,10 +25,10 @@ from sysgym.jobsched.batch.sequences import JobSequences
 
 
 @njit(cache=True, nogil=True)
-def state_of(s: Episodes, b: int, jobs: Jobs) -> QueueState:
+def state_of(s: Episodes, b: int, jobs: Jobs, flags: Flags) -> QueueState:
     """The state of one episode, as views."""
     waiting, running = s.waiting[b, : s.waiting_count[b]], s.running[b, : s.running_count[b]]
-    free, last = available(s, b, jobs), s.first[b] + s.arrived[b]
+    free, last = available(s, b, jobs, flags), s.first[b] + s.arrived[b]
     known = KnownJobs(jobs.submit_time[:last], jobs.requested_time[:last], jobs.processors[:last], jobs.user[:last])
     return QueueState(s.time[b], free, waiting, s.visible[b], running, s.first[b], s.start_time[b], known)
 
@@ -42,22 +43,24 @@ def mask_rows(s: Episodes, rows: NDArray[np.bool_], masks: NDArray[np.int8]) -> 
 
 @njit(cache=True, nogil=True)
 def feature_rows(
-    s: Episodes, jobs: Jobs, table: NDArray[np.float32], rows: NDArray[np.bool_], out: NDArray[np.float32]
+    s: Episodes, jobs: Jobs, flags: Flags, table: NDArray[np.float32], rows: NDArray[np.bool_], out: NDArray[np.float32]
 ) -> None:
     """Write the built-in features of the chosen rows."""
     for b in range(len(rows)):
         if rows[b]:
-            encode_features(state_of(s, b, jobs), table, out[b])
+            encode_features(state_of(s, b, jobs, flags), table, out[b])
 
 
 def encoding_loop(encode: Callable[..., None]) -> Callable[..., None]:
     """`feature_rows` for another compiled encoder."""
 
     @njit(nogil=True)
-    def loop(s: Episodes, jobs: Jobs, table: NDArray[Any], rows: NDArray[np.bool_], out: NDArray[Any]) -> None:
+    def loop(
+        s: Episodes, jobs: Jobs, flags: Flags, table: NDArray[Any], rows: NDArray[np.bool_], out: NDArray[Any]
+    ) -> None:
         for b in range(len(rows)):
             if rows[b]:
-                encode(state_of(s, b, jobs), table, out[b])
+                encode(state_of(s, b, jobs, flags), table, out[b])
 
     return loop
 
@@ -70,13 +73,14 @@ def reward_loop(reward: Callable[..., float]) -> Callable[..., None]:
         before: Episodes,
         after: Episodes,
         jobs: Jobs,
+        flags: Flags,
         actions: NDArray[np.int64],
         active: NDArray[np.bool_],
         rewards: NDArray[np.float64],
     ) -> None:
         for b in range(len(active)):
             if active[b]:
-                rewards[b] = reward(state_of(before, b, jobs), actions[b], state_of(after, b, jobs))
+                rewards[b] = reward(state_of(before, b, jobs, flags), actions[b], state_of(after, b, jobs, flags))
 
     return loop
 
@@ -137,21 +141,21 @@ class BatchKernel(Engine):
                 np.copyto(getattr(self._before, name), getattr(self.episodes, name))
         step_rows(self.episodes, self.jobs, self._flags, actions, active, slot.rewards, slot.terminated, slot.truncated)
         if self._reward is not None:
-            self._reward(self._before, self.episodes, self.jobs, actions, active, slot.rewards)
+            self._reward(self._before, self.episodes, self.jobs, self._flags, actions, active, slot.rewards)
         self.observe(active, slot)
 
     def observe(self, rows: NDArray[np.bool_], slot: Slot) -> None:
         """See `Engine.observe`."""
         assert isinstance(slot.observations, np.ndarray)
         mask_rows(self.episodes, rows, slot.action_masks)
-        self._encode(self.episodes, self.jobs, self._table, rows, slot.observations)
+        self._encode(self.episodes, self.jobs, self._flags, self._table, rows, slot.observations)
 
     def state(self, row: int) -> QueueState:
         """See `Engine.state`."""
         s, first = self._read_only, int(self.episodes.first[row])
         return QueueState(
             float(s.time[row]),
-            int(available(self.episodes, row, self.jobs)),
+            int(available(self.episodes, row, self.jobs, self._flags)),
             s.waiting[row, : s.waiting_count[row]],
             s.visible[row],
             s.running[row, : s.running_count[row]],

@@ -9,11 +9,24 @@ the *requested* time, execution uses the *run* time. What a scheduling pass does
    job is looked at once, and starts if it fits now and either ends by the shadow or takes only extra processors.
 3. With `commit` the blocked job stays chosen until it starts; without, the next pass chooses afresh.
 
+Backfilling differs between programs, and so do published figures. Two rules of others can be asked for by name:
+
+- "rlscheduler": the shadow is computed once, when the job blocks; others start if they fit and end strictly before it;
+  there are no extra processors, and a job whose requested end has come holds its processors until it has completed.
+  Completions of one instant go in the order of the program's own list.
+- "accasim" (1.1.3): the shadow is computed once, and the blocked job is not tried again before it, even if processors
+  free early; until it starts, whatever fits starts too, unchecked. With no event left the clock jumps to the shadow.
+
+With "conservative" backfilling every job is given a reservation when it is submitted; see `conservative`.
+
 `pass_rule` "batch" handles all completions, then all arrivals of an instant, and then makes one pass. "per_event"
 makes a pass after every single submission and completion, submissions first, as the simulator pyss does. A running job
 whose requested end has come counts as free in a pass, even when its completion is still to be handled.
 
-Sources: Mu'alem and Feitelson, IEEE TPDS 12(6), 2001 (EASY); Zhang et al., SC 2020 (scheduling as decisions).
+With a predictor (see `prediction`) predicted times stand wherever requested ones are planned with.
+
+Sources: Mu'alem and Feitelson, IEEE TPDS 12(6), 2001 (EASY, conservative); Zhang et al., SC 2020 (scheduling as
+decisions; its repository for "rlscheduler"); Galleguillos et al., Cluster Computing 23, 2020 (AccaSim).
 """
 
 from __future__ import annotations
@@ -25,11 +38,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sysgym.core.engines import read_only
-from sysgym.core.errors import UnknownNameError, WorkloadError, require_bool
+from sysgym.core.errors import SettingError, UnknownNameError, WorkloadError, require_bool
+from sysgym.jobsched.batch.priorities import CHANGING, ORDERS
 from sysgym.workloads.workload import Workload
 
-ORDERS = ("submitted", "shortest")
-BACKFILLS = ("none", "easy")
+DECIDED_BACKFILLS = ("none", "easy", "rlscheduler", "accasim")
+"""Backfilling behind a job that a policy or an order has chosen."""
+BACKFILLS = (*DECIDED_BACKFILLS, "conservative")
 PASS_RULES = ("batch", "per_event")
 
 
@@ -38,11 +53,10 @@ class Rules:
     """What a scheduling pass does; see the module.
 
     Attributes:
-        order: Order of the queue, whose head is chosen where no policy decides: "submitted", or "shortest" for
-            (requested time, submission).
+        order: Order of the queue, whose head is chosen where no policy decides: one of `priorities.ORDERS`.
         commit: Whether a chosen job that doesn't fit stays chosen until it starts.
-        backfill: "none" or "easy".
-        candidates: Order in which backfilling looks at the other jobs: "submitted" or "shortest".
+        backfill: One of `BACKFILLS`.
+        candidates: Order in which backfilling looks at the other jobs: one that doesn't change while jobs wait.
         pass_rule: "batch" or "per_event".
     """
 
@@ -57,18 +71,30 @@ class Rules:
         for kind, value, known in (
             ("queue order", self.order, ORDERS),
             ("backfill", self.backfill, BACKFILLS),
-            ("candidate order", self.candidates, ORDERS),
+            ("candidate order", self.candidates, [order for order in ORDERS if order not in CHANGING]),
             ("pass_rule", self.pass_rule, PASS_RULES),
         ):
             if value not in known:
                 raise UnknownNameError(kind, value, known)
+        if self.backfill in {"rlscheduler", "accasim"} and not self.commit:
+            raise SettingError(f"backfill={self.backfill!r} keeps one shadow for a blocked job; it needs commit=True")
+
+
+def decided_rules(backfill: str, pass_rule: str, commit: bool = True) -> Rules:
+    """The rules where a policy decides.
+
+    Raises:
+        UnknownNameError: There is no such backfilling behind a decision, or no such pass rule.
+    """
+    if backfill not in DECIDED_BACKFILLS:
+        raise UnknownNameError("backfill", backfill, DECIDED_BACKFILLS)
+    return Rules(commit=commit, backfill=backfill, pass_rule=pass_rule)
 
 
 class Jobs(NamedTuple):
-    """The columns of a workload that a simulation reads, and two that it derives; no policy sees them.
+    """The columns of a workload that a simulation reads, all of shape (n,); no policy sees them.
 
-    All of shape (n,); `rank` is the place of each job in the queue's order and `candidate_rank` in the order of
-    backfilling, both without ties.
+    `owner` numbers the users densely from 0; jobs whose user is unknown belong to one owner.
     """
 
     submit_time: NDArray[np.float64]
@@ -76,8 +102,7 @@ class Jobs(NamedTuple):
     requested_time: NDArray[np.float64]
     processors: NDArray[np.int64]
     user: NDArray[np.int64]
-    rank: NDArray[np.int64]
-    candidate_rank: NDArray[np.int64]
+    owner: NDArray[np.int64]
 
 
 class KnownJobs(NamedTuple):
@@ -116,23 +141,24 @@ class QueueState(NamedTuple):
     jobs: KnownJobs
 
 
-def job_columns(workload: Workload, rules: Rules) -> Jobs:
-    """The columns that a simulation of this workload under these rules reads.
+def job_columns(workload: Workload) -> Jobs:
+    """The columns that a simulation of this workload reads.
 
     Raises:
         WorkloadError: A job has no run time, no requested time, one below its run time, or needs more processors
             than the machine has.
     """
     _check(workload)
-    return Jobs(
+    columns = (
         workload.submit_time,
         workload.run_time,
         workload.requested_time,
         workload.processors,
         workload.user,
-        read_only(_ranks(workload, rules.order)),
-        read_only(_ranks(workload, rules.candidates)),
+        np.unique(workload.user, return_inverse=True)[1].astype(np.int64),
     )
+    # one layout for all, whatever window or scaling made them: another would be compiled for anew
+    return Jobs(*(read_only(np.ascontiguousarray(column)) for column in columns))
 
 
 def known_jobs(jobs: Jobs, arrived: int) -> KnownJobs:
@@ -140,14 +166,6 @@ def known_jobs(jobs: Jobs, arrived: int) -> KnownJobs:
     return KnownJobs(
         jobs.submit_time[:arrived], jobs.requested_time[:arrived], jobs.processors[:arrived], jobs.user[:arrived]
     )
-
-
-def _ranks(workload: Workload, order: str) -> NDArray[np.int64]:
-    count = len(workload)
-    ranks = np.arange(count, dtype=np.int64)
-    if order == "shortest":
-        ranks[np.argsort(workload.requested_time, kind="stable")] = np.arange(count)
-    return ranks
 
 
 def _check(workload: Workload) -> None:

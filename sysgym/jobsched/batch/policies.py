@@ -1,6 +1,7 @@
 """Heuristics for scheduling as decisions: each picks the next of the visible jobs from the state.
 
-They choose for good (the environment commits to a choice), so `sjf` here is `sjf_commit` of a replay.
+They choose for good where the environment commits to a choice, so `sjf` here is `sjf_commit` of a replay; with
+`commit=False` each is the scheduler of its name.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from sysgym.core.protocols import StatePolicy
 from sysgym.core.seeding import stream
 from sysgym.jobsched.batch.model import QueueState
+from sysgym.jobsched.batch.priorities import ORDERS, priorities
 
 
 class PriorityPolicy(StatePolicy):
@@ -77,11 +79,27 @@ def smallest_area() -> PriorityPolicy:
     )
 
 
+def scored(order: str) -> PriorityPolicy:
+    """Most urgent first in one of `priorities.ORDERS`, with the requested time as the planned one."""
+    number = ORDERS.index(order)
+
+    def value(state: QueueState, visible: NDArray[np.int64]) -> NDArray[np.float64]:
+        jobs = state.jobs
+        columns = (jobs.submit_time[visible], jobs.requested_time[visible], jobs.processors[visible])
+        found: NDArray[np.float64] = priorities(number, state.time, *columns)
+        return found
+
+    return PriorityPolicy(order, value)
+
+
 HEURISTICS: Mapping[str, Callable[[], StatePolicy]] = {
     "fcfs": fcfs,
     "sjf": sjf,
     "smallest": smallest,
     "smallest_area": smallest_area,
+    "wfp3": lambda: scored("wfp3"),
+    "unicep": lambda: scored("unicep"),
+    "f1": lambda: scored("f1"),
     "random": RandomPolicy,
 }
 """The heuristics by name; each call builds a fresh one."""

@@ -12,30 +12,57 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sysgym.core.engines import ENGINES, allocate_slot
+from sysgym.core.engines import ENGINES, allocate_slot, resolve_engine
 from sysgym.core.errors import SettingError, UnknownNameError, require_range
 from sysgym.core.events import EventLog
 from sysgym.core.protocols import Policy, StatePolicy
-from sysgym.jobsched.batch.dynamics import allocate, flags_of, replay_in_order
+from sysgym.jobsched.batch.conservative import ConservativeMachine
+from sysgym.jobsched.batch.conservative_kernel import replay_conservatively, reservations_of
+from sysgym.jobsched.batch.dynamics import replay_in_order
 from sysgym.jobsched.batch.engine import build_engine
+from sysgym.jobsched.batch.episodes import allocate, flags_of
 from sysgym.jobsched.batch.kernel import event_log
-from sysgym.jobsched.batch.model import Rules
+from sysgym.jobsched.batch.model import Rules, decided_rules
 from sysgym.jobsched.batch.observation import QueueEncoding
+from sysgym.jobsched.batch.prediction import Forecast, Prediction, Predictor
 from sysgym.jobsched.batch.rewards import QueueReward
 from sysgym.jobsched.batch.sequences import JobSequences
 from sysgym.jobsched.batch.simulator import BatchMachine
 from sysgym.jobsched.metrics import SLOWDOWN_THRESHOLD, bounded_slowdown, schedule_summary, start_times
 from sysgym.workloads.workload import Workload
 
-SCHEDULERS: dict[str, Rules] = {
+CLASSIC: dict[str, Rules] = {
     "fcfs": Rules(),
     "sjf": Rules(order="shortest", commit=False),
     "sjf_commit": Rules(order="shortest"),
+    "wfp3": Rules(order="wfp3", commit=False),
+    "unicep": Rules(order="unicep", commit=False),
+    "f1": Rules(order="f1", commit=False),
     "easy": Rules(backfill="easy"),
     "easy_sjbf": Rules(backfill="easy", candidates="shortest"),
+    "conservative": Rules(backfill="conservative"),
 }
-"""The classic schedulers: first come first served; shortest job first, chosen afresh in every pass or for good; EASY
-backfilling, with candidates in order of submission or shortest first."""
+"""The classic schedulers: first come first served; shortest job first, chosen afresh in every pass or for good; three
+scored orders; EASY backfilling, with candidates in order of submission or shortest first; conservative backfilling."""
+
+PEERS: dict[str, Rules] = {
+    "rlscheduler_fcfs": Rules(backfill="rlscheduler", pass_rule="per_event"),
+    "rlscheduler_sjf": Rules(order="shortest", backfill="rlscheduler", pass_rule="per_event"),
+    "accasim_easy": Rules(backfill="accasim"),
+}
+"""What other programs do under the names of FCFS, SJF and EASY with backfilling, each with its program's pass rule."""
+
+SCHEDULERS: dict[str, Rules] = CLASSIC | PEERS
+
+
+def classic_schedulers(predictor: str | None = None) -> list[str]:
+    """Names of the classic schedulers that can plan with what a predictor says (all of them without one).
+
+    Raises:
+        UnknownNameError: There is no such predictor.
+    """
+    wrong = predictor is not None and Prediction.named(predictor).learns
+    return [name for name, rules in CLASSIC.items() if not (wrong and rules.backfill == "conservative")]
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +105,7 @@ def replay(
     pass_rule: str = "batch",
     engine: str = "auto",
     processors: int | None = None,
+    predictor: str | Predictor | None = None,
     *,
     backfill: str = "none",
     observation: str | QueueEncoding = "features",
@@ -91,7 +119,9 @@ def replay(
         pass_rule: "batch" or "per_event"; see `model`.
         engine: "auto" and "compiled" use the kernel, "simpy" the simulator; the schedules are equal.
         processors: Size of the machine, if it shall differ from the workload's.
-        backfill: "none" or "easy", behind the decisions of a policy that is not a name.
+        predictor: What a named scheduler plans with instead of requested times: a name such as "last_two" or
+            "last_two+tsafrir" (see `prediction`), or a `Predictor`, which the simulator then asks.
+        backfill: One of `DECIDED_BACKFILLS`, behind the decisions of a policy that is not a name.
         observation: What such a policy sees.
 
     Returns:
@@ -107,7 +137,7 @@ def replay(
         raise SettingError(f"workload is {workload!r}; read the log first: replay(read_trace(path), ...)")
     if processors is not None:
         workload = workload.with_processors(processors)
-    decided = Rules(backfill=backfill, pass_rule=pass_rule)
+    decided = decided_rules(backfill, pass_rule)
     if isinstance(policy, str):
         if policy not in SCHEDULERS:
             raise UnknownNameError("policy", policy, SCHEDULERS)
@@ -115,11 +145,12 @@ def replay(
             raise SettingError(
                 f"backfill goes with a policy that decides, not with the scheduler {policy!r}; use 'easy'"
             )
-        rules = replace(SCHEDULERS[policy], pass_rule=pass_rule)
-        events = _replay_in_order(workload, rules, engine)
-        return _schedule(workload, policy, pass_rule, events)
+        rules = PEERS.get(policy) or replace(CLASSIC[policy], pass_rule=pass_rule)
+        return _schedule(workload, policy, rules.pass_rule, _replay_scheduler(workload, rules, engine, predictor))
     if not (hasattr(policy, "act") or hasattr(policy, "act_on_state")):
         raise SettingError(f"policy is {policy!r}; give a name, or an object with act or act_on_state")
+    if predictor is not None:
+        raise SettingError("a predictor goes with a named scheduler; a policy that decides predicts for itself")
     events = _replay_by_decisions(workload, decided, engine, policy, observation)
     return _schedule(workload, getattr(policy, "name", type(policy).__name__), pass_rule, events)
 
@@ -130,22 +161,58 @@ def _schedule(workload: Workload, policy: str, pass_rule: str, events: EventLog)
     return Schedule(workload, policy, pass_rule, events, start, start - workload.submit_time, start + workload.run_time)
 
 
-def _replay_in_order(workload: Workload, rules: Rules, engine: str) -> EventLog:
-    sequences = JobSequences(workload, rules, None, "all")
-    if engine == "simpy":
-        machine = BatchMachine(sequences.jobs, sequences.processors, rules, 0, sequences.length)
-        while machine.run_to_decision():
-            machine.decide(machine.waiting[0])
-        return machine.log.log()
-    episodes = allocate(1, sequences.length, 1)
-    replay_in_order(episodes, sequences.jobs, flags_of(rules, QueueReward()), sequences.processors)
+def _replay_scheduler(workload: Workload, rules: Rules, engine: str, predictor: str | Predictor | None) -> EventLog:
+    own = None if predictor is None or isinstance(predictor, str) else predictor
+    prediction = _prediction(predictor)
+    if (own or prediction.learns) and rules.backfill == "conservative":
+        raise SettingError(
+            "conservative backfilling holds its reservations, so it can't plan with times that may be too short; use "
+            "the predictor 'requested' or 'perfect', or the policy 'easy_sjbf'"
+        )
+    if prediction.predictor == "perfect":
+        workload = replace(workload, requested_time=workload.run_time)
+    if resolve_engine(engine, needs_simulator=own is not None) == "simpy":
+        return _simulate(workload, rules, prediction, own)
+    sequences = JobSequences(workload, None, "all")
+    owners = int(sequences.jobs.owner.max()) + 1 if prediction.learns else 0
+    episodes = allocate(1, sequences.length, 1, owners)
+    if rules.backfill == "conservative":
+        per_event = rules.pass_rule == "per_event"
+        reservations = reservations_of(sequences.length)
+        replay_conservatively(episodes, reservations, sequences.jobs, per_event, sequences.processors)
+    else:
+        flags = flags_of(rules, QueueReward(), prediction)
+        replay_in_order(episodes, sequences.jobs, flags, sequences.processors)
     return event_log(episodes, 0)
+
+
+def _prediction(predictor: str | Predictor | None) -> Prediction:
+    if isinstance(predictor, str):
+        return Prediction.named(predictor)
+    if predictor is None:
+        return Prediction()
+    if not (hasattr(predictor, "predict") and hasattr(predictor, "learn")):
+        raise SettingError(f"predictor is {predictor!r}; give a name, or an object with predict and learn")
+    return Prediction(corrector=getattr(predictor, "corrector", "reqtime"))
+
+
+def _simulate(workload: Workload, rules: Rules, prediction: Prediction, own: Predictor | None) -> EventLog:
+    sequences = JobSequences(workload, None, "all")
+    jobs, processors, count = sequences.jobs, sequences.processors, sequences.length
+    if rules.backfill == "conservative":
+        machine: BatchMachine = ConservativeMachine(jobs, processors, rules, 0, count)
+    else:
+        forecast = Forecast(prediction, jobs, own) if own or prediction.learns else None
+        machine = BatchMachine(jobs, processors, rules, 0, count, forecast)
+    while machine.run_to_decision():
+        machine.decide(machine.head())
+    return machine.log.log()
 
 
 def _replay_by_decisions(
     workload: Workload, rules: Rules, engine: str, policy: Any, observation: str | QueueEncoding
 ) -> EventLog:
-    player = build_engine(JobSequences(workload, rules, None, "all"), rules, 1, engine, observation)
+    player = build_engine(JobSequences(workload, None, "all"), rules, 1, engine, observation)
     slot = allocate_slot(player.observation_spec, 1, player.num_actions)
     row, on = np.zeros(1, dtype=np.int64), np.ones(1, dtype=np.bool_)
     player.reset(row, row.astype(np.uint64), row)

@@ -14,7 +14,7 @@ import numpy as np
 from sysgym.core.errors import SettingError, UnknownNameError, WorkloadError, require_range
 from sysgym.core.events import EventLog
 from sysgym.core.seeding import stream_key
-from sysgym.jobsched.batch.model import Rules, job_columns
+from sysgym.jobsched.batch.model import job_columns
 from sysgym.jobsched.metrics import schedule_summary, start_times
 from sysgym.workloads.draws import integer
 from sysgym.workloads.workload import SAMPLINGS, SPLITS, Workload
@@ -25,7 +25,6 @@ class JobSequences:
 
     Args:
         workload: The log or generated workload.
-        rules: What a pass does; fixes the order of the queue.
         length: Jobs in an episode, at least 1; None takes the whole split as its only window.
         split: One of `workloads.workload.SPLITS`.
         sampling: "uniform": a window of the split drawn from (seed, episode). "disjoint": window number seed +
@@ -38,7 +37,6 @@ class JobSequences:
     def __init__(
         self,
         workload: Workload,
-        rules: Rules,
         length: int | None = 256,
         split: str = "train",
         sampling: str = "uniform",
@@ -47,7 +45,7 @@ class JobSequences:
             raise UnknownNameError("split", split, SPLITS)
         if sampling not in SAMPLINGS:
             raise UnknownNameError("sampling", sampling, SAMPLINGS)
-        self.workload, self.jobs = workload, job_columns(workload, rules)
+        self.workload, self.jobs = workload, job_columns(workload)
         self.processors, self.split, self.sampling = workload.machine.processors, split, sampling
         self._begin, self._end = (round(share * len(workload)) for share in SPLITS[split])
         self.length = self._end - self._begin if length is None else length

@@ -7,6 +7,7 @@ which answers at once, and a policy, which answers in `step`. The kernel must eq
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Callable, Generator, Mapping
 from heapq import heappush
 from typing import Any
@@ -22,14 +23,16 @@ from sysgym.core.events import EventKind, EventLog, EventRecorder
 from sysgym.core.protocols import Observation, Simulator
 from sysgym.jobsched.batch.model import Jobs, QueueState, Rules, known_jobs
 from sysgym.jobsched.batch.observation import QueueEncoding, visible_jobs, write_mask
+from sysgym.jobsched.batch.prediction import Forecast
+from sysgym.jobsched.batch.priorities import CHANGING, ORDERS, priority
 from sysgym.jobsched.batch.rewards import QueueReward
 from sysgym.jobsched.batch.sequences import JobSequences
 
-_FIRST, _SECOND, _THIRD = EventPriority(1), EventPriority(2), EventPriority(3)
 _CLASSES = {
-    "batch": {"completion": _FIRST, "arrival": _SECOND, "pass": _THIRD},
-    "per_event": {"arrival": _FIRST, "completion": _SECOND},
+    "batch": ("expiry", "completion", "compression", "arrival", "pass", "due"),
+    "per_event": ("expiry", "arrival", "completion", "due", "pass"),
 }
+"""What comes first at one instant, by pass rule; "compression" and "due" are events of conservative backfilling."""
 
 NO_JOB = -1
 
@@ -55,26 +58,34 @@ class BatchMachine:
         rules: What a pass does.
         first: First job.
         count: Number of jobs.
+        forecast: Says how long jobs will run; None plans with what was requested.
     """
 
-    def __init__(self, jobs: Jobs, processors: int, rules: Rules, first: int, count: int) -> None:
+    def __init__(
+        self, jobs: Jobs, processors: int, rules: Rules, first: int, count: int, forecast: Forecast | None = None
+    ) -> None:
         self.rules, self.processors, self.first, self.last = rules, processors, first, first + count
+        self.forecast = forecast
         self.submit, self.run_time = self._column(jobs.submit_time), self._column(jobs.run_time)
         self.requested, self.size = self._column(jobs.requested_time), self._column(jobs.processors)
-        self.waiting = SortedKeyList(key=self._column(jobs.rank).__getitem__)
+        self.planned: dict[int, float] = {}
+        self.waiting = SortedKeyList(key=self._urgency("submitted" if rules.order in CHANGING else rules.order))
         self.candidates = self.waiting
         if rules.candidates != rules.order:
-            self.candidates = SortedKeyList(key=self._column(jobs.candidate_rank).__getitem__)
+            self.candidates = SortedKeyList(key=self._urgency(rules.candidates))
         self.start_time: dict[int, float] = {}
-        self.requested_end: dict[int, float] = {}
-        self.running = SortedKeyList(key=self.requested_end.__getitem__)
+        self.planned_end: dict[int, float] = {}
+        self.real_end: dict[int, float] = {}
+        self.running = SortedKeyList(key=self.planned_end.__getitem__)
+        self.ending: list[int] = []
+        self.bound: float | None = None
         self.started: list[tuple[int, float]] = []
         self.free, self.arrived = processors, first
         self.committed = NO_JOB
         self.log = EventRecorder()
         self.clock = Clock(self.submit[first])
         self.open_pass: Generator[None, int, None] | None = None
-        self._priorities = _CLASSES[rules.pass_rule]
+        self._priorities = {name: EventPriority(place) for place, name in enumerate(_CLASSES[rules.pass_rule])}
         self._pass_is_due = False
         self.clock.at(self.submit[first], self._priorities["arrival"], lambda _: self._arrive(first))
 
@@ -91,14 +102,37 @@ class BatchMachine:
         assert self.open_pass is not None
         self._continue(lambda pass_: pass_.send(job))
 
+    def head(self) -> int:
+        """The most urgent waiting job in the order of the rules."""
+        if self.rules.order not in CHANGING:
+            return int(self.waiting[0])
+        order, now = ORDERS.index(self.rules.order), self.clock.now
+        head: int = min(self.waiting, key=lambda job: (self._priority(order, now, job), job))
+        return head
+
     def available(self) -> int:
-        """Processors that a job chosen now can take, expired requests included."""
-        free, now = self.free, self.clock.now
-        for job in self.running:
-            if self.requested_end[job] > now:
-                break
-            free += self.size[job]
+        """Processors that a job chosen now can take; expired plans included, but where a peer's rule holds them."""
+        if self.rules.backfill == "rlscheduler":
+            return self.free
+        free: int = self.free + sum(self.size[job] for job in self._expired())
         return free
+
+    def _expired(self) -> list[int]:
+        """Running jobs whose planned end has come."""
+        expired = []
+        for job in self.running:
+            if self.planned_end[job] > self.clock.now:
+                break
+            expired.append(job)
+        return expired
+
+    def _urgency(self, order: str) -> Callable[[int], tuple[float, int]]:
+        """The key of an order that does not change while jobs wait."""
+        number = ORDERS.index(order)
+        return lambda job: (self._priority(number, self.submit[job], job), job)
+
+    def _priority(self, order: int, now: float, job: int) -> float:
+        return float(priority(order, now, self.submit[job], self.planned[job], self.size[job]))
 
     def _column(self, column: NDArray[Any]) -> dict[int, Any]:
         """A column by job, as Python's own numbers: reading an array one by one costs ten times as much."""
@@ -106,19 +140,43 @@ class BatchMachine:
 
     def _arrive(self, job: int) -> None:
         self.log.append(self.clock.now, EventKind.SUBMIT, job, self.size[job])
+        self.planned[job] = self.requested[job] if self.forecast is None else self.forecast.predict(job, self.clock.now)
         self.waiting.add(job)
         self.arrived = job + 1
         if self.candidates is not self.waiting:
             self.candidates.add(job)
         if job + 1 < self.last:
             self.clock.at(self.submit[job + 1], self._priorities["arrival"], lambda _: self._arrive(job + 1))
+        self._after_arrival(job)
+
+    def _after_arrival(self, job: int) -> None:
         self._make_pass()
 
-    def _complete(self, job: int) -> None:
+    def _complete(self) -> None:
+        job = self.ending.pop(0)
         self.log.append(self.clock.now, EventKind.FINISH, job, self.size[job])
         self.running.remove(job)
         self.free += self.size[job]
+        if self.forecast is not None:
+            self.forecast.learn(job, self.clock.now, self.run_time[job])
+        self._after_completion(job)
+
+    def _after_completion(self, job: int) -> None:
         self._make_pass()
+
+    def _expire(self, job: int, corrections: int) -> None:
+        """A job has outlived its prediction: correct it."""
+        assert self.forecast is not None
+        self.running.remove(job)
+        self.planned[job] = self.forecast.correct(self.planned[job], self.requested[job], corrections)
+        self.planned_end[job] = self.start_time[job] + self.planned[job]
+        self.running.add(job)
+        self._watch(job, corrections + 1)
+
+    def _watch(self, job: int, corrections: int) -> None:
+        """Note when a running job outlives its plan, if it does."""
+        if self.planned_end[job] < self.real_end[job]:
+            self.clock.at(self.planned_end[job], self._priorities["expiry"], lambda _: self._expire(job, corrections))
 
     def _make_pass(self) -> None:
         if self.rules.pass_rule == "per_event":
@@ -144,15 +202,18 @@ class BatchMachine:
         while self.waiting:
             if self.committed == NO_JOB:
                 self.committed = yield
-            if self.size[self.committed] > free:
-                if self.rules.backfill == "easy" and free > 0:
-                    self._backfill(free)
+            if self.size[self.committed] > free or self._is_held():
+                self._block(free)
                 break
             free -= self.size[self.committed]
             self._start(self.committed)
-            self.committed = NO_JOB
+            self.committed, self.bound = NO_JOB, None
         if not self.rules.commit:
             self.committed = NO_JOB
+
+    def _is_held(self) -> bool:
+        """Whether the committed job must not be tried yet."""
+        return self.rules.backfill == "accasim" and self.bound is not None and self.clock.now < self.bound
 
     def _start(self, job: int) -> None:
         now = self.clock.now
@@ -160,37 +221,63 @@ class BatchMachine:
         self.waiting.remove(job)
         if self.candidates is not self.waiting:
             self.candidates.remove(job)
-        self.start_time[job], self.requested_end[job] = now, now + self.requested[job]
+        self.start_time[job], self.planned_end[job] = now, now + self.planned[job]
+        self.real_end[job] = now + self.run_time[job]
         self.started.append((job, now))
         self.running.add(job)
+        insort(self.ending, job, key=self.real_end.__getitem__)
         self.free -= self.size[job]
-        self.clock.at(now + self.run_time[job], self._priorities["completion"], lambda _: self._complete(job))
+        self.clock.at(self.real_end[job], self._priorities["completion"], lambda _: self._complete())
+        self._watch(job, 0)
 
-    def _backfill(self, free: int) -> None:
+    def _block(self, free: int) -> None:
+        """Let others start while the committed job can't; see `model` for what may."""
+        rule = self.rules.backfill
+        if rule == "easy":
+            shadow, extra = self._reservation(free)
+            self._backfill(free, lambda end: end <= shadow, extra)
+            return
+        if rule == "none":
+            return
+        if self.bound is None:
+            self.bound = bound = self._reservation(free)[0]
+            if rule == "rlscheduler":
+                self.ending.sort(key=self.planned_end.__getitem__)
+                self.ending.sort(key=self.real_end.__getitem__)
+            else:
+                self.clock.at(bound, self._priorities["pass"], lambda _: self._wake(bound))
+        bound = self.bound
+        self._backfill(free, lambda end: end < bound or rule == "accasim", 0)
+
+    def _wake(self, bound: float) -> None:
+        """With no event left, AccaSim's clock jumps to the shadow of the job it holds back."""
+        if self.bound == bound and not self.running and self.arrived == self.last:
+            self._begin_pass()
+
+    def _backfill(self, free: int, ends_in_time: Callable[[float], bool], extra: int) -> None:
         now = self.clock.now
-        shadow, extra = self._reservation(free)
         for job in list(self.candidates):
             size = self.size[job]
             if job == self.committed or size > free:
                 continue
-            ends_in_time = now + self.requested[job] <= shadow
-            if ends_in_time or size <= extra:
+            in_time = ends_in_time(now + self.planned[job])
+            if in_time or size <= extra:
                 self._start(job)
                 free -= size
-                if not ends_in_time:
+                if not in_time:
                     extra -= size
 
     def _reservation(self, free: int) -> tuple[float, int]:
-        """When the committed job can start by the requested ends, and the processors left over then."""
-        need, now, shadow = self.size[self.committed], self.clock.now, np.inf
+        """When the committed job can start by the planned ends, and the processors left over then."""
+        need, shadow = self.size[self.committed], np.inf
+        counted = set() if self.rules.backfill == "rlscheduler" else set(self._expired())
         for job in self.running:
-            end = self.requested_end[job]
-            if end > shadow:
+            if self.planned_end[job] > shadow:
                 break
-            if end > now:
+            if job not in counted:
                 free += self.size[job]
                 if free >= need:
-                    shadow = end
+                    shadow = min(shadow, self.planned_end[job])
         return shadow, free - need
 
 

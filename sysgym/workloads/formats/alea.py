@@ -65,7 +65,7 @@ def parse(file: TraceFile) -> RawTable:
         kind = "number" if name in SWF_FIELDS else "text"
         columns[name], found = parse_cells(cells, kind, name, places)
         faults += found
-    return RawTable(columns, places, tuple(faults), {}, tuple(blank[:-1]), len(FIELDS))
+    return RawTable(columns, places, tuple(faults), {}, tuple(blank[:-1]), fields=len(FIELDS))
 
 
 def jobs(path: Path, raw: RawTable) -> JobTable:

@@ -99,7 +99,7 @@ def parse(file: TraceFile, columns: Mapping[str, Any] | str | Path | None = None
             found += _absent(values, source.column, lines) if not found else []
         faults += found
         given[_OWN_NAMES.get(name, name)] = source.in_our_unit(known_or(values))
-    return RawTable(given, lines, tuple(faults), {}, rows.blank_lines, len(rows.names))
+    return RawTable(given, lines, tuple(faults), {}, rows.blank_lines, fields=len(rows.names))
 
 
 def _absent(values: NDArray[np.float64], column: str, lines: NDArray[np.int64]) -> list[Fault]:

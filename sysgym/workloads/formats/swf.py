@@ -78,14 +78,15 @@ def parse(file: TraceFile) -> RawTable:
     numbers = np.array(rows, dtype=np.int64) + 1
     if not rows:
         fault = Fault("no_rows", "the log has a header and no jobs; expected 18 numbers a line", 1, (len(lines),))
-        return RawTable(dict.fromkeys(FIELDS, np.empty(0)), numbers, (fault,), header, (), len(FIELDS))
+        return RawTable(dict.fromkeys(FIELDS, np.empty(0)), numbers, (fault,), header, fields=len(FIELDS))
     table = _read_fast([lines[row] for row in rows])
     faults: list[Fault] = []
     if table is None:
         table, numbers, faults = _read_carefully(lines, rows)
-    blank = tuple(row + 1 for row in range(rows[0], rows[-1]) if not lines[row] or lines[row].isspace())
+    blank = tuple(row + 1 for row in range(len(lines) - 1) if not lines[row] or lines[row].isspace())
     columns = dict(zip(FIELDS, table, strict=True))
-    return RawTable(columns, numbers, tuple(faults), header, blank, len(FIELDS))
+    with_point = np.array([row + 1 for row in rows if "." in lines[row]], dtype=np.int64)
+    return RawTable(columns, numbers, tuple(faults), header, blank, with_point, len(FIELDS))
 
 
 def jobs(path: Path, raw: RawTable) -> JobTable:

@@ -1,0 +1,172 @@
+"""Commands about the logs themselves: what is wrong with one, what is in it, and a schema from a good one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from sysgym.cli.app import app
+from sysgym.cli.show import out, print_json, print_table, show_written, working
+from sysgym.cli.words import Clean, Columns, Format, Json, Processors, Zone, trace_columns
+
+trace = typer.Typer(help="Logs: validate, describe, generate, fetch.", no_args_is_help=True)
+app.add_typer(trace, name="trace")
+
+Log = Annotated[Path, typer.Argument(help="The log, in any format that sysgym reads; .gz too.")]
+
+
+@trace.command()
+def validate(
+    log: Log,
+    form: Format = "auto",
+    schema: Annotated[
+        Path | None, typer.Option(help="TOML file with a schema; the format's own when left out.")
+    ] = None,
+    against: Annotated[Path | None, typer.Option(help="Baseline: a log, or its `trace stats --json`.")] = None,
+    columns: Columns = None,
+    time_zone: Zone = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 for warnings too.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Say what is wrong with a log, before anything is repaired.
+
+    Exit code: 0 without errors, 1 with at least one (a row that cannot be read, a schema broken, a drift), 2 where
+    nothing could be compared. Warnings and notes don't count, but for --strict.
+
+    Example: sysgym trace validate KTH-SP2.swf.gz --against last-year.swf.gz
+    """
+    from sysgym.workloads import validate as validated
+
+    with working("validating"):
+        report = validated(
+            log, form, schema=schema, against=against, columns=trace_columns(columns), time_zone=time_zone
+        )
+    if as_json:
+        print_json(report.to_data())
+    else:
+        fields = f", {report.fields} fields a row" if report.fields else ""
+        out.print(f"{escape(log.name)}: {report.format}, {report.rows:,} rows{fields}", highlight=False)
+        if report.anomalies:
+            for anomaly in report.anomalies:
+                _show(anomaly)
+        else:
+            out.print("no anomaly")
+        for rule, kept in report.cleaning.items():
+            out.print(f"clean={rule} keeps {kept.jobs:,} jobs", highlight=False)
+    wrong = [a for a in report.anomalies if a.severity == "error" or (strict and a.severity == "warning")]
+    if wrong:
+        raise typer.Exit(1)
+
+
+_COLOURS = {"error": "bold red", "warning": "yellow", "info": "dim"}
+
+
+def _show(anomaly: Any) -> None:
+    """One anomaly: what and how often, then where and an example."""
+    where = f" in {anomaly.column}" if anomaly.column else ""
+    share = f"{anomaly.fraction:.2%}" if anomaly.rule != "drift" else f"{anomaly.fraction:.3f}"
+    colour = _COLOURS[anomaly.severity]
+    what = escape(f"{anomaly.rule}{where}")
+    out.print(f"[{colour}]{anomaly.severity:7}[/] {anomaly.count:>9,}  [bold]{what}[/] ({share})", highlight=False)
+    lines = f"lines {', '.join(map(str, anomaly.first_lines))}" if anomaly.first_lines else ""
+    details = [part for part in (anomaly.message, anomaly.example, lines) if part]
+    out.print(f"{'':18}  {escape('; '.join(dict.fromkeys(details)))}", highlight=False)
+
+
+@trace.command()
+def stats(
+    log: Log,
+    output: Annotated[Path | None, typer.Option(help="Write a page with charts to this HTML file.")] = None,
+    form: Format = "auto",
+    clean: Clean = "default",
+    processors: Processors = None,
+    columns: Columns = None,
+    time_zone: Zone = None,
+    as_json: Json = False,
+) -> None:
+    """Describe a log: its columns, arrivals by hour, sizes, run times and the accuracy of estimates.
+
+    What --json prints serves `trace validate --against`.
+
+    Example: sysgym trace stats KTH-SP2.swf.gz --output kth.html
+    """
+    from sysgym.bench.log_page import log_page
+    from sysgym.core.files import atomic_write
+    from sysgym.workloads import read_trace
+    from sysgym.workloads import validate as validated
+    from sysgym.workloads.log_summary import summary_of
+
+    mapping = trace_columns(columns)
+    with working("reading"):
+        report = validated(log, form, columns=mapping, time_zone=time_zone)
+        workload = read_trace(
+            log, form, clean=clean, processors=processors or _any_size(report), columns=mapping, time_zone=time_zone
+        )
+        summary = summary_of(workload)
+    if output is not None:
+        repairs = [f"{repair.rule}: {repair.count:,} jobs" for repair in workload.repairs]
+        with atomic_write(output) as handle:
+            handle.write(log_page(log.name, summary, [f"format {report.format}, clean={clean}", *repairs]))
+    if as_json:
+        print_json(report.statistics.to_data() | {"summary": summary})
+        return
+    print_table(f"{log.name}: {report.format}, {report.rows:,} rows", list(_columns(report)))
+    quantiles = [{"of": name, **row} for name, row in summary["quantiles"].items() if row]
+    print_table(f"{summary['jobs']:,} jobs, clean={clean}", quantiles)
+    _draw(f"arrivals by hour ({summary['clock']})", summary["arrivals_by_hour"])
+    if output is not None:
+        show_written(output, as_json=False)
+
+
+def _any_size(report: Any) -> int | None:
+    """The largest machine, where the log's format would ask for a size that only a replay needs."""
+    from sysgym.workloads.formats.swf import machine_of
+    from sysgym.workloads.reading import FORMATS
+    from sysgym.workloads.workload import LARGEST_MACHINE
+
+    unknown = FORMATS[report.format].needs_machine and machine_of(report.header) is None
+    return LARGEST_MACHINE if unknown else None
+
+
+def _columns(report: Any) -> Iterator[dict[str, Any]]:
+    for name, column in report.statistics.columns.items():
+        has_numbers = column.mean is not None
+        yield {
+            "column": name,
+            "missing": f"{column.missing:,}",
+            "distinct": f"{column.distinct:,}",
+            "min": column.minimum,
+            "median": column.quantiles[3] if has_numbers else None,
+            "max": column.maximum,
+        }
+
+
+def _draw(title: str, counts: list[int]) -> None:
+    """A row of blocks, one an hour."""
+    blocks = " ▁▂▃▄▅▆▇█"
+    top = max(counts) or 1
+    out.print(f"{title}: {''.join(blocks[round(8 * count / top)] for count in counts)}", highlight=False)
+
+
+@trace.command()
+def infer(
+    log: Log,
+    output: Annotated[Path, typer.Option(help="The TOML file to write.")],
+    form: Format = "auto",
+    columns: Columns = None,
+    as_json: Json = False,
+) -> None:
+    """Write the schema that a good log suggests, to be edited by hand and given to `trace validate --schema`.
+
+    Example: sysgym trace infer good.swf.gz --output cluster.toml
+    """
+    from sysgym.workloads import infer_schema, write_schema
+
+    with working("reading"):
+        schema = infer_schema(log, form, columns=trace_columns(columns))
+    write_schema(schema, output)
+    show_written(output, as_json)

@@ -1,0 +1,130 @@
+"""The state of the compiled machine: B episodes as flat arrays, and the rules as numbers."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sysgym.jobsched.batch.model import DECIDED_BACKFILLS, Rules
+from sysgym.jobsched.batch.prediction import CORRECTORS, HISTORY_COLUMNS, PREDICTORS, Prediction
+from sysgym.jobsched.batch.priorities import ORDERS
+from sysgym.jobsched.batch.rewards import QueueReward
+
+NO_JOB = -1
+NO_BOUND = -np.inf
+NO_BACKFILL, EASY, RLSCHEDULER, ACCASIM = range(len(DECIDED_BACKFILLS))
+
+
+class Episodes(NamedTuple):
+    """State of B episodes of N jobs each, row b for episode b.
+
+    A job is named by its row in the workload; arrays about the jobs of an episode begin at its `first`. Rows of jobs
+    are sorted: `waiting` by `key`, `candidates` by `candidate_key`, `running` by `planned_end`, `ending` by `real_end`,
+    `expiring` (the running jobs that will outlive their plan) by `planned_end`. `bound` is the shadow that a blocked
+    job keeps, where the backfilling has one; `history` holds what a predictor knows of each owner of jobs.
+    """
+
+    time: NDArray[np.float64]
+    free: NDArray[np.int64]
+    first: NDArray[np.int64]
+    arrived: NDArray[np.int64]
+    committed: NDArray[np.int64]
+    bound: NDArray[np.float64]
+    earned: NDArray[np.float64]
+    waiting: NDArray[np.int64]
+    waiting_count: NDArray[np.int64]
+    candidates: NDArray[np.int64]
+    key: NDArray[np.float64]
+    candidate_key: NDArray[np.float64]
+    running: NDArray[np.int64]
+    ending: NDArray[np.int64]
+    running_count: NDArray[np.int64]
+    expiring: NDArray[np.int64]
+    expiring_count: NDArray[np.int64]
+    corrections: NDArray[np.int64]
+    start_time: NDArray[np.float64]
+    planned_time: NDArray[np.float64]
+    planned_end: NDArray[np.float64]
+    real_end: NDArray[np.float64]
+    history: NDArray[np.float64]
+    visible: NDArray[np.int64]
+    event_time: NDArray[np.float64]
+    event_kind: NDArray[np.int8]
+    event_subject: NDArray[np.int64]
+    event_amount: NDArray[np.float64]
+    event_count: NDArray[np.int64]
+
+
+class Flags(NamedTuple):
+    """`Rules`, the prediction and the named reward as numbers, for compiled code."""
+
+    order: int
+    commit: bool
+    backfill: int
+    candidates: int
+    own_candidates: bool
+    per_event: bool
+    predictor: int
+    corrector: int
+    learns: bool
+    score: int
+    final: bool
+
+
+def flags_of(rules: Rules, reward: QueueReward, prediction: Prediction | None = None) -> Flags:
+    """Rules, reward and prediction in the kernel's form."""
+    prediction = prediction or Prediction()
+    return Flags(
+        order=ORDERS.index(rules.order),
+        commit=rules.commit,
+        backfill=DECIDED_BACKFILLS.index(rules.backfill),
+        candidates=ORDERS.index(rules.candidates),
+        own_candidates=rules.candidates != rules.order,
+        per_event=rules.pass_rule == "per_event",
+        predictor=PREDICTORS.index(prediction.predictor),
+        corrector=CORRECTORS.index(prediction.corrector),
+        learns=prediction.learns,
+        score=reward.score,
+        final=reward.final,
+    )
+
+
+def allocate(episodes: int, length: int, window: int, owners: int = 0) -> Episodes:
+    """Zeroed state of a number of episodes with `length` jobs each, and histories of so many owners of jobs."""
+
+    def zeros(dtype: Any, *shape: int) -> NDArray[Any]:
+        return np.zeros((episodes, *shape), dtype=dtype)
+
+    return Episodes(
+        time=zeros(np.float64),
+        free=zeros(np.int64),
+        first=zeros(np.int64),
+        arrived=zeros(np.int64),
+        committed=zeros(np.int64),
+        bound=zeros(np.float64),
+        earned=zeros(np.float64),
+        waiting=zeros(np.int64, length),
+        waiting_count=zeros(np.int64),
+        candidates=zeros(np.int64, length),
+        key=zeros(np.float64, length),
+        candidate_key=zeros(np.float64, length),
+        running=zeros(np.int64, length),
+        ending=zeros(np.int64, length),
+        running_count=zeros(np.int64),
+        expiring=zeros(np.int64, length),
+        expiring_count=zeros(np.int64),
+        corrections=zeros(np.int64, length),
+        start_time=zeros(np.float64, length),
+        planned_time=zeros(np.float64, length),
+        planned_end=zeros(np.float64, length),
+        real_end=zeros(np.float64, length),
+        history=zeros(np.float64, owners, HISTORY_COLUMNS),
+        visible=zeros(np.int64, window),
+        event_time=zeros(np.float64, 3 * length),
+        event_kind=zeros(np.int8, 3 * length),
+        event_subject=zeros(np.int64, 3 * length),
+        event_amount=zeros(np.float64, 3 * length),
+        event_count=zeros(np.int64),
+    )

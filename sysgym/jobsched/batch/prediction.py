@@ -1,0 +1,169 @@
+"""Predicted run times: what a scheduler plans with instead of the users' requests.
+
+A predictor says at a job's submission how long it will run, never more than was requested, and learns from a job when
+that has ended, before the pass that follows. A job that outlives its prediction gets another by a corrector, which is
+an event of its own, before all others of its instant and without a pass:
+
+| predictor | prediction |
+|---|---|
+| `requested` | the request itself |
+| `perfect` | the run time, which no scheduler knows; for comparison |
+| `last_two` | mean of the user's last two ended jobs, rounded down; the request until there are two |
+
+| corrector | new prediction |
+|---|---|
+| `reqtime` | the request |
+| `tsafrir` | the last increment gives way to the next of 0, 1, 5, 15, 30 min, 1, 2, 5, 10, 20, 50, 100 h |
+| `doubling` | twice the old one, even beyond the request |
+
+A name is `predictor` or `predictor+corrector`; without one, `reqtime` corrects. Sources: Tsafrir, Etsion and Feitelson,
+IEEE TPDS 18(6), 2007 (EASY++, last two, increments); Gaussier, Glesser, Reis and Trystram, SC 2015 (the others).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sysgym.core.errors import SettingError, UnknownNameError
+from sysgym.jobsched.batch.model import Jobs
+from sysgym.jobsched.batch.rows import uncounted
+
+PREDICTORS = ("requested", "perfect", "last_two")
+REQUESTED, PERFECT, LAST_TWO = range(len(PREDICTORS))
+CORRECTORS = ("reqtime", "tsafrir", "doubling")
+REQTIME, TSAFRIR, DOUBLING = range(len(CORRECTORS))
+
+INCREMENTS = tuple(60.0 * minutes for minutes in (0, 1, 5, 15, 30, 60, 120, 300, 600, 1200, 3000, 6000))
+"""Seconds that the corrector `tsafrir` adds to the first prediction, one after another."""
+
+SHORTEST_PREDICTION = 1.0
+"""Seconds; what is rounded down to nothing would neither end nor double."""
+
+_ENDED, _LAST, _BEFORE = range(3)
+HISTORY_COLUMNS = 3
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A predictor and what corrects it, by name; see the module."""
+
+    predictor: str = "requested"
+    corrector: str = "reqtime"
+
+    def __post_init__(self) -> None:
+        if self.predictor not in PREDICTORS:
+            raise UnknownNameError("predictor", self.predictor, PREDICTORS)
+        if self.corrector not in CORRECTORS:
+            raise UnknownNameError("corrector", self.corrector, CORRECTORS)
+
+    @classmethod
+    def named(cls, name: str) -> Prediction:
+        """The prediction that a name such as "last_two+tsafrir" means.
+
+        Raises:
+            UnknownNameError: There is no such predictor or corrector.
+            SettingError: A corrector beside a predictor that is never below the run time.
+        """
+        predictor, plus, corrector = name.partition("+")
+        prediction = cls(predictor, corrector if plus else "reqtime")
+        if plus and not prediction.learns:
+            raise SettingError(
+                f"{predictor!r} is never too short, so nothing corrects it; leave {'+' + corrector!r} out"
+            )
+        return prediction
+
+    @property
+    def learns(self) -> bool:
+        """Whether it is told of ended jobs, and may be wrong."""
+        return PREDICTORS.index(self.predictor) >= LAST_TWO
+
+
+class Predictor(Protocol):
+    """A predictor of one's own, for `replay(predictor=...)`, which SimPy then plays.
+
+    It may have an attribute `corrector` (a name, `reqtime` without one). Jobs are named by their row in the workload.
+    """
+
+    def predict(self, job: int, now: float) -> float:
+        """Seconds that a job submitted now will run; more than was requested is cut to that."""
+        ...
+
+    def learn(self, job: int, now: float, run_time: float) -> None:
+        """A job has ended after `run_time` seconds."""
+        ...
+
+
+@uncounted
+def predicted(predictor: int, jobs: Jobs, job: int, history: NDArray[np.float64]) -> float:
+    """Planned time of a job that is submitted now; `predictor` is an index of `PREDICTORS`."""
+    requested: float = jobs.requested_time[job]
+    if predictor == LAST_TWO:
+        own = history[jobs.owner[job]]
+        if own[_ENDED] >= 2:
+            mean: float = math.floor((own[_LAST] + own[_BEFORE]) / 2)
+            return min(requested, max(SHORTEST_PREDICTION, mean))
+    return requested
+
+
+@uncounted
+def remember(jobs: Jobs, job: int, history: NDArray[np.float64]) -> None:
+    """Note the run time of a job that has ended in its owner's history."""
+    own = history[jobs.owner[job]]
+    own[_BEFORE] = own[_LAST]
+    own[_LAST] = jobs.run_time[job]
+    own[_ENDED] += 1.0
+
+
+@uncounted
+def corrected(corrector: int, planned: float, requested: float, corrections: int) -> float:
+    """Planned time of a job that has outlived `planned`, after so many corrections; see the module."""
+    if corrector == DOUBLING:
+        return 2.0 * planned
+    if corrector == TSAFRIR and corrections + 1 < len(INCREMENTS):
+        return min(requested, planned - INCREMENTS[corrections] + INCREMENTS[corrections + 1])
+    return requested
+
+
+class Forecast:
+    """Predictions for one episode of the simulator: the named predictors' compiled functions, or a user's own object.
+
+    Args:
+        prediction: The named predictor and corrector.
+        jobs: Columns of the workload.
+        own: A predictor that takes the named one's place.
+    """
+
+    def __init__(self, prediction: Prediction, jobs: Jobs, own: Predictor | None = None) -> None:
+        self._jobs, self._own = jobs, own
+        self._predictor = PREDICTORS.index(prediction.predictor)
+        self._corrector = CORRECTORS.index(prediction.corrector)
+        self._history = np.zeros((int(jobs.owner.max()) + 1, HISTORY_COLUMNS))
+
+    def predict(self, job: int, now: float) -> float:
+        """Planned time of a job that is submitted now.
+
+        Raises:
+            SettingError: A predictor of one's own says something that is no time.
+        """
+        if self._own is None:
+            return float(predicted(self._predictor, self._jobs, job, self._history))
+        seconds = float(self._own.predict(job, now))
+        if not 0 < seconds < math.inf:
+            raise SettingError(f"the predictor says {seconds!r} for job {job}; it must be finite and above 0 seconds")
+        return min(seconds, float(self._jobs.requested_time[job]))
+
+    def learn(self, job: int, now: float, run_time: float) -> None:
+        """A job has ended."""
+        if self._own is None:
+            remember(self._jobs, job, self._history)
+        else:
+            self._own.learn(job, now, run_time)
+
+    def correct(self, planned: float, requested: float, corrections: int) -> float:
+        """Planned time of a job that has outlived `planned`, after so many corrections."""
+        return float(corrected(self._corrector, planned, requested, corrections))

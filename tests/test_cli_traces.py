@@ -1,0 +1,83 @@
+"""`sysgym trace`: what it prints, its exit codes, and one clear line for every mistake."""
+
+import json
+import re
+
+import pytest
+
+from sysgym.workloads import poisson_pareto, write_swf
+from tests.test_cli import command, log, refused  # noqa: F401  the fixtures of every command
+from tests.workloads.formats import made_tables as made
+from tests.workloads.made_logs import swf_row, write_log
+
+
+def test_validate_says_what_is_wrong_and_how_bad(command, tmp_path):  # noqa: F811
+    rows = [swf_row(1, run=30), swf_row(2), swf_row(2)]
+    code, out, _ = command("trace", "validate", write_log(tmp_path / "log.swf", rows))
+    assert code == 0
+    assert re.search(r"warning +1 +run_exceeds_requested_time in run_time \(33.33%\)", out)
+    assert "lines 2" in out and "clean=sc15 keeps 2 jobs" in out
+    assert command("trace", "validate", tmp_path / "log.swf", "--strict")[0] == 1
+    code, out, _ = command("trace", "validate", write_log(tmp_path / "bad.swf", ["1 2", *rows]), "--json")
+    report = json.loads(out)
+    assert code == 1 and report["rows"] == 3
+    assert [a["rule"] for a in report["anomalies"] if a["severity"] == "error"] == ["field_count"]
+    assert report["anomalies"][0]["first_lines"] == [2]
+
+
+def test_a_schema_and_a_baseline(command, log, tmp_path):  # noqa: F811
+    schema, base = tmp_path / "schema.toml", tmp_path / "base.json"
+    assert command("trace", "infer", log, "--output", schema)[0] == 0
+    assert command("trace", "validate", log, "--schema", schema)[0] == 0
+    code, out, _ = command("trace", "stats", log, "--json")
+    base.write_text(out)
+    assert code == 0 and json.loads(out)["summary"]["jobs"] == 300
+    assert command("trace", "validate", log, "--against", base)[0] == 0
+    write_swf(poisson_pareto(3000, 32, load=20, seed=5), tmp_path / "other.swf")
+    code, out, _ = command("trace", "validate", tmp_path / "other.swf", "--against", base)
+    assert code == 1 and "drift in gap between arrivals" in " ".join(out.split())
+
+
+def test_stats_draws_a_page(command, log, tmp_path):  # noqa: F811
+    page = tmp_path / "page.html"
+    code, out, _ = command("trace", "stats", log, "--output", page)
+    assert code == 0 and "arrivals by hour" in out
+    html = page.read_text()
+    assert html.count("<svg") == 4 and "<script" not in html and "http" not in html
+    command("trace", "stats", log, "--output", page)
+    assert page.read_text() == html
+
+
+@pytest.mark.parametrize("name", sorted(made.TEXTS))
+def test_stats_of_every_format(command, tmp_path, name):  # noqa: F811
+    path = tmp_path / "log"
+    path.write_text(made.TEXTS[name][0])
+    code, out, _ = command("trace", "stats", path, "--json")
+    summary = json.loads(out)["summary"]
+    assert code == 0 and sum(summary["arrivals_by_hour"]) == summary["jobs"] > 0
+    assert command("trace", "stats", path)[0] == 0
+
+
+def test_stats_count_hours_on_the_clock_of_the_log(command, tmp_path):  # noqa: F811
+    header = ["; MaxProcs: 8", "; UnixStartTime: 1509865200", "; TimeZoneString: US/Pacific"]  # 2017-11-05 00:00 there
+    rows = [swf_row(job, submit=hour * 3600 + 60) for job, hour in enumerate((0, 1, 2, 3, 30), 1)]
+    code, out, _ = command("trace", "stats", write_log(tmp_path / "log.swf", rows, header), "--json")
+    summary = json.loads(out)["summary"]
+    hours = {hour: count for hour, count in enumerate(summary["arrivals_by_hour"]) if count}
+    assert code == 0 and summary["clock"] == "US/Pacific"
+    assert hours == {0: 1, 1: 2, 2: 1, 5: 1}  # the clock shows one o'clock twice that night
+    assert summary["arrivals_by_weekday"] == [1, 0, 0, 0, 0, 0, 4]
+
+
+def test_mistakes(command, log, tmp_path):  # noqa: F811
+    assert refused(command("trace", "validate", tmp_path / "absent.swf"), "no such file")
+    bad = tmp_path / "s.toml"
+    bad.write_text("format = ")
+    assert refused(command("trace", "validate", log, "--schema", bad), "is not TOML")
+    other = tmp_path / "philly.csv"
+    other.write_text(made.PHILLY)
+    assert refused(command("trace", "validate", log, "--against", other), "give a baseline of the same format")
+    assert refused(command("trace", "stats", log, "--output", tmp_path), "is a directory")
+    assert refused(command("replay", other), "doesn't tell the size of the machine")
+    other.write_text(made.GAVEL)
+    assert refused(command("replay", other, "--processors", 64), "format 'gavel'", "no run times")
