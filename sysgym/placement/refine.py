@@ -3,9 +3,9 @@
 The policy is whatever answers batches of observations of Placement-v0 (`core.protocols.BatchPolicy`), such as
 `sysgym.agents.load` returns; this room knows no agents. A descent is multilevel (Karypis and Kumar, 1998): the policy
 places a coarse graph from nothing, then passes over finer and finer ones, each coarsened within the devices of the
-placement so far, so that it starts where the last level ended. An evaluation is a descent: only its last placement is
-scored. The first is greedy. The others draw the policy's actions and the way in which the graph is coarsened, and begin
-in turn from nothing and from the best placement so far.
+placement so far, so that it starts where the last level ended. An evaluation scores one placement, the last. The first
+evaluation is greedy, four descents, each from the end of the one before. Every other is a single descent, greedy or
+drawn in turn, along a drawn coarsening, from nothing or from the best placement so far.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from sysgym.placement.observation import GraphView
 
 OPERATIONS = 64
 """Groups that the policy's observation has room for."""
-FINER = (40, 64, 128)
-"""Groups of the levels behind the first."""
+FINER = (24, 32, 40, 48, 64, 96, 128)
+"""Groups of the levels behind the first; they and the first were chosen on generated graphs."""
 
 
 class Coarsening(NamedTuple):
@@ -44,15 +44,16 @@ class Coarsening(NamedTuple):
     evenness: float
 
 
-COARSENINGS = (
-    Coarsening(40, LARGEST_SHARE, EVENNESS),
+GREEDY = (
+    Coarsening(8, 0.8, 0.05),
+    Coarsening(16, 0.4, 0.05),
     Coarsening(24, 0.4, 10.0),
     Coarsening(32, LARGEST_SHARE, EVENNESS),
-    Coarsening(40, 0.4, 10.0),
-    Coarsening(40, 0.3, 0.3),
-    Coarsening(64, LARGEST_SHARE, EVENNESS),
 )
-"""The first is that of the greedy descent."""
+"""First levels of the descents that make the greedy placement, one behind the other."""
+
+FRESH = 8
+"""Descents from nothing before the best is gone on from."""
 
 Score = tuple[float, float]
 
@@ -103,18 +104,26 @@ def place_by_policy(
         raise SettingError(f"policy is {policy!r}; it must have act_batch, as what sysgym.agents.load returns")
     began, generator = time.perf_counter(), stream(seed, "refine")
     descent = _Descent(graph, cluster, objective, rules)
-    best, assignment = descent.run(policy, COARSENINGS[0], None)
+    best, assignment = descent.run(policy, GREEDY[0], None)
+    for coarsening in GREEDY[1:]:
+        best, assignment = descent.run(policy, coarsening, assignment)
     history = [best]
     while len(history) < evaluations and (seconds is None or time.perf_counter() - began < seconds):
         drawing: Any = policy
-        if hasattr(policy, "sampled"):
+        if len(history) % 2 and hasattr(policy, "sampled"):
             drawing = policy.sampled(stream_key(seed, f"refine/{len(history)}") % 2**31)
-        coarsening = COARSENINGS[int(generator.integers(len(COARSENINGS)))]
-        found, placed = descent.run(drawing, coarsening, assignment if len(history) % 3 else None)
+        fresh = len(history) % 3 == 0 or len(history) < FRESH
+        found, placed = descent.run(drawing, drawn_coarsening(generator), None if fresh else assignment)
         if found < best:
             best, assignment = found, placed
         history.append(best)
     return Refinement(assignment, best, tuple(history))
+
+
+def drawn_coarsening(generator: np.random.Generator) -> Coarsening:
+    """One that makes more or fewer, more or less even groups."""
+    groups = int(np.exp(generator.uniform(np.log(16), np.log(64))))
+    return Coarsening(groups, float(generator.uniform(0.1, 0.5)), float(np.exp(generator.uniform(-9.0, 2.3))))
 
 
 class _Descent:
