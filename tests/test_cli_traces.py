@@ -81,3 +81,45 @@ def test_mistakes(command, log, tmp_path):  # noqa: F811
     assert refused(command("replay", other), "doesn't tell the size of the machine")
     other.write_text(made.GAVEL)
     assert refused(command("replay", other, "--processors", 64), "format 'gavel'", "no run times")
+
+
+def test_generate_writes_a_log_that_replays(command, tmp_path):  # noqa: F811
+    path = tmp_path / "made.swf.gz"
+    words = "--jobs 400 --processors 64 --load 0.9 --estimates tsafrir --seed 3"
+    code, out, _ = command("trace", "generate", "lublin", *words.split(), "--output", path, "--json")
+    assert code == 0 and json.loads(out)["bytes"] == path.stat().st_size
+    once = path.read_bytes()
+    command("trace", "generate", "lublin", *words.split(), "--output", path)
+    assert path.read_bytes() == once
+    code, out, _ = command("replay", path, "--policy", "easy", "--json")
+    assert code == 0 and json.loads(out)["jobs"] == 400
+    assert command("trace", "generate", "lublin_typed", "--jobs", "50", "--output", path)[0] == 0
+    assert command("trace", "generate", "downey", "--jobs", "50", "--set", "night_rate=0.5", "--output", path)[0] == 0
+    assert refused(command("trace", "generate", "lubin", "--output", path), "did you mean lublin")
+    assert refused(command("trace", "generate", "downey", "--set", "nights=2", "--output", path), "unknown setting")
+
+
+def test_replay_of_a_part_at_another_load(command, log):  # noqa: F811
+    words = "--policy easy --json --window 50:250 --load 0.7"
+    code, out, _ = command("replay", log, *words.split())
+    assert code == 0 and json.loads(out)["jobs"] == 200
+    code, out, _ = command("replay", log, "--policy", "easy", "--json", "--drop-flurries", "1", "--arrivals", "0.5")
+    row = json.loads(out)
+    assert code == 0 and row["repairs"]["drop_flurries"] == 300 - row["jobs"] > 0
+    assert refused(command("replay", log, "--window", "9"), "write it as i:j")
+    assert refused(command("replay", log, "--window", "0:999"), "must lie within the 300 jobs")
+    assert refused(command("replay", log, "--drop-user", "999"), "user 999 has no job")
+    assert refused(command("replay", log, "--load", "-1"), "load is -1")
+
+
+def test_fetch_lists_logs_and_says_what_to_do_without_a_network(command, tmp_path):  # noqa: F811
+    code, out, _ = command("trace", "fetch")
+    assert code == 0 and "KTH-SP2-1996" in out and "unverified" in out
+    manifest = tmp_path / "MANIFEST.toml"
+    manifest.write_text('[[log]]\nname = "mine"\nfile = "mine.swf"\naddress = "http://127.0.0.1:9/mine.swf"\n')
+    words = ("trace", "fetch", "mine", "--manifest", manifest, "--folder", tmp_path)
+    assert refused(command(*words), "cannot reach 127.0.0.1", "by hand", str(tmp_path / "mine.swf"))
+    write_log(tmp_path / "mine.swf", [swf_row(1)])
+    code, out, _ = command(*words, "--json")
+    assert code == 0 and json.loads(out)["verified"] is False and len(json.loads(out)["sha256"]) == 64
+    assert refused(command("trace", "fetch", "KTH-SP3-1996"), "did you mean KTH-SP2-1996")

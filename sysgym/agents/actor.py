@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from concurrent.futures import CancelledError
+from time import perf_counter_ns
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -74,6 +75,27 @@ class Behaviour:
         logits: NDArray[np.float32] = self.network.policy_logits(self._tensor(observations)).cpu().numpy()
         return logits
 
+    def choose(
+        self,
+        observations: NDArray[np.generic],
+        masks: NDArray[np.int8],
+        uniforms: NDArray[np.float64],
+        actions: NDArray[np.int64],
+        log_probabilities: NDArray[np.float64],
+    ) -> None:
+        """Draw an allowed action a row by inverse transform.
+
+        Args:
+            observations: (N, *shape).
+            masks: (N, A).
+            uniforms: (N,), in [0, 1).
+            actions: Written, (N,).
+            log_probabilities: Written, (N,), of the actions.
+        """
+        probabilities = masked_probabilities(self.logits(observations), masks)
+        actions[:] = sample(probabilities, uniforms)
+        log_probabilities[:] = np.log(probabilities[np.arange(len(actions)), actions])
+
     def uniforms(self, generator: np.random.Generator, num_envs: int) -> NDArray[np.float64]:
         """The numbers that choose the actions of a step, (N,)."""
         return generator.random(num_envs)
@@ -109,6 +131,7 @@ class Actor:
 
     def collect(self, rollout: Rollout) -> Rollout:
         """Fill a slot; returns the part of it that was filled."""
+        begun = perf_counter_ns()
         rollout.begin(self.behaviour.version)
         if not self._begun:
             self._begin()
@@ -117,6 +140,7 @@ class Actor:
         for t in range(len(rollout.actions)):
             self._step(rollout, t)
         self._observations[...], self._masks[...] = rollout.observations[-1], rollout.masks[-1]
+        rollout.end(begun, perf_counter_ns())
         return rollout
 
     def snapshot(self) -> tuple[Arrays, dict[str, Any]]:
@@ -156,19 +180,18 @@ class Actor:
         if self.abandoned:
             raise CancelledError
         slot = rollout.step_slot(t)
-        rollout.actions[t], rollout.log_probabilities[t] = self._choose(rollout.observations[t], rollout.masks[t])
-        self.environments.step_into(rollout.actions[t], slot)
+        uniforms = self.behaviour.uniforms(self.generator, self.environments.num_envs)
+        actions, log_probabilities = rollout.actions[t], rollout.log_probabilities[t]
+        asked = perf_counter_ns()
+        self.behaviour.choose(rollout.observations[t], rollout.masks[t], uniforms, actions, log_probabilities)
+        chosen = perf_counter_ns()
+        self.environments.step_into(actions, slot)
+        rollout.spent["inference"] += chosen - asked
+        rollout.spent["environment"] += perf_counter_ns() - chosen
         rows = np.flatnonzero(slot.truncated & ~slot.terminated)
         if len(rows):
             rollout.final_observations.append(self.environments.final_observations(rows))
         self._count_returns(slot, rollout)
-
-    def _choose(
-        self, observations: NDArray[np.generic], masks: NDArray[np.int8]
-    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        probabilities = masked_probabilities(self.behaviour.logits(observations), masks)
-        actions = sample(probabilities, self.behaviour.uniforms(self.generator, len(observations)))
-        return actions, np.log(probabilities[np.arange(len(actions)), actions])
 
     def _count_returns(self, slot: Slot, rollout: Rollout) -> None:
         self._returns += slot.rewards
@@ -204,6 +227,7 @@ class EpisodeActor(Actor):
 
     def collect(self, rollout: Rollout) -> Rollout:
         """See `Actor.collect`; the slot may be filled in part, and an episode that outlasts it is cut."""
+        begun = perf_counter_ns()
         rollout.begin(self.behaviour.version)
         self._begin()
         self.environments.begin_slot()
@@ -214,6 +238,7 @@ class EpisodeActor(Actor):
             ended |= rollout.terminated[t] | rollout.truncated[t]
             if ended.all():
                 break
+        rollout.end(begun, perf_counter_ns())
         filled = rollout.first(t + 1)
         filled.episode_returns[:] = (filled.rewards * filled.alive).sum(axis=0)[ended].tolist()
         return filled

@@ -58,6 +58,12 @@ ALGORITHMS = {
     "evolution": Algorithm(
         "evolution strategies with antithetic pairs", "sysgym.agents.evolution", "Evolution", native=False
     ),
+    "rewriter": Algorithm(
+        "regions and rules, taught by a search, then by itself (NeuRewriter)",
+        "sysgym.agents.rewriter",
+        "Rewriter",
+        native=False,
+    ),
 }
 
 

@@ -16,6 +16,9 @@ differ in what the actions stand for:
 * `leading`: A <= N, action v is node v, such as the device nodes of a placement.
 * `graph`: a fixed set of actions that belong to the graph as a whole.
 
+* `terms`: int32 tables of shape (N + 1, 8), A = N rules + 1: a row a term, operands by number, the last action stops
+  (`core.term_network`). The widths are equal, one for each round of messages.
+
 Policy and value share no weights in any of them.
 The description is plain data: `networks` builds it in torch, `inference` runs its policy half in numpy, and a
 checkpoint is checked against `weight_shapes`.
@@ -29,11 +32,13 @@ from typing import Any, NamedTuple
 
 from sysgym.agents.spaces import Spaces
 from sysgym.core.errors import SettingError, UnknownNameError
+from sysgym.core.term_network import EPISODE, term_shapes
 
 GRAPH_KINDS = ("pointer", "leading", "graph")
-KINDS = ("flat", "rows", "rows_and_void", *GRAPH_KINDS)
+KINDS = ("flat", "rows", "rows_and_void", "terms", *GRAPH_KINDS)
 ACTIVATIONS = ("tanh", "relu")
-HIDDEN = {"flat": (64, 64), "rows": (32, 16), "rows_and_void": (32, 16)} | dict.fromkeys(GRAPH_KINDS, (32, 32, 32))
+HIDDEN = {"flat": (64, 64), "rows": (32, 16), "rows_and_void": (32, 16), "terms": (48, 48, 48)}
+HIDDEN |= dict.fromkeys(GRAPH_KINDS, (32, 32, 32))
 
 
 @dataclass(frozen=True)
@@ -108,6 +113,10 @@ def choose_architecture(
         raise UnknownNameError("activation", activation, ACTIVATIONS)
     if kind in GRAPH_KINDS:
         _require_graph(spaces, kind, normalize)
+    elif kind == "terms":
+        if not shows_terms(spaces):
+            raise SettingError(f"network='terms' needs int32 tables of shape (N + 1, 8), N rules + 1 actions; {spaces}")
+        normalize = False
     elif kind != "flat":
         rows = spaces.num_actions - (kind == "rows_and_void")
         if len(spaces.shape) != 2 or spaces.shape[0] != rows:
@@ -115,6 +124,8 @@ def choose_architecture(
     hidden = HIDDEN[kind] if hidden is None else tuple(hidden)
     if not hidden or min(hidden) < 1:
         raise SettingError(f"hidden is {hidden}; it must be one or more widths of at least 1")
+    if kind == "terms" and len(set(hidden)) > 1:
+        raise SettingError(f"hidden is {hidden}; the rounds of a network over terms have one width")
     return Architecture(kind, hidden, activation, normalize)
 
 
@@ -122,6 +133,12 @@ def weight_shapes(spaces: Spaces, architecture: Architecture) -> dict[str, tuple
     """Names and shapes of all weights, as `networks.Network.state_dict` has them."""
     if architecture.is_graph:
         return _graph_shapes(spaces, architecture)
+    if architecture.kind == "terms":
+        return {
+            f"{half}.{name}": shape
+            for half, rules in (("policy", num_rules(spaces)), ("value", 1))
+            for name, shape in term_shapes(architecture.hidden[0], len(architecture.hidden), rules).items()
+        }
     features, hidden = architecture.num_features(spaces), architecture.hidden
     shapes: dict[str, tuple[int, ...]] = {}
     if architecture.normalize:
@@ -167,7 +184,21 @@ def _graph_shapes(spaces: Spaces, architecture: Architecture) -> dict[str, tuple
     return shapes
 
 
+def shows_terms(spaces: Spaces) -> bool:
+    """Whether observations are tables of terms, and actions a rule at one of them or to stop."""
+    if spaces.dtype != "int32" or len(spaces.shape) != 2 or spaces.shape[1] != EPISODE or spaces.shape[0] < 2:
+        return False
+    return spaces.num_actions > 1 and (spaces.num_actions - 1) % (spaces.shape[0] - 1) == 0
+
+
+def num_rules(spaces: Spaces) -> int:
+    """Choices at a term."""
+    return (spaces.num_actions - 1) // (spaces.shape[0] - 1)
+
+
 def _kind_for(spaces: Spaces) -> str:
+    if shows_terms(spaces):
+        return "terms"
     graph = spaces.graph
     if graph is not None:
         return "pointer" if spaces.num_actions >= graph.nodes else "graph"

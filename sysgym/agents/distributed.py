@@ -43,6 +43,9 @@ RESTARTS = 10
 RESTART_SECONDS = 120.0
 """How long a restart may take."""
 
+BESIDE = ("final_observations", "episode_returns", "version", "spent")
+"""What comes back of a slot beside its arrays."""
+
 
 def connect(address: str | None, needed: int) -> Any:
     """Ray, connected to a cluster or to one of this machine alone, which is started and ends with this process.
@@ -95,8 +98,15 @@ def _require_reachable(address: str) -> None:
     health = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", place]
     try:
         subprocess.run(health, timeout=HEALTH_SECONDS, capture_output=True, check=True)
-    except subprocess.SubprocessError as error:
-        raise _unreachable(address, "something answers, but it is not Ray") from error
+    except subprocess.CalledProcessError as error:
+        if b"AuthenticationError" in error.stderr:
+            raise SettingError(
+                f"the Ray cluster at {address!r} asks for an authentication token; set RAY_AUTH_MODE=token and "
+                "RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH, as its owner tells you"
+            ) from error
+        raise _unreachable(address, "something answers, but it is no healthy Ray") from error
+    except subprocess.TimeoutExpired as error:
+        raise _unreachable(address, f"something answers, but not as Ray within {HEALTH_SECONDS:g} s") from error
 
 
 def _unreachable(address: str, cause: str) -> SettingError:
@@ -143,8 +153,8 @@ class RemoteActor:
         tensors = {name: torch.tensor(array) for name, array in weights.items()}
         self.actor.behaviour.load(Weights(version, tensors))
         filled = self.actor.collect(self.rollout)
-        arrays = {name: getattr(filled, name) for name in ARRAYS}
-        beside = {name: getattr(filled, name) for name in ("final_observations", "episode_returns", "version")}
+        arrays = {name: getattr(filled, name) for name in ARRAYS}  # of whole episodes perhaps fewer steps than T
+        beside = {name: getattr(filled, name) for name in BESIDE}
         return arrays | beside | {"behind": self.actor.snapshot()}
 
 
@@ -216,7 +226,7 @@ class RayPlayer(Player):
         self._thread.shutdown(wait=True, cancel_futures=True)
 
     def _play(self, part: Rollout, weights: Callable[[], Weights], keep: bool) -> Played:
-        chosen = weights()
+        chosen, asked = weights(), time.perf_counter_ns()
         reference = self.publisher.reference(chosen)
         played = self._repeat(lambda: self._actor.play.remote(self._slot, chosen.version, reference))
         while played is None:
@@ -225,10 +235,13 @@ class RayPlayer(Player):
                     f"{self} was lost, and its environments cannot be put back: new episodes begin", stacklevel=2
                 )
             played = self._repeat(lambda: self._actor.play.remote(self._slot, chosen.version, reference))
+        part = part.first(len(played["actions"]))
         for name in ARRAYS:
             getattr(part, name)[...] = played[name]
         part.begin(played["version"])
-        part.final_observations, part.episode_returns = played["final_observations"], played["episode_returns"]
+        for name in BESIDE:
+            setattr(part, name, played[name])
+        part.played = [(asked, time.perf_counter_ns())]  # another machine's clock says nothing here
         self._slot += 1
         self._stood = played["behind"]
         return Played(part, self._stood if keep else None)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from sysgym.agents.architecture import Architecture
 from sysgym.agents.spaces import Spaces
 from sysgym.core.errors import SysgymError
+from sysgym.core.term_network import TermFunction
 
 LARGEST_STANDARD = 10.0
 """Where standardised observations are clipped, in standard deviations."""
@@ -38,6 +39,10 @@ class PolicyFunction:
             from sysgym.agents.graph_inference import GraphFunction  # noqa: PLC0415  (loads numba)
 
             self._graph = GraphFunction(spaces, architecture, weights)
+        elif architecture.kind == "terms":
+            self._graph = TermFunction(
+                {name.removeprefix("policy."): weights[name] for name in weights if name.startswith("policy.")}
+            )
         self._activation = np.tanh if architecture.activation == "tanh" else _relu
         self._policy = _layers("policy", weights)
         self._void_rows, self._void_pooled = _layers("void.rows", weights), _layers("void.pooled", weights)

@@ -193,7 +193,7 @@ def rmsprop_step(
 def standardize(observations: Floats, mean: Floats, deviation: Floats, largest: float, inputs: Floats) -> None:
     """(x - mean) / deviation, clipped, as `networks.ObservationScale` does it."""
     bound = np.float32(largest)
-    for row in range(observations.shape[0]):
+    for row in range(observations.shape[0]):  # (B, features) into (B, features), which may be the same
         for feature in range(observations.shape[1]):
             x = (observations[row, feature] - mean[feature]) / deviation[feature]
             inputs[row, feature] = min(max(x, -bound), bound)
@@ -246,3 +246,21 @@ def choose(
         actions[row] = taken
         log_probabilities[row] = np.log(weights[taken] / total)
     return -1
+
+
+@njit(cache=True, nogil=True)
+def decide(
+    weights: Floats,
+    widths: NDArray[np.int64],
+    activation: int,
+    inputs: Floats,
+    outputs: Floats,
+    masks: NDArray[np.int8],
+    uniforms: NDArray[np.float64],
+    scratch: NDArray[np.float64],
+    actions: NDArray[np.int64],
+    log_probabilities: NDArray[np.float64],
+) -> int:
+    """`forward` and `choose` in one call; see both."""
+    logits = forward(weights, widths, activation, inputs, outputs)
+    return choose(logits, masks, uniforms, scratch, actions, log_probabilities)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sysgym.agents.actor import Behaviour
+from sysgym.agents.compiled import CompiledBehaviour, suits
 from sysgym.agents.networks import Network
 from sysgym.agents.optimizers import Tensors, make_optimizer, optimizer_tensors, restore_optimizer
 from sysgym.agents.rollout import Rollout
@@ -59,9 +60,17 @@ class Learner(abc.ABC, Generic[SettingsKind]):
             TrainingError: A gradient is not finite; the weights are those before the failing step.
         """
 
+    def prepare(self, env_id: str, environment: Mapping[str, Any]) -> None:
+        """What comes before the first slot of a run that begins, such as imitation; nothing here.
+
+        Args:
+            env_id: The environment.
+            environment: Its arguments.
+        """
+
     def behaviour(self) -> Behaviour:
         """Who plays for this algorithm."""
-        return Behaviour(self.network)
+        return CompiledBehaviour(self.network) if suits(self.network) else Behaviour(self.network)
 
     def state(self) -> tuple[Tensors, dict[str, Any]]:
         """What a resumed run needs beside the weights: arrays, and plain values as JSON takes them."""

@@ -12,26 +12,17 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
+from sysgym.agents.compiled import Floats, Rows, flattened, widths_of
 from sysgym.agents.gradients import SUMS, forward_shards, last_layer, log_taken, policy_shards, value_shards
 from sysgym.agents.kernels import RELU, TANH, adam_step, forward, norm, rmsprop_step, tree_sum
-from sysgym.agents.networks import Network, Perceptron
+from sysgym.agents.networks import Perceptron
 from sysgym.agents.settings import Settings
 from sysgym.agents.team import LARGEST_SHARDS, Team, shards_of
 
-Floats = NDArray[np.float32]
-Rows = NDArray[np.int64]
-
 WIDEST = 256
 """Widest hidden layer for which the native learner is chosen by itself."""
-
-
-def suits(network: Network) -> bool:
-    """Whether the native learner can learn this network."""
-    device = next(network.parameters()).device
-    return network.architecture.kind == "flat" and device.type == "cpu"
 
 
 class NativePerceptron:
@@ -172,22 +163,3 @@ class NativePerceptron:
         self._outputs, self._deltas = np.zeros((2, shards, largest * inside), dtype=np.float32)
         self._gradients = np.zeros((shards, len(self.weights)), dtype=np.float32)
         self._sums = np.zeros((shards, len(SUMS)))
-
-
-def flattened(perceptron: Perceptron, prefix: str) -> tuple[Floats, dict[str, tuple[slice, tuple[int, ...]]]]:
-    """One flat array that a perceptron's parameters become views of, and where each of them stands in it."""
-    named = {f"{prefix}.{name}": parameter for name, parameter in perceptron.named_parameters()}
-    weights = np.concatenate([parameter.detach().numpy().ravel() for parameter in named.values()])
-    places, at = {}, 0
-    for name, parameter in named.items():
-        place = slice(at, at + parameter.numel())
-        places[name] = (place, tuple(parameter.shape))
-        parameter.data = torch.from_numpy(weights[place].reshape(parameter.shape))
-        at += parameter.numel()
-    return weights, places
-
-
-def widths_of(perceptron: Perceptron) -> Rows:
-    """Widths of inputs, hidden layers and outputs."""
-    layers = [layer for layer in perceptron.layers if isinstance(layer, torch.nn.Linear)]
-    return np.array([layers[0].in_features, *(layer.out_features for layer in layers)], dtype=np.int64)

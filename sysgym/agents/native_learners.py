@@ -91,6 +91,9 @@ class NativeLearner(Learner[SettingsKind]):
 class NativeActorCritic(NativeLearner[Any], ActorCritic[Any]):
     """What the native learners with a value network share."""
 
+    _seen: Tensor | None = None
+    _inputs: NDArray[np.float32]
+
     def _values(self, observations: Tensor) -> NDArray[np.float64]:
         """See `ActorCritic._values`."""
         inputs = self._encoded(observations)
@@ -107,7 +110,9 @@ class NativeActorCritic(NativeLearner[Any], ActorCritic[Any]):
         self, batch: Batch, parts: list[Rows], entropy_weight: float, clip: float, value_clip: float, factor: float
     ) -> dict[str, float]:
         """Steps of both optimisers on the parts of a batch; mean metrics. See `gradients` for the last three."""
-        inputs, decisions = self._encoded(batch.observations), batch.decisions.numpy()
+        if self._seen is not batch.observations:  # once an update, not once an epoch
+            self._seen, self._inputs = batch.observations, self._encoded(batch.observations)
+        inputs, decisions = self._inputs, batch.decisions.numpy()
         masks, actions, old = batch.masks.numpy().view(np.int8), batch.actions.numpy(), batch.log_probabilities.numpy()
         advantages, values, returns = batch.advantages.numpy(), batch.values.numpy(), batch.returns.numpy()
 

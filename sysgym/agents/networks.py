@@ -13,10 +13,11 @@ import math
 import torch
 from torch import Tensor, nn
 
-from sysgym.agents.architecture import Architecture, GraphOutputs
+from sysgym.agents.architecture import Architecture, GraphOutputs, num_rules
 from sysgym.agents.graph_networks import GraphNetwork
 from sysgym.agents.inference import LARGEST_STANDARD
 from sysgym.agents.spaces import Spaces
+from sysgym.agents.terms import TermNetwork, TermValue
 
 
 class Perceptron(nn.Module):
@@ -86,7 +87,8 @@ class ObservationScale(nn.Module):
     def update(self, inputs: Tensor) -> None:
         """Take in a batch of inputs, shape (..., features) (Chan et al.'s parallel update of mean and variance)."""
         rows = inputs.reshape(-1, inputs.shape[-1]).double()
-        count, mean, variance = len(rows), rows.mean(0), rows.var(0, unbiased=False)
+        count, mean = len(rows), rows.mean(0)
+        variance = (rows - mean).square_().mean(0)  # several times as fast as var, which goes down the columns
         total = self.count + count
         delta = mean - self.mean
         between = delta**2 * self.count * count / total**2
@@ -117,6 +119,11 @@ class Network(nn.Module):
             self.policy = GraphNetwork(graph, hidden, outputs, activation, 0.01)
             self.value = GraphNetwork(graph, hidden, GraphOutputs(0, 0, 1), activation, 1.0)
             return
+        if architecture.kind == "terms":
+            terms, width, rounds = spaces.shape[0] - 1, hidden[0], len(hidden)
+            self.policy = TermNetwork(terms, width, rounds, num_rules(spaces), 0.1)
+            self.value = TermValue(terms, width, rounds, 1, 1.0)
+            return
         features = architecture.num_features(spaces)
         self.scale = ObservationScale(features) if architecture.normalize else None
         if architecture.kind == "flat":
@@ -138,7 +145,7 @@ class Network(nn.Module):
             (B, A).
         """
         inputs = self.inputs(observations)
-        if self.architecture.kind == "flat" or self.architecture.is_graph:
+        if self.architecture.kind in ("flat", "terms") or self.architecture.is_graph:
             logits: Tensor = self.policy(inputs)
             return logits
         if masks is None:
@@ -177,6 +184,8 @@ class Network(nn.Module):
     def _features(self, observations: Tensor) -> Tensor:
         if self.spaces.categories:
             return nn.functional.one_hot(observations, self.spaces.categories).float()
+        if self.architecture.kind == "terms":
+            return observations
         features = observations.float()
         return features.flatten(1) if self.architecture.kind == "flat" else features
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from sysgym.agents.telemetry import Span
+
 RECENT_EPISODES = 100
 """Episodes that the reported mean return looks back on."""
 CURVE_POINTS = 100
@@ -28,6 +30,11 @@ class Progress:
         waiting: Seconds that the learner waited for the slot (in `sync`: that playing it took).
         learning: Seconds that it learned from it.
         metrics: The learner's, by name.
+        slot_frames: Environment steps of the slot.
+        stages: Nanoseconds of this update by stage, see `telemetry`.
+        spans: When who did what in this update.
+        lags: How many slots were 0, 1, 2 updates old so far.
+        total_stages: Nanoseconds of the whole run by stage.
     """
 
     share: float
@@ -41,6 +48,11 @@ class Progress:
     waiting: float
     learning: float
     metrics: Mapping[str, float]
+    slot_frames: int = 0
+    stages: Mapping[str, int] = field(default_factory=dict)
+    spans: Sequence[Span] = ()
+    lags: Sequence[int] = ()
+    total_stages: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass
@@ -55,6 +67,7 @@ class History:
         recent_returns: Returns of the last ones.
         curve: Points of `frames`, `seconds`, `mean_return`.
         lags: How many slots were 0, 1, 2 updates old when they were learned from.
+        stages: Nanoseconds by stage, see `telemetry`.
     """
 
     update: int = 0
@@ -64,6 +77,7 @@ class History:
     recent_returns: list[float] = field(default_factory=list)
     curve: list[dict[str, Any]] = field(default_factory=list)
     lags: list[int] = field(default_factory=list)
+    stages: dict[str, int] = field(default_factory=dict)
 
     def add(self, frames: int, episode_returns: Sequence[float], lag: int = 0) -> None:
         """Count one update, the frames it learned from, the episodes that ended in them, and how old they were."""
@@ -73,6 +87,11 @@ class History:
         self.frames += frames
         self.episodes += len(episode_returns)
         self.recent_returns = [*self.recent_returns, *episode_returns][-RECENT_EPISODES:]
+
+    def count_stages(self, stages: Mapping[str, int]) -> None:
+        """Add what an update took."""
+        for name, spent in stages.items():
+            self.stages[name] = self.stages.get(name, 0) + spent
 
     def extend_curve(self, share: float, share_before: float) -> None:
         """Add a point when the budget's share passes the next of `CURVE_POINTS` marks."""

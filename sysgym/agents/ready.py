@@ -14,6 +14,7 @@ import itertools
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import CancelledError
+from time import perf_counter_ns
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,6 @@ from numpy.typing import NDArray
 from sysgym.agents.actor import Actor, Behaviour
 from sysgym.agents.collector import Batch, Collected, Collector, Receiver
 from sysgym.agents.environments import Arrays, Environments
-from sysgym.agents.inference import masked_probabilities, sample
 from sysgym.agents.rollout import Rollout
 from sysgym.core.protocols import Slot
 
@@ -129,21 +129,25 @@ class ReadyActor(Actor):
         Raises:
             Exception: Whatever an environment raised, as it was raised.
         """
+        begun = perf_counter_ns()
         rollout.begin(self.behaviour.version)
         if not self._begun:
             self._begin()
         self.environments.begin_slot()
         rollout.observations[0], rollout.masks[0] = self._observations, self._masks
         parts = [rollout.part(rows) for rows in self.grouped.rows]
-        self._play(rollout, parts)
+        inference = self._play(rollout, parts)
         rollout.joined(self.grouped.rows, parts)
         rollout.version, rollout.episode_returns = self.behaviour.version, []
+        rollout.spent["inference"] = inference
         for t in range(len(rollout.actions)):
             self._count_returns(rollout.step_slot(t), rollout)
         self._observations[...], self._masks[...] = rollout.observations[-1], rollout.masks[-1]
+        rollout.end(begun, perf_counter_ns())
         return rollout
 
-    def _play(self, rollout: Rollout, parts: Sequence[Rollout]) -> None:
+    def _play(self, rollout: Rollout, parts: Sequence[Rollout]) -> int:
+        """Have all groups step, and answer them; returns the nanoseconds that the policy took."""
         rows, spaces = self.environments.num_envs, self.environments.spaces
         steps = len(rollout.actions)
         uniforms = np.stack([self.behaviour.uniforms(self.generator, rows) for _ in range(steps)])
@@ -157,20 +161,27 @@ class ReadyActor(Actor):
             threading.Thread(target=self._step_group, args=(number, part, collector), name=f"group-{number}")
             for number, part in enumerate(parts)
         ]
+        for part in parts:
+            part.begin(self.behaviour.version)
         for client in clients:
             client.start()
+        spent: list[int] = []
         try:
-            collector.serve("actor", lambda batch: self._answer(batch, uniforms))
+            collector.serve("actor", lambda batch: self._answer(batch, uniforms, spent))
         except Collected as end:
             raise end.__cause__ or end from None
         finally:
             for client in clients:
                 client.join()
+        return sum(spent)
 
-    def _answer(self, batch: Batch, uniforms: NDArray[np.float64]) -> Arrays:
-        probabilities = masked_probabilities(self.behaviour.logits(batch["observation"]), batch["mask"])
-        actions = sample(probabilities, uniforms[batch.sequences - 1, batch.clients])
-        return {"action": actions, "log_probability": np.log(probabilities[np.arange(batch.size), actions])}
+    def _answer(self, batch: Batch, uniforms: NDArray[np.float64], spent: list[int]) -> Arrays:
+        asked = perf_counter_ns()
+        actions, log_probabilities = np.zeros(batch.size, dtype=np.int64), np.zeros(batch.size)
+        drawn = uniforms[batch.sequences - 1, batch.clients]
+        self.behaviour.choose(batch["observation"], batch["mask"], drawn, actions, log_probabilities)
+        spent.append(perf_counter_ns() - asked)
+        return {"action": actions, "log_probability": log_probabilities}
 
     def _step_group(self, number: int, part: Rollout, collector: Collector) -> None:
         group, rows = self.grouped.groups[number], self.grouped.rows[number]
@@ -181,8 +192,9 @@ class ReadyActor(Actor):
                     raise CancelledError
                 answer = collector.send(clients, observation=part.observations[t], mask=part.masks[t]).wait()
                 part.actions[t], part.log_probabilities[t] = answer["action"], answer["log_probability"]
-                slot = part.step_slot(t)
+                slot, asked = part.step_slot(t), perf_counter_ns()
                 group.step_into(part.actions[t], slot)
+                part.spent["environment"] += perf_counter_ns() - asked
                 cut = np.flatnonzero(slot.truncated & ~slot.terminated)
                 if len(cut):
                     part.final_observations.append(group.final_observations(cut))

@@ -41,6 +41,8 @@ class Rollout:
             step that had any, in the order of (t, n).
         episode_returns: Returns (unscaled, undiscounted) of the episodes that ended in the slot.
         version: Of the weights that played all of it.
+        spent: Nanoseconds that its actors spent, by `telemetry` stage.
+        played: When each actor began and ended its part, nanoseconds of `time.perf_counter_ns`.
     """
 
     observations: NDArray[Any]
@@ -53,6 +55,8 @@ class Rollout:
     final_observations: list[NDArray[Any]] = field(default_factory=list)
     episode_returns: list[float] = field(default_factory=list)
     version: int = 0
+    spent: dict[str, int] = field(default_factory=dict)
+    played: list[tuple[int, int]] = field(default_factory=list)
 
     @classmethod
     def allocate(cls, spaces: Spaces, steps: int, num_envs: int) -> Rollout:
@@ -74,6 +78,12 @@ class Rollout:
     def begin(self, version: int) -> None:
         """Forget what was gathered beside the arrays."""
         self.final_observations, self.episode_returns, self.version = [], [], version
+        self.spent, self.played = dict.fromkeys(("environment", "inference"), 0), []
+
+    def end(self, begun: int, ended: int) -> None:
+        """Note when an actor has played it; what is neither inference nor environment was handing over."""
+        self.played = [(begun, ended)]
+        self.spent["hand_over"] = max(0, ended - begun - sum(self.spent.values()))
 
     def first(self, steps: int) -> Rollout:
         """The first steps, as views."""
@@ -103,6 +113,8 @@ class Rollout:
         self.final_observations = [final] if len(final) else []
         self.episode_returns = [value for part in parts for value in part.episode_returns]
         self.version = min(part.version for part in parts)
+        self.spent = {name: sum(part.spent.get(name, 0) for part in parts) for name in parts[0].spent}
+        self.played = [span for part in parts for span in part.played]
         return self
 
     def columns(self, chosen: NDArray[np.int64]) -> Rollout:

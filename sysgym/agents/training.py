@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from sysgym.agents import checkpoint as checkpoints
-from sysgym.agents import native
+from sysgym.agents import compiled, native
 from sysgym.agents.actor import Weights
 from sysgym.agents.algorithms import LEARNERS, Algorithm, algorithm_of
 from sysgym.agents.architecture import Architecture, choose_architecture
@@ -39,8 +39,9 @@ from sysgym.agents.policy import TrainedPolicy
 from sysgym.agents.progress import Budget, History, Progress
 from sysgym.agents.settings import Settings, make_settings, require_choice
 from sysgym.agents.spaces import largest_bound
+from sysgym.agents.telemetry import Span
 from sysgym.core.errors import CheckpointError, SettingError, TrainingError, require_range
-from sysgym.core.files import require_writable
+from sysgym.core.files import filled, require_writable
 from sysgym.core.seeding import stream_key
 
 DEFAULT_FRAMES = 500_000
@@ -57,6 +58,7 @@ def train(
     frames: int | None = None,
     seconds: float | None = None,
     environment: Mapping[str, Any] | None = None,
+    words: Mapping[str, Any] | None = None,
     output: str | Path | None = None,
     resume: bool = False,
     mode: str | None = None,
@@ -80,7 +82,9 @@ def train(
         num_envs: Environments that are stepped together; None takes 64 native ones, or 16 in Python.
         frames: Budget in environment steps, earlier runs included; the last slot may exceed it.
         seconds: Budget in seconds of training; whichever of both ends first. Neither: 500,000 frames.
-        environment: Arguments of the environment.
+        environment: Arguments of the environment; `${SYSGYM_DATA}` in them stands for the folder of that variable.
+        words: The same as the checkpoint shall say them, where `environment` holds what only this machine can read,
+            such as absolute paths; None: as `environment` says them.
         output: File of the checkpoint, written every 30 seconds, at the end, and where SIGINT or SIGTERM ends the run:
             it then finishes the update, saves, and raises `KeyboardInterrupt` or `SystemExit(0)`.
         resume: Whether to go on from `output`: weights, optimiser, environments, random streams, counters and scales
@@ -121,6 +125,7 @@ def train(
         frames=frames,
         seconds=seconds,
         environment=environment,
+        words=words,
         output=output,
         resume=resume,
         mode=mode,
@@ -158,6 +163,7 @@ class Training:
         frames: int | None = None,
         seconds: float | None = None,
         environment: Mapping[str, Any] | None = None,
+        words: Mapping[str, Any] | None = None,
         output: str | Path | None = None,
         resume: bool = False,
         mode: str | None = None,
@@ -181,20 +187,23 @@ class Training:
         self.history = History()
         earlier = self._earlier() if resume else None
         if earlier is not None:
-            given = {"num_envs": num_envs, "environment": environment, "mode": mode}
+            words = environment if words is None else words
+            given = {"num_envs": num_envs, "environment": words, "mode": mode}
             given |= {"backend": backend, "actors": actors, "workers": workers, "min_batch": min_batch}
             run, settings = self._defaults_from(earlier, given, settings)
-            num_envs, environment, mode, backend, actors, workers, min_batch = map(run.get, given)
+            num_envs, words, mode, backend, actors, workers, min_batch = map(run.get, given)
+            environment = words if environment is None else environment
             threads = threads or earlier.facts["training"].get("threads")
             learner = learner or earlier.facts["training"].get("learner_kind", "torch")
-        self.environment, self.mode, self.threads = dict(environment or {}), mode or "sync", threads or 1
+        self.environment = plain(environment or {} if words is None else words)
+        self.mode, self.threads = mode or "sync", threads or 1
         require_choice("mode", self.mode, tuple(MODES))
         chosen = make_settings(kind.settings, settings)
         self.backend = Backend(backend or "threads", 1 if actors is None else actors, workers, min_batch, address)
         ahead = self.mode != "sync"
         here = self.backend.actors if self.backend.name != "ray" else 0
         _check_cores(self.threads + here if ahead else max(self.threads, here))
-        self.stage = self.backend.open(env_id, num_envs, self.environment)
+        self.stage = self.backend.open(env_id, num_envs, filled(dict(environment or {})))
         self.settings, self.architecture = _settled(chosen, self.stage.like)
         if self.settings.whole_episodes and (self.backend.actors > 1 or min_batch is not None):
             raise SettingError(
@@ -206,6 +215,9 @@ class Training:
         self.network = network.to(device)
         self.learner_kind = _learner_kind(learner or "auto", kind, self.network)
         self.learner: Learner[Any] = kind.learner(self.learner_kind)(self.network, self.settings, seed, self.threads)
+        if earlier is None:
+            with torch_threads(1), threadpool_limits(1, "blas"):
+                self.learner.prepare(env_id, self.environment)
         first = self._restore(earlier) if earlier is not None else None
         self.pipeline = Pipeline(
             self._players(earlier),
@@ -246,7 +258,7 @@ class Training:
         """Weights and facts as they stand, and what a resumed run needs."""
         facts = {
             "env_id": self.env_id,
-            "environment": plain(self.environment),
+            "environment": self.environment,
             "spaces": plain(dataclasses.asdict(self.stage.spaces)),
             "architecture": plain(dataclasses.asdict(self.architecture)),
             "algorithm": self.algorithm,
@@ -288,10 +300,10 @@ class Training:
         frames_before, seconds_before = history.frames, history.seconds
         started = saved = time.perf_counter()
         while share < 1.0 and not (interruption and interruption.received):
-            begun = time.perf_counter()
             update = self._update(share)
             now = time.perf_counter()
             history.seconds = seconds_before + now - started
+            history.count_stages(update.stages)
             share, share_before = self.budget.share(history), share
             history.extend_curve(share, share_before)
             if now - saved > SAVE_SECONDS:
@@ -306,25 +318,39 @@ class Training:
                 history.episodes,
                 history.mean_return,
                 update.lag,
-                update.played - begun,
-                now - update.played,
+                update.waited / 1e9,
+                update.stages["learn"] / 1e9,
                 update.metrics,
+                update.frames,
+                update.stages,
+                update.spans,
+                tuple(history.lags),
+                dict(history.stages),
             )
 
     def _update(self, share: float) -> _Update:
+        asked = time.perf_counter_ns()
         try:
             rollout = self.pipeline.next()
-            played = time.perf_counter()
+            played = time.perf_counter_ns()
             rollout.check_finite()
             with torch_threads(1):
                 metrics = self.learner.update(rollout, share)
         except TrainingError as error:
             kept = f"; {self.output} keeps the last good checkpoint" if self.output is not None else ""
             raise TrainingError(f"{self.env_id}, update {self.history.update + 1}: {error}{kept}") from error
+        learned = time.perf_counter_ns()
         lag = self.history.update - rollout.version
         self.history.add(rollout.num_frames, rollout.episode_returns, lag)
         self.pipeline.publish(self._weights())
-        return _Update(lag, played, metrics)
+        published = time.perf_counter_ns()
+        spans = [Span("learner", "wait", asked, played), Span("learner", "learn", played, learned)]
+        spans.append(Span("learner", "publish", learned, published))
+        spans += [Span(f"actor {number}", "play", *span) for number, span in enumerate(rollout.played)]
+        playing = sum(ended - max(begun, asked) for begun, ended in rollout.played) if self.mode == "sync" else 0
+        stages = rollout.spent | {"wait": max(0, played - asked - playing), "learn": learned - played}
+        stages["publish"] = published - learned
+        return _Update(lag, played - asked, rollout.num_frames, metrics, stages, spans)
 
     def _weights(self) -> Weights:
         return Weights.of(self.network, self.history.update)
@@ -404,11 +430,14 @@ class Training:
 
 
 class _Update(NamedTuple):
-    """What came of an update, and when its slot was there."""
+    """What came of an update, and what it took; see `Progress`. `waited` are nanoseconds."""
 
     lag: int
-    played: float
+    waited: int
+    frames: int
     metrics: dict[str, float]
+    stages: dict[str, int]
+    spans: list[Span]
 
 
 def _torch_tensors(arrays: Mapping[str, NDArray[Any]]) -> dict[str, torch.Tensor]:
@@ -418,7 +447,7 @@ def _torch_tensors(arrays: Mapping[str, NDArray[Any]]) -> dict[str, torch.Tensor
 def _learner_kind(name: str, algorithm: Algorithm, network: Network) -> str:
     """The learner that a name means: torch, or native."""
     require_choice("learner", name, LEARNERS)
-    suits = algorithm.native and native.suits(network)
+    suits = algorithm.native and compiled.suits(network)
     if name == "native" and not suits:
         raise SettingError(
             "learner is 'native', which knows multi-layer perceptrons (network='flat') on the processor, and not "

@@ -1,12 +1,14 @@
 """Environments as an evaluation needs them: made from an id, held to a split, with a seed for each scenario.
 
 Environments of ours take `split` and `sampling` and keep splits apart themselves, in time or by stream. For any other
-Gymnasium environment a split is a range of seeds, so that no scenario of one is ever a scenario of another.
+Gymnasium environment a split is a range of seeds, so that no scenario of one is ever a scenario of another. The split
+"sealed" plays the test split on scenarios that follow from a secret, which is drawn once all policies are fixed.
 """
 
 from __future__ import annotations
 
 import difflib
+import hmac
 import importlib
 import inspect
 from collections.abc import Mapping
@@ -22,7 +24,10 @@ from sysgym.core.errors import SettingError, SysgymError, UnknownNameError, requ
 from sysgym.core.instances import Described, Instance
 from sysgym.envs.base import EngineEnv, EngineVectorEnv
 
-SPLIT_SEEDS: Mapping[str, int] = {"train": 0, "valid": 1_000_000_000, "test": 2_000_000_000}
+SEALED = "sealed"
+SHORTEST_SECRET = 16
+"""Bytes of a secret at least."""
+SPLIT_SEEDS: Mapping[str, int] = {"train": 0, "valid": 10**9, "test": 2 * 10**9, SEALED: 3 * 10**9}
 """First scenario seed of each split where an environment has no splits of its own; ranges never meet."""
 SPLIT_SIZE = 1_000_000_000
 """Seeds in each of these ranges."""
@@ -79,21 +84,39 @@ def training_arguments(env_id: str, arguments: Mapping[str, Any]) -> dict[str, A
 
 
 def evaluation_arguments(env_id: str, arguments: Mapping[str, Any], split: str) -> dict[str, Any]:
-    """Arguments that make an environment play one split, scenario k for seed k (on a log, its disjoint windows)."""
+    """Arguments that make an environment play one split, scenario k for seed k (on a log, its disjoint windows).
+
+    Sealed scenarios are windows drawn anywhere in the test split.
+    """
+    if split == SEALED:
+        return _with_split(env_id, arguments, "test")
     return _with_split(env_id, arguments, split) | dict(getattr(class_of(env_id), "scenario_arguments", {}))
 
 
-def scenario_seeds(env_id: str, split: str, count: int, first: int = 0) -> list[int]:
+def scenario_seeds(env_id: str, split: str, count: int, first: int = 0, secret: bytes = b"") -> list[int]:
     """The seeds of `count` scenarios of a split, starting at its scenario number `first`.
+
+    A sealed scenario's seed is the head of HMAC-SHA256(secret, "id|number"): nobody who lacks the secret knows it, and
+    everybody who has it finds the same.
 
     Raises:
         UnknownNameError: No such split; "all" is none, since it holds what policies are trained on.
+        SettingError: The sealed split without a secret, or a secret for another one.
         SettingError: A negative first scenario, or one so large that the scenarios leave the split.
     """
     if split not in SPLIT_SEEDS:
         raise UnknownNameError("split", split, SPLIT_SEEDS)
+    if (split == SEALED) != bool(secret):
+        raise SettingError("the sealed split, and no other, needs a secret: give a file of at least 16 random bytes")
+    if 0 < len(secret) < SHORTEST_SECRET:
+        raise SettingError(f"the secret has {len(secret)} bytes; it must have at least {SHORTEST_SECRET}")
     own = _takes(env_id, "split")
     require_range("seed (the first scenario)", first, 0, (2**31 if own else SPLIT_SIZE) - count)
+    if split == SEALED:
+        texts = [f"{env_id}|{first + number}".encode() for number in range(count)]
+        heads = [hmac.digest(secret, text, "sha256")[:8] for text in texts]
+        drawn = [int.from_bytes(head, "little") >> 1 for head in heads]
+        return drawn if own else [SPLIT_SEEDS[SEALED] + seed % SPLIT_SIZE for seed in drawn]
     offset = 0 if own else SPLIT_SEEDS[split]
     return [offset + first + number for number in range(count)]
 

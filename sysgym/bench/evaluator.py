@@ -1,7 +1,8 @@
 """Playing a policy on the scenarios of a split and reading its scores off the event log.
 
 Scenario k of a split is the same exogenous workload for every policy, which pairs their scores. Nothing that a policy
-returns besides an action is read. Policies run in this process: what they may not do here is a matter of trust.
+returns besides an action is read. Code that is not ours plays in a process of its own (`isolation`), unless it is
+trusted.
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 
 from sysgym.bench import environments
+from sysgym.bench.isolation import IsolatedPolicy, Limits
 from sysgym.bench.play import BatchPlay, Meter, Scenario, fallback_of, play_single
 from sysgym.bench.policies import ResolvedPolicy, resolve_policy
 from sysgym.core.errors import PolicyError, SettingError, require_range
 from sysgym.core.instances import Instance
 from sysgym.envs.base import EngineVectorEnv
 
+DEFAULT_LIMITS = Limits()
 BATCH = 16
 """Scenarios that a batch policy plays at once."""
 
@@ -69,6 +72,8 @@ def evaluate(
     policy_seed: int = 0,
     scenario_steps: int | None = None,
     seconds: float | None = None,
+    secret: bytes = b"",
+    limits: Limits | None = DEFAULT_LIMITS,
     progress: Callable[[int], object] | None = None,
 ) -> Evaluation:
     """Play a policy on `scenarios` scenarios of a split.
@@ -77,27 +82,32 @@ def evaluate(
         policy: What `resolve_policy` takes or returned, or an object with `act`, `act_on_state` or `act_batch`.
         env_id: Any Gymnasium id with Discrete actions.
         arguments: Of the environment, without `split` and `sampling`.
-        split: "train", "valid" or "test".
+        split: "train", "valid", "test", or "sealed".
         scenarios: How many, at least 1.
         seed0: The first scenario; on a log, the number of its first disjoint window.
         policy_seed: Of a policy that draws.
         scenario_steps: Most steps of a scenario.
         seconds: Most seconds of the whole evaluation.
+        secret: Of the sealed split, see `environments.scenario_seeds`.
+        limits: What code from a file may spend, in a process of its own; None trusts it to play in this one. Policies
+            that are given as objects, heuristics and checkpoints of ours always play in this one.
         progress: Called with the number of scenarios done, after each.
 
     Raises:
-        PolicyError: The policy's code fails, a budget is overstepped, or a score is not finite.
+        PolicyError: The policy's code fails (of isolated code, in every scenario), a budget is overstepped, or a
+            score is not finite.
         UnknownNameError: No such environment, split or policy.
         SettingError: Arguments that the environment does not take, a first scenario out of range, or more scenarios
             than the split has.
     """
     require_range("scenarios", scenarios, 1)
-    seeds = environments.scenario_seeds(env_id, split, scenarios, seed0)
+    seeds = environments.scenario_seeds(env_id, split, scenarios, seed0, secret)
     meter = Meter(scenario_steps, seconds)
     chosen = environments.evaluation_arguments(env_id, arguments or {}, split)
     env = environments.make(env_id, chosen)
+    resolved: ResolvedPolicy | None = None
     try:
-        resolved = _resolved(policy, env, policy_seed)
+        resolved = _resolved(policy, env, policy_seed, limits)
         played: dict[int, Scenario] = {}
         windows = environments.plays_disjoint_windows(env_id, env)
         for scenario in _play(env, env_id, chosen, resolved.policy, seeds, meter=meter):
@@ -108,18 +118,22 @@ def evaluate(
                 progress(len(played))
     finally:
         env.close()
+        if resolved is not None and isinstance(resolved.policy, IsolatedPolicy):
+            resolved.policy.close()
     objective, direction = environments.objective_of(env_id)
     ordered = tuple(played[seed] for seed in seeds)
     _require_finite(ordered, objective)
+    if all(scenario.fault for scenario in ordered):
+        raise PolicyError(ordered[0].fault)
     instance = environments.instance_of(env)
     return Evaluation(resolved, objective, direction, ordered, meter.environment, meter.policy, instance)
 
 
-def _resolved(policy: Any, env: gym.Env[Any, Any], seed: int) -> ResolvedPolicy:
+def _resolved(policy: Any, env: gym.Env[Any, Any], seed: int, limits: Limits | None) -> ResolvedPolicy:
     if isinstance(policy, ResolvedPolicy):
         return policy
     if isinstance(policy, str):
-        return resolve_policy(policy, env, seed)
+        return resolve_policy(policy, env, seed, limits)
     return ResolvedPolicy(policy, type(policy).__name__, "code")
 
 

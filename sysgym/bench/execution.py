@@ -11,8 +11,10 @@ from time import perf_counter
 from typing import Any
 
 from sysgym.bench import environments
+from sysgym.bench.action_log import write_actions
 from sysgym.bench.evaluator import Evaluation, evaluate
 from sysgym.bench.guard import FAULTS, one_line, printable
+from sysgym.bench.isolation import IsolatedPolicy
 from sysgym.bench.play import Scenario
 from sysgym.bench.policies import SAMPLED
 from sysgym.bench.provenance import collect
@@ -22,6 +24,7 @@ from sysgym.bench.records import (
     EnvironmentFacts,
     EvidenceFacts,
     InstanceFacts,
+    IsolationFacts,
     PolicyFacts,
     QueueFacts,
     Record,
@@ -55,20 +58,23 @@ def execute(
     training: TrainingFacts | None = None
     evaluation: Evaluation | None = None
     failure: str | None = None
+    actions_sha256 = ""
     try:
         if run.policy.train is not None:
             training = _train(run, resume, on_training)
         evaluation = _evaluate(run)
+        actions_sha256 = write_actions(run.action_log, {played.seed: played.actions for played in evaluation.scenarios})
     except SysgymError as error:
         failure = printable(" ".join(str(error).split()))
     except FAULTS as error:  # a run's failure of any kind must not take the other runs with it
         failure = one_line(error)
-    return _record(run, command, training, evaluation, failure, seconds=perf_counter() - started)
+    seconds = perf_counter() - started
+    return _record(run, command, training, evaluation, failure, actions_sha256=actions_sha256, seconds=seconds)
 
 
 def failed(run: Run, command: str, cause: str) -> Record:
     """The record of a run whose process was lost."""
-    return _record(run, command, None, None, cause, seconds=0.0)
+    return _record(run, command, None, None, cause, actions_sha256="", seconds=0.0)
 
 
 def _train(run: Run, resume: bool, on_training: Callable[[float], object] | None) -> TrainingFacts:
@@ -86,6 +92,7 @@ def _train(run: Run, resume: bool, on_training: Callable[[float], object] | None
             frames=frames,
             seconds=seconds,
             environment=environments.training_arguments(where.id, run.training_arguments),
+            words=environments.training_arguments(where.id, where.arguments),
             output=run.checkpoint,
             resume=resume and run.checkpoint.is_file(),
             on_progress=None if on_training is None else lambda change: on_training(change.share),
@@ -120,6 +127,8 @@ def _evaluate(run: Run) -> Evaluation:
         policy_seed=content.seed,
         scenario_steps=content.budgets.scenario_steps,
         seconds=content.budgets.evaluation_seconds,
+        secret=run.study.secret,
+        limits=None if run.policy.trusted else content.budgets.limits,
     )
 
 
@@ -130,6 +139,7 @@ def _record(
     evaluation: Evaluation | None,
     failure: str | None,
     *,
+    actions_sha256: str,
     seconds: float,
 ) -> Record:
     """The record of a run, from what came of its training and evaluation as far as they went."""
@@ -147,10 +157,13 @@ def _record(
             instance=_instance(evaluation.instance) if evaluation and evaluation.instance else None,
             policy=_policy(run, training, evaluation),
             seeds=SeedFacts(
-                policy=content.seed, training=run.training_seed, scenarios=[scenario.seed for scenario in played]
+                policy=content.seed,
+                training=run.training_seed,
+                scenarios=[scenario.seed for scenario in played],
+                sealed_commitment=run.study.commitment,
             ),
             result=_result(played, failure),
-            evidence=_evidence(run, played),
+            evidence=_evidence(run, played, actions_sha256),
             cost=CostFacts(
                 training=training.seconds if training else 0.0,
                 environment=evaluation.environment_seconds if evaluation else 0.0,
@@ -180,9 +193,25 @@ def _policy(run: Run, training: TrainingFacts | None, evaluation: Evaluation | N
     else:
         heuristic = run.policy.source in environments.heuristics_of(run.environment.id)
         kind, sha256 = "learned" if run.policy.train else "heuristic" if heuristic else "code", ""
-    source = "" if run.policy.train else run.policy.source
+    played_by = evaluation.policy.policy if evaluation else None
     return PolicyFacts(
-        name=run.policy.title, kind=kind, play=run.policy.play, source=source, sha256=sha256, training=training
+        name=run.policy.title,
+        kind=kind,
+        play=run.policy.play,
+        source="" if run.policy.train else run.policy.source,
+        sha256=sha256,
+        training=training,
+        isolation=_isolation(played_by) if isinstance(played_by, IsolatedPolicy) else None,
+    )
+
+
+def _isolation(policy: IsolatedPolicy) -> IsolationFacts:
+    limits = policy.limits
+    return IsolationFacts(
+        step_seconds=limits.step_seconds,
+        cpu_seconds=limits.cpu_seconds,
+        memory_bytes=limits.memory_bytes,
+        fences=list(policy.fences),
     )
 
 
@@ -205,16 +234,21 @@ def _result(played: Sequence[Scenario], failure: str | None) -> ResultFacts:
         metrics={name: [_finite(scenario.metrics.get(name)) for scenario in played] for name in names},
         steps=sum(scenario.steps for scenario in played),
         invalid_actions=sum(scenario.invalid_actions for scenario in played),
+        timeouts=sum(scenario.timed_out for scenario in played),
+        crashes=sum(bool(scenario.fault) and not scenario.timed_out for scenario in played),
+        fault=next((scenario.fault for scenario in played if scenario.fault), ""),
         failure=failure,
     )
 
 
-def _evidence(run: Run, played: Sequence[Scenario]) -> EvidenceFacts:
+def _evidence(run: Run, played: Sequence[Scenario], actions_sha256: str) -> EvidenceFacts:
     trained = run.policy.train is not None and played
     busiest = max(played, key=lambda scenario: scenario.offered_work, default=None)
     queue = busiest.queue if busiest else None
     return EvidenceFacts(
         event_logs=[scenario.event_log_sha256 for scenario in played if scenario.event_log_sha256],
+        action_log=run.action_log.relative_to(run.study.results).as_posix() if actions_sha256 else "",
+        action_log_sha256=actions_sha256,
         checkpoint=run.checkpoint.relative_to(run.study.results).as_posix() if trained else "",
         queue=QueueFacts(
             scenario=busiest.seed,

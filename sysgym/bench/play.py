@@ -1,8 +1,8 @@
 """Playing scenarios: the loops of an evaluation, one episode at a time or many at once.
 
-An observation is given away as a read-only copy, what is not an action is played as the environment's do-nothing and
-counted, and time is taken apart into the environment's and the policy's. An action that is masked is an action: the
-environment says what it means.
+An observation is given away as a read-only copy. What is not an action is played as the environment's do-nothing and
+counted; what an isolated policy leaves unanswered is played so too. Time is taken apart into the environment's and the
+policy's. An action that is masked is an action: the environment says what it means.
 """
 
 from __future__ import annotations
@@ -18,9 +18,11 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
+from sysgym.bench.action_log import STORED
 from sysgym.bench.environments import action_mask
 from sysgym.bench.evidence import QueueSeries, offered_work, queue_series
 from sysgym.bench.guard import guarded
+from sysgym.bench.isolation import CandidateError
 from sysgym.core.errors import PolicyError
 from sysgym.core.events import EventKind, EventLog
 from sysgym.core.protocols import Slot
@@ -38,8 +40,11 @@ class Scenario:
         invalid_actions: How many of them were no actions, and replaced by doing nothing.
         event_log_sha256: Hash of the event log; empty where there is none.
         submissions_sha256: Hash of what was submitted alone, the same for every policy that plays to the end.
+        fault: Why an isolated policy stopped answering, after which the environment's do-nothing played on.
+        timed_out: Whether that was because it took too long.
         queue: Queue length over time, if there is a queue.
         offered_work: See `evidence.offered_work`.
+        actions: What was played, `action_log.STORED` integers.
     """
 
     seed: int
@@ -48,8 +53,11 @@ class Scenario:
     invalid_actions: int
     event_log_sha256: str = ""
     submissions_sha256: str = ""
+    fault: str = ""
+    timed_out: bool = False
     queue: QueueSeries | None = None
     offered_work: float = 0.0
+    actions: bytes = b""
 
 
 @dataclass
@@ -84,20 +92,31 @@ def play_single(env: gym.Env[Any, Any], policy: Any, seeds: Sequence[int], meter
         observation, info = env.reset(seed=seed)
         meter.environment += perf_counter() - started
         begin(policy, np.ones(1, dtype=np.bool_), [seed])
-        steps, invalid, total, ended = 0, 0, 0.0, False
+        invalid, total, ended = 0, 0.0, False
+        actions: list[int] = []
+        fault: CandidateError | None = None
         while not ended:
-            mask = action_mask(env, info)
+            mask, action = action_mask(env, info), None
             started = perf_counter()
-            action = decoded(guarded(act, observation, mask), env.action_space)
+            if fault is None:
+                try:
+                    action = decoded(guarded(act, observation, mask), env.action_space)
+                    invalid += action is None
+                except CandidateError as failure:
+                    fault = failure
             decided = perf_counter()
             if action is None:
-                invalid, action = invalid + 1, do_nothing(getattr(env.unwrapped, "state", None), mask)
+                action = do_nothing(getattr(env.unwrapped, "state", None), mask)
             observation, reward, terminated, truncated, info = env.step(action)
             meter.policy += decided - started
             meter.environment += perf_counter() - decided
-            steps, total, ended = steps + 1, total + float(reward), terminated or truncated
-            meter.check(seed, steps)
-        played = Scenario(seed, {"return": total, "length": float(steps)}, steps, invalid)
+            total, ended = total + float(reward), terminated or truncated
+            actions.append(action)
+            meter.check(seed, len(actions))
+        steps, stored = len(actions), np.array(actions, dtype=STORED).tobytes()
+        played = Scenario(seed, {"return": total, "length": float(steps)}, steps, invalid, actions=stored)
+        if fault is not None:
+            played = replace(played, fault=str(fault), timed_out=fault.kind == "timeout")
         yield _scored(played, env.unwrapped.engine, 0) if isinstance(env.unwrapped, EngineEnv) else played
 
 
@@ -127,6 +146,7 @@ class BatchPlay:
         self.number = np.arange(rows)
         self.steps, self.invalid = np.zeros(rows, dtype=np.int64), np.zeros(rows, dtype=np.int64)
         self.played: dict[int, Scenario] = {}
+        self.actions: list[list[int]] = [[] for _ in range(rows)]
 
     def play(self) -> Iterator[Scenario]:
         """The scenarios, in the order in which they end."""
@@ -152,6 +172,7 @@ class BatchPlay:
             action = decoded(chosen[row], self.vector.single_action_space)
             self.invalid[row] += action is None
             actions[row] = self.do_nothing(self.vector.engine.state(row), mask) if action is None else action
+            self.actions[row].append(int(actions[row]))
         return actions
 
     def _act_batch(self, slot: Slot) -> Any:
@@ -162,7 +183,9 @@ class BatchPlay:
             number = int(self.number[row])
             if number not in self.played:
                 counts = int(self.steps[row]), int(self.invalid[row])
-                self.played[number] = _scored(Scenario(self.seeds[number], {}, *counts), self.vector.engine, row)
+                stored = np.array(self.actions[row], dtype=STORED).tobytes()
+                played = Scenario(self.seeds[number], {}, *counts, actions=stored)
+                self.played[number] = _scored(played, self.vector.engine, row)
                 yield self.played[number]
             following = int(self.number.max()) + 1
             if following < len(self.seeds):
@@ -171,6 +194,8 @@ class BatchPlay:
 
     def _begin(self, rows: NDArray[np.bool_]) -> None:
         self.steps[rows] = self.invalid[rows] = 0
+        for row in np.flatnonzero(rows).tolist():
+            self.actions[row] = []
         seeds = [self.seeds[number] for number in self.number.tolist()]
         begin(self.policy, rows, seeds)
         started = perf_counter()
@@ -185,6 +210,11 @@ def fallback_of(base: Any) -> Callable[[Any, NDArray[np.int8]], int]:
         return lambda state, mask: int(base.action_space.start + np.argmax(mask))
     policy = base.heuristics[name]()
     return lambda state, mask: int(policy.act_on_state(state))
+
+
+def scored(engine: Any, row: int) -> Scenario:
+    """What the event log of an engine's row says of the episode that it has played."""
+    return _scored(Scenario(0, {}, 0, 0), engine, row)
 
 
 def _scored(scenario: Scenario, engine: Any, row: int) -> Scenario:

@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sysgym.bench.guard import FAULTS, line_in, one_line, quiet, summary
+from sysgym.bench.isolation import Limits, open_isolated
 from sysgym.core.errors import CheckpointError, InputFileError, SettingError, SysgymError, UnknownNameError
 from sysgym.core.files import sha256_of
 
@@ -50,7 +51,7 @@ class ResolvedPolicy:
     sha256: str = ""
 
 
-def resolve_policy(spec: str, env: gym.Env[Any, Any], seed: int = 0) -> ResolvedPolicy:
+def resolve_policy(spec: str, env: gym.Env[Any, Any], seed: int = 0, limits: Limits | None = None) -> ResolvedPolicy:
     """Find or build a policy for an environment.
 
     Args:
@@ -58,6 +59,8 @@ def resolve_policy(spec: str, env: gym.Env[Any, Any], seed: int = 0) -> Resolved
             stable-baselines3 zip, `file.py` or `file.py:ClassName`.
         env: The environment it shall act in.
         seed: For heuristics and classes that take a `seed`, and for checkpoints that draw.
+        limits: Where they are given, what is not ours (code, stable-baselines3 zips) plays in a process of its own,
+            within them; None trusts it to play in this one.
 
     Raises:
         UnknownNameError: Neither a heuristic nor a file; the nearest heuristics are offered.
@@ -71,6 +74,12 @@ def resolve_policy(spec: str, env: gym.Env[Any, Any], seed: int = 0) -> Resolved
     path, part = policy_file(spec)
     if not path.is_file():
         raise unknown_policy(spec, heuristics)
+    if path.suffix == ".zip" and importlib.util.find_spec("stable_baselines3") is None:
+        raise SettingError(f"{path} needs stable-baselines3; pip install 'sysgym[rivals]'")
+    if limits is not None and path.suffix in (".py", ".zip"):
+        algorithm = _stable_baselines_algorithm(path) if path.suffix == ".zip" else part
+        kind = "learned" if path.suffix == ".zip" else "code"
+        return ResolvedPolicy(open_isolated(path, algorithm, env, seed, limits), path.stem, kind, sha256_of(path))
     if path.suffix == ".py":
         return ResolvedPolicy(_from_code(path, part, env, seed), path.stem, "code", sha256_of(path))
     policy = _from_stable_baselines(path, env) if path.suffix == ".zip" else _from_checkpoint(path, part, env, seed)
@@ -189,10 +198,8 @@ def _writable(observation: Any) -> Any:
 
 
 def _from_stable_baselines(path: Path, env: gym.Env[Any, Any]) -> StableBaselinesPolicy:
-    try:
-        import stable_baselines3  # noqa: PLC0415  (optional, loads torch)
-    except ImportError as error:
-        raise SettingError(f"{path} needs stable-baselines3; pip install 'sysgym[rivals]'") from error
+    import stable_baselines3  # noqa: PLC0415  optional, and it loads torch
+
     try:
         algorithm = getattr(stable_baselines3, _stable_baselines_algorithm(path))
         policy = StableBaselinesPolicy(quiet(algorithm.load, path, device="cpu"))
@@ -209,8 +216,11 @@ def _from_stable_baselines(path: Path, env: gym.Env[Any, Any]) -> StableBaseline
 
 def _stable_baselines_algorithm(path: Path) -> str:
     """The algorithm's name, told from the settings that only it stores; the file does not name it."""
-    with zipfile.ZipFile(path) as archive:
-        settings = json.loads(archive.read("data"))
+    try:
+        with zipfile.ZipFile(path) as archive:
+            settings = json.loads(archive.read("data"))
+    except (OSError, zipfile.BadZipFile, KeyError, ValueError) as error:
+        raise CheckpointError(f"{path}: not a stable-baselines3 model ({one_line(error)})") from error
     if "clip_range" in settings:
         return "PPO"
     return "DQN" if "exploration_schedule" in settings or "exploration_rate" in settings else "A2C"

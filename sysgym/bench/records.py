@@ -93,10 +93,19 @@ class TrainingFacts(Group):
     curve: list[dict[str, float | None]]
 
 
+class IsolationFacts(Group):
+    """Limits of a policy in a process of its own, and the fences that stood around it, see `sandbox`."""
+
+    step_seconds: float
+    cpu_seconds: int
+    memory_bytes: int
+    fences: list[str]
+
+
 class PolicyFacts(Group):
     """What acted: a "heuristic", "learned" or "code"; `source` as in the study, `sha256` of its file or checkpoint.
 
-    `play` tells how a trained policy chose: "greedy" or "sampled".
+    `play` tells how a trained policy chose: "greedy" or "sampled". `isolation` is None where it played in our process.
     """
 
     name: str
@@ -105,22 +114,33 @@ class PolicyFacts(Group):
     source: str
     sha256: str
     training: TrainingFacts | None
+    isolation: IsolationFacts | None = None
 
 
 class SeedFacts(Group):
-    """Seeds of the run: of what the policy draws, of its training if it has one, and of each scenario."""
+    """Seeds of the run: of what the policy draws, of its training if it has one, and of each scenario.
+
+    `sealed_commitment` is the SHA-256 of the secret that sealed scenarios follow from.
+    """
 
     policy: int
     training: int | None = None
     scenarios: list[int]
+    sealed_commitment: str = ""
 
 
 class ResultFacts(Group):
-    """What came out: every metric of every scenario as columns, the objective among them, or a failure."""
+    """What came out: every metric of every scenario as columns, the objective among them, or a failure.
+
+    `timeouts` and `crashes` count scenarios that were played on by doing nothing, `fault` is the first cause.
+    """
 
     metrics: dict[str, list[float | None]]
     steps: int
     invalid_actions: int
+    timeouts: int = 0
+    crashes: int = 0
+    fault: str = ""
     failure: str | None
 
 
@@ -135,9 +155,11 @@ class QueueFacts(Group):
 
 
 class EvidenceFacts(Group):
-    """What a replay must reproduce: hashes of the event logs; and the checkpoint, relative to the records."""
+    """What a replay must reproduce: hashes of the event logs; actions and checkpoint, relative to the records."""
 
     event_logs: list[str]
+    action_log: str = ""
+    action_log_sha256: str = ""
     checkpoint: str
     queue: QueueFacts | None
 
@@ -277,6 +299,12 @@ def read_records(path: str | Path) -> list[Record]:
         ) from error
     lines = content.split(b"\n")[:-1]
     return [_parse(path, number, line) for number, line in enumerate(lines, start=1)]
+
+
+def find_records_with_folders(*places: str | Path) -> list[tuple[Path, Record]]:
+    """As `find_records`, each record with the folder of results that it lies in, where its evidence lies too."""
+    files = [path for place in places for path in _record_files(Path(place))]
+    return [(path.parent, record) for path in files for record in read_records(path)]
 
 
 def find_records(*places: str | Path) -> list[Record]:

@@ -63,6 +63,7 @@ def run_study(
     progress: Report | None = None,
     backend: str = "processes",
     address: str | None = None,
+    secret: bytes = b"",
 ) -> list[Record]:
     """Run what is missing of a study.
 
@@ -74,6 +75,7 @@ def run_study(
         progress: Called with every change.
         backend: "processes" of this machine, or "ray", which takes a CPU for each run where `jobs` is 1.
         address: Of a Ray cluster; None: this machine.
+        secret: Of the sealed split.
 
     Returns:
         The last record of each run of the study, in the order of the study, failed ones included.
@@ -89,7 +91,7 @@ def run_study(
         raise SettingError(f"backend is {backend!r}; it must be {' or '.join(map(repr, BACKENDS))}")
     if address is not None and backend != "ray":
         raise SettingError(f"address is {address!r}; only backend='ray' has one")
-    study = read_study(path)
+    study = read_study(path, secret)
     runs = expand(study)
     _check_names(study, runs)
     session = _Session(study, runs, progress or (lambda change: None))
@@ -177,7 +179,7 @@ def _check_environments(study: Study, runs: Sequence[Run]) -> None:
     for run in {run.environment.title: run for run in runs}.values():
         env_id, split = run.environment.id, study.content.split
         try:
-            environments.scenario_seeds(env_id, split, run.scenarios, study.content.seed)
+            environments.scenario_seeds(env_id, split, run.scenarios, study.content.seed, study.secret)
             environments.make(env_id, environments.evaluation_arguments(env_id, run.arguments, split)).close()
         except SysgymError as error:
             raise StudyError(f"{study.path}: {run.environment.title}: {error}") from error

@@ -1,45 +1,9 @@
-"""Studies: what shall be compared on what, as a TOML file.
+"""Studies as they are run: one run is a policy, and a training seed, on an environment.
 
-A study is data. It names environments (an id with its arguments, for instance the log that is replayed), policies, the
-split and the number of scenarios on which they meet, and budgets. Every policy plays the same scenarios, which is what
-pairs their scores. A whole one:
-
-    name = "sp2"                              # letters, digits, - and _; results lie in <file name>.results/
-    description = "Does a trained scheduler beat shortest-job-first on SDSC SP2?"
-    split = "test"                            # train, valid or test; training always sees "train" alone
-    scenarios = 20                            # episodes a run is evaluated on
-    seed = 0                                  # first scenario; on a log, the first of its disjoint windows
-
-    [[environments]]
-    name = "SDSC SP2"                         # shown in tables; the id when left out
-    id = "sysgym/BatchSched-v0"               # any Gymnasium id with Discrete actions, "module:Id" included
-    arguments = { workload = "${SYSGYM_DATA}/traces/swf/SDSC-SP2-1998-head4961.swf.gz", backfill = "easy" }
-
-    [[policies]]
-    policy = "sjf"                            # a heuristic of the environment, a checkpoint, or file.py[:ClassName]
-
-    [[policies]]
-    name = "mine"
-    policy = "policies/mine.py"               # paths are relative to the study file
-    environments = ["SDSC SP2"]               # on these only; on all when left out
-
-    [[policies]]
-    name = "PPO"
-    train = { algorithm = "ppo", seeds = [0, 1, 2], frames = 500000, settings = { learning_rate = 3e-4 } }
-                                              # environment = "KTH": learn there, play everywhere
-    play = "greedy"                           # or "sampled": how a trained policy chooses
-
-    [budgets]
-    training_frames = 1000000                 # of every `train` that names neither frames nor seconds
-    training_seconds = 120
-    scenario_steps = 100000                   # a run fails when a scenario takes more steps
-    evaluation_seconds = 600                  # a run fails when its evaluation takes longer
-
-`policies = ["fcfs", "sjf"]` is short for entries with only `policy`. A run is one policy (and training seed) on one
-environment; its id is a hash of all that its outcome depends on, the content of the files it names included, so that
-a changed policy file makes a new run and a moved data folder does not. A policy is trained where it plays, unless
-`train` names another environment of the study; its checkpoint bears a hash of what the training depends on, so that
-runs which share a training share the checkpoint, and more scenarios cost no new training.
+A run's id is a hash of all that its outcome depends on, the content of the files it names included, so that a changed
+policy file makes a new run and a moved data folder does not. A policy is trained where it plays, unless `train` names
+another environment of the study; its checkpoint bears a hash of what the training depends on, so that runs which share
+a training share the checkpoint, and more scenarios cost no new training. The file's form is in `study_file`.
 """
 
 from __future__ import annotations
@@ -52,135 +16,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic import ValidationError
 
 from sysgym.bench.policies import SAMPLED, policy_file
-from sysgym.core.errors import StudyError, UnknownNameError
-from sysgym.core.files import sha256_of
+from sysgym.bench.study_file import EnvironmentPart, PolicyPart, StudyPart
+from sysgym.core.errors import SettingError, StudyError
+from sysgym.core.files import filled, sha256_of
 
-DATA_VARIABLE = "SYSGYM_DATA"
 FILE_SUFFIXES = frozenset({".swf", ".csv", ".gz", ".py", ".safetensors", ".toml", ".zip"})
 """What files that a study may name end with: such a text is a path, whether or not the file is there."""
-
-Name = Annotated[str, Field(min_length=1, max_length=80)]
-Positive = Annotated[int, Field(ge=1)]
-Seed = Annotated[int, Field(ge=0, lt=2**31)]
-Seconds = Annotated[float, Field(gt=0)]
-
-
-class Part(BaseModel):
-    """A table of a study: immutable, strict about types and about its keys."""
-
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _known_keys(cls, value: Any) -> Any:
-        if isinstance(value, dict):
-            for key in value:
-                if key not in cls.model_fields:
-                    raise ValueError(str(UnknownNameError("key", key, cls.model_fields)))
-        return value
-
-
-class EnvironmentPart(Part):
-    """An environment and the arguments it is made with."""
-
-    id: Name
-    name: Name = ""
-    arguments: dict[str, JsonValue] = {}
-    scenarios: Positive | None = None
-
-    @property
-    def title(self) -> str:
-        """How tables call it."""
-        return self.name or self.id
-
-
-class TrainPart(Part):
-    """How a policy is trained, once for each seed."""
-
-    algorithm: Name
-    environment: Name | None = None
-    seeds: Annotated[list[Seed], Field(min_length=1)] = [0]
-    frames: Positive | None = None
-    seconds: Seconds | None = None
-    settings: dict[str, JsonValue] = {}
-
-
-class PolicyPart(Part):
-    """A policy that is named, or trained."""
-
-    name: Name = ""
-    policy: Name | None = None
-    train: TrainPart | None = None
-    play: Literal["greedy", "sampled"] = "greedy"
-    environments: list[Name] | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_text(cls, value: Any) -> Any:
-        return {"policy": value} if isinstance(value, str) else value
-
-    @model_validator(mode="after")
-    def _one_source(self) -> PolicyPart:
-        if self.policy is not None and self.train is not None:
-            raise ValueError("has both policy and train; give one of them")
-        if self.train is None and self.play != "greedy":
-            raise ValueError(f"play is of trained policies; write policy = 'FILE.safetensors:{SAMPLED}' for a file")
-        if not self.name and self.policy is None and self.train is None:
-            raise ValueError("names no policy; give policy or train")
-        return self
-
-    @property
-    def source(self) -> str:
-        """What is resolved when nothing is trained: `policy`, or else the name."""
-        return self.policy or self.name
-
-    @property
-    def title(self) -> str:
-        """How tables call it: its name, or what it is."""
-        if self.name:
-            return self.name
-        if self.train is not None:
-            return self.train.algorithm
-        return Path(self.source).name if "/" in self.source else self.source
-
-
-class BudgetPart(Part):
-    """Limits of training and evaluation."""
-
-    training_frames: Positive | None = None
-    training_seconds: Seconds | None = None
-    scenario_steps: Positive = 1_000_000
-    evaluation_seconds: Seconds | None = None
-
-
-class StudyPart(Part):
-    """The file as a whole; see the module."""
-
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=80)]
-    description: str = ""
-    split: Literal["train", "valid", "test"] = "test"
-    scenarios: Positive = 20
-    seed: Seed = 0
-    environments: Annotated[list[EnvironmentPart], Field(min_length=1)]
-    policies: Annotated[list[PolicyPart], Field(min_length=1)]
-    budgets: BudgetPart = BudgetPart()
-
-    @model_validator(mode="after")
-    def _consistent(self) -> StudyPart:
-        titles = [environment.title for environment in self.environments]
-        _refuse_twins("environment", titles)
-        _refuse_twins("policy", [policy.title for policy in self.policies])
-        for policy in self.policies:
-            elsewhere = [policy.train.environment] if policy.train and policy.train.environment else []
-            for name in [*(policy.environments or ()), *elsewhere]:
-                if name not in titles:
-                    raise ValueError(str(UnknownNameError("environment", name, titles)))
-        return self
 
 
 @dataclass(frozen=True)
@@ -190,10 +36,17 @@ class Study:
     Attributes:
         path: Its file.
         content: What stands in it.
+        secret: Of the sealed split, given at run time.
     """
 
     path: Path
     content: StudyPart
+    secret: bytes = b""
+
+    @property
+    def commitment(self) -> str:
+        """Hexadecimal SHA-256 of the secret, which can be published before the secret itself; "" without one."""
+        return hashlib.sha256(self.secret).hexdigest() if self.secret else ""
 
     @property
     def results(self) -> Path:
@@ -211,16 +64,7 @@ class Study:
         Raises:
             StudyError: The variable is used and not set.
         """
-        variable = f"${{{DATA_VARIABLE}}}"
-        if variable in text:
-            folder = os.environ.get(DATA_VARIABLE)
-            if not folder:
-                raise StudyError(f"{self.path}: {text!r} needs {DATA_VARIABLE}; set it to the folder of the data")
-            text = text.replace(variable, folder)
-        file, part = policy_file(text)
-        beside = self.path.parent / file
-        is_path = beside.is_file() or file.suffix in FILE_SUFFIXES or (os.sep in text and file.suffix != "")
-        return f"{beside}{f':{part}' if part else ''}" if is_path else text
+        return locate(text, self.path.parent)
 
 
 @dataclass(frozen=True)
@@ -268,6 +112,11 @@ class Run:
         """The training environment's arguments with their paths filled in."""
         return self._located(self.training_environment)
 
+    @property
+    def action_log(self) -> Path:
+        """Where its actions are kept."""
+        return self.study.results / "actions" / f"{self.id}.npz"
+
     @cached_property
     def checkpoint(self) -> Path:
         """Where a trained policy is kept; relative names in records start at the results folder."""
@@ -297,7 +146,7 @@ class Run:
             "study": content.name,
             "environment": self.environment.model_dump(exclude={"scenarios"}),
             "policy": self.policy.model_dump(
-                exclude={"environments": True, "play": True, "train": {"seeds", "environment"}}
+                exclude={"environments": True, "play": True, "trusted": True, "train": {"seeds", "environment"}}
             ),
             "training": None if self.policy.train is None else [self.training_seed, *self.training_budget],
             "evaluation": [content.split, self.scenarios, content.seed, content.budgets.scenario_steps],
@@ -305,6 +154,8 @@ class Run:
         }
         if self.training_environment is not self.environment:
             description["checkpoint"] = self.checkpoint.stem
+        if self.study.commitment:
+            description["sealed"] = self.study.commitment
         if self.policy.play == SAMPLED:
             description["play"] = SAMPLED
         return _short_hash(description)
@@ -328,8 +179,8 @@ class Run:
         return found
 
 
-def read_study(path: str | Path) -> Study:
-    """Read and check a study file.
+def read_study(path: str | Path, secret: bytes = b"") -> Study:
+    """Read and check a study file; `secret` is that of the sealed split.
 
     Raises:
         StudyError: No such file, no TOML, an unknown key (the nearest known one is offered), or a value of a wrong
@@ -346,7 +197,7 @@ def read_study(path: str | Path) -> Study:
         content = StudyPart.model_validate(table)
     except ValidationError as error:
         raise StudyError(f"{path}: {_first_fault(error)}") from error
-    study = Study(path.resolve(), content)
+    study = Study(path.resolve(), content, secret)
     if not expand(study):
         raise StudyError(
             f"{path}: nothing would run: the environments of every policy are empty; name one or leave them out"
@@ -391,10 +242,22 @@ def _first_fault(error: ValidationError) -> str:
     return f"{place}: {message}" if place else message
 
 
-def _refuse_twins(kind: str, titles: list[str]) -> None:
-    for title in titles:
-        if titles.count(title) > 1:
-            raise ValueError(f"two of the same {kind} {title!r}; give each a name of its own")
+def locate(text: str, folder: Path) -> str:
+    """What a text of a study means to one whose file lies in `folder`; see `Study.located`."""
+    try:
+        text = str(filled(text))
+    except SettingError as error:
+        raise StudyError(str(error)) from error
+    file, part = policy_file(text)
+    beside = folder / file
+    is_path = beside.is_file() or file.suffix in FILE_SUFFIXES or (os.sep in text and file.suffix != "")
+    return f"{beside}{f':{part}' if part else ''}" if is_path else text
+
+
+def locate_all(arguments: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Arguments of an environment with every path in them located."""
+    located: dict[str, Any] = _walk(arguments, lambda text: locate(text, folder))
+    return located
 
 
 def _walk(value: Any, change: Callable[[str], str]) -> Any:

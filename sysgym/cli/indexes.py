@@ -1,4 +1,4 @@
-"""Commands about learned indexes: index bench, index build."""
+"""Commands about learned indexes: index bench, index build, index tune."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sysgym.cli.app import app
 from sysgym.cli.show import bar, out, print_json, print_table, working
 from sysgym.cli.words import Json
 
-index_app = typer.Typer(help="Indexes over sorted keys: compare, build.", no_args_is_help=True)
+index_app = typer.Typer(help="Indexes over sorted keys: compare, build, tune.", no_args_is_help=True)
 app.add_typer(index_app, name="index")
 
 Keys = Annotated[str, typer.Argument(help="A key set (uniform, osm, lognormal, normal, steps), a .npy or a SOSD file.")]
@@ -94,3 +94,55 @@ def index_build(
               "build ns": t.build_nanoseconds, "bytes/key": t.size_bytes / max(1, len(index)),
               "chosen": "*" if t.chosen else ""} for t in index.trials],
         )  # fmt: skip
+
+
+@index_app.command("tune")
+def index_tune(
+    keys: Keys,
+    output: Annotated[Path | None, typer.Option(help="File of the chosen index.")] = None,
+    evaluations: Annotated[int, typer.Option(help="Indexes that are built at most, of 399.")] = 40,
+    objective: Annotated[str, typer.Option(help="balanced, latency, or size (small and nearly as fast).")] = "balanced",
+    max_bytes_per_key: Annotated[float | None, typer.Option(help="No larger index than this, beside the keys.")] = None,
+    tuner: Annotated[str, typer.Option(help="agent, or a heuristic: expected_gain, two_phase, random, ...")] = "agent",
+    measured: Annotated[bool, typer.Option("--measured", help="Time each index, instead of the cost model.")] = False,
+    size: Annotated[int, typer.Option(help="Keys of a generated key set.")] = 1_000_000,
+    as_json: Json = False,
+) -> None:
+    """Find the recursive model index that suits some keys, and say what was chosen and why.
+
+    Example: sysgym index tune keys.npy --objective size --output keys.index
+    """
+    from sysgym.bench import indexes, tuning
+
+    name, array = indexes.read_keys(keys, size)
+    with bar("evaluating") as advance:
+        found = tuning.tune(
+            array, evaluations=evaluations, objective=objective, max_bytes_per_key=max_bytes_per_key, tuner=tuner,
+            measured=measured, tell=advance,
+        )  # fmt: skip
+    if output is not None:
+        with working("building"):
+            tuning.build(array, found).save(output)
+    chosen = found.rows[found.chosen]
+    if as_json:
+        for place, row in enumerate(found.rows):
+            print_json(vars(row) | {"chosen": place == found.chosen})
+        print_json({"keys": len(array), "tuner": found.tuner, "objective": objective, "why": found.why,
+                    "options": found.options, "plain_nanoseconds": found.plain_nanoseconds,
+                    "promise": found.promise, "output": None if output is None else str(output)})  # fmt: skip
+        return
+    shown = [
+        {"root, leaf": f"{row.root}, {row.leaf}", "leaves": row.leaves, "bytes/key": row.size_bytes / len(array),
+         "ns": row.nanoseconds, "expected ns": row.estimate, "chosen": "*" if row is chosen else ""}
+        for row in sorted(found.rows, key=lambda row: row.size_bytes) if row.front
+    ]  # fmt: skip
+    how = "measured" if measured else "by the cost model"
+    title = f"{name}: {len(array):,} keys; the front of {len(found.rows)} evaluations by {found.tuner}, {how}"
+    print_table(title, shown)
+    out.print(
+        f"chosen: {chosen.root} over {chosen.leaf}, {chosen.leaves:,} leaves, "
+        f"{chosen.size_bytes / len(array):.3g} bytes a key, {chosen.nanoseconds:.1f} ns, "
+        f"{found.plain_nanoseconds / chosen.nanoseconds:.1f} times as fast as plain search; {found.why}",
+        highlight=False,
+    )
+    out.print(f"the evaluated dominate {found.promise:.0%} of what a sample promised for all 399", highlight=False)

@@ -13,13 +13,27 @@ from rich.markup import escape
 from sysgym.cli.app import app
 from sysgym.cli.show import out, print_json, print_table, show_written, working
 from sysgym.cli.studies import run_study_with_bar, show_leaderboard
-from sysgym.cli.words import Clean, Columns, Format, Json, Processors, trace_columns
+from sysgym.cli.words import (
+    Arrivals,
+    Clean,
+    Columns,
+    DropUsers,
+    Flurries,
+    Format,
+    Json,
+    Load,
+    Processors,
+    Window,
+    Zone,
+    trace_columns,
+    window_of,
+)
 from sysgym.core.errors import UnknownNameError
 
 
 @app.command()
 def replay(
-    trace: Annotated[Path, typer.Argument(help="The log: .swf, .swf.gz, .csv, .csv.gz.")],
+    trace: Annotated[Path, typer.Argument(help="The log, in any format of docs/logs.md; .gz too.")],
     policy: Annotated[
         list[str] | None,
         typer.Option(
@@ -43,6 +57,12 @@ def replay(
     engine: Annotated[str, typer.Option(help="auto, compiled or simpy.")] = "auto",
     form: Format = "auto",
     columns: Columns = None,
+    time_zone: Zone = None,
+    load: Load = None,
+    arrivals: Arrivals = None,
+    window: Window = None,
+    drop_user: DropUsers = None,
+    drop_flurries: Flurries = None,
     as_json: Json = False,
 ) -> None:
     """Replay a whole log under one or more policies (all classic ones when none is named).
@@ -53,10 +73,20 @@ def replay(
     from sysgym.jobsched.batch.model import DECIDED_BACKFILLS
     from sysgym.jobsched.batch.replay import classic_schedulers
     from sysgym.workloads import read_trace
+    from sysgym.workloads.selection import select
 
     if backfill is not None and backfill not in DECIDED_BACKFILLS:
         raise UnknownNameError("backfill", backfill, DECIDED_BACKFILLS)
-    workload = read_trace(trace, format=form, clean=clean, processors=processors, columns=trace_columns(columns))
+    workload = select(
+        read_trace(
+            trace, form, clean=clean, processors=processors, columns=trace_columns(columns), time_zone=time_zone
+        ),
+        drop_users=drop_user or (),
+        flurry_jobs=drop_flurries,
+        window=window_of(window),
+        load=load,
+        arrival_factor=arrivals,
+    )
     chosen = policy or classic_schedulers(predictor)
     results = replay_policies(workload, chosen, pass_rule, engine, backfill, predictor)
     if as_json:

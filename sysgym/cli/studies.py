@@ -14,11 +14,13 @@ from rich.markup import escape
 
 from sysgym.agents.algorithms import ALGORITHMS
 from sysgym.cli.app import app
-from sysgym.cli.show import bar, figure, log, out, print_json, print_table, show_written
-from sysgym.cli.words import Arguments, Environment, Json, Settings, pairs
+from sysgym.cli.show import bar, log, out, print_json, print_table, show_written
+from sysgym.cli.training import live_line, time_by_stage, watchers
+from sysgym.cli.words import Arguments, Environment, Json, Secret, Settings, pairs, secret_of
 from sysgym.core.errors import SettingError
 
 if TYPE_CHECKING:
+    from sysgym.agents import Progress
     from sysgym.bench.records import Record
 
 
@@ -60,7 +62,13 @@ def train(
     mode: Annotated[
         str | None, typer.Option(help="sync, lockstep (plays while it learns, repeats) or async (does not repeat).")
     ] = None,
-    threads: Annotated[int | None, typer.Option(help="Threads while it learns; playing takes one.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(help="Threads that learn; the weights do not depend on it. Playing takes one more.")
+    ] = None,
+    learner: Annotated[
+        str | None, typer.Option(help="auto, native (compiled, for perceptrons on the processor) or torch.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     backend: Annotated[
         str | None, typer.Option(help="threads, processes (workers step the environments) or ray.")
     ] = None,
@@ -69,6 +77,13 @@ def train(
     min_batch: Annotated[
         int | None, typer.Option(help="Fewest environments that are answered at once; all when left out.")
     ] = None,
+    tensorboard: Annotated[
+        bool, typer.Option(help="Write event files into a folder beside the checkpoint: policy.tensorboard.")
+    ] = True,
+    mlflow: Annotated[
+        str | None, typer.Option(help="Also track the run in MLflow, at this address: sqlite:///runs.db, or a server.")
+    ] = None,
+    trace: Annotated[Path | None, typer.Option(help="Write a timeline for chrome://tracing to this file.")] = None,
     address: Annotated[str | None, typer.Option(help="Of a Ray cluster; this machine when left out.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -81,7 +96,16 @@ def train(
     chosen = pairs(settings, "--set")
     for name in chosen.keys() & inspect.signature(agents.train).parameters.keys():
         raise SettingError(f"--set {name}: this is no setting of the algorithm; use the option of that name")
-    with bar(f"training {algorithm}") as advance:
+    facts = {"env": env, "algorithm": algorithm, "seed": seed, **pairs(arg, "--arg"), **chosen}
+    last: list[Progress] = []
+    with bar(f"training {algorithm}") as advance, watchers(output, tensorboard, mlflow, trace, facts) as watching:
+
+        def watch(progress: Progress) -> None:
+            last[:] = [progress]
+            advance(progress.share, live_line(progress))
+            for watcher in watching:
+                watcher(progress)
+
         policy = agents.train(
             env,
             algorithm,
@@ -94,16 +118,14 @@ def train(
             resume=resume,
             mode=mode,
             threads=threads,
+            learner=learner,
+            device=device,
             backend=backend,
             actors=actors,
             workers=workers,
             min_batch=min_batch,
             address=address,
-            on_progress=lambda progress: advance(
-                progress.share,
-                f"{progress.frames:,} frames, {progress.frames_per_second:,.0f}/s, "
-                f"return {figure(progress.mean_return)}" + (f", lag {progress.lag}" if progress.lag else ""),
-            ),
+            on_progress=watch,
             **chosen,
         )
     row = {
@@ -114,10 +136,14 @@ def train(
         "parameters": policy.parameter_count,
         "mean_return": policy.curve[-1]["mean_return"] if policy.curve else None,
     }
+    where = time_by_stage(last[-1]) if last else {}
     if as_json:
-        print_json(row)
+        print_json({**row, **where})
     else:
         print_table("Trained", [row])
+        if where:
+            print_table("Where the time went", [{"stage": name, "share": f"{share:.1%}"} for name, share in
+                        where["stages"].items()])  # fmt: skip
 
 
 @app.command()
@@ -126,16 +152,21 @@ def evaluate(
         str, typer.Argument(help="A heuristic, a checkpoint, file.py[:Class] or a stable-baselines3 zip.")
     ],
     env: Environment,
-    split: Annotated[str, typer.Option(help="train, valid or test.")] = "test",
+    split: Annotated[str, typer.Option(help="train, valid, test or sealed.")] = "test",
     scenarios: Annotated[int, typer.Option(help="Scenarios to play; on a log, its disjoint windows.")] = 20,
     seed: Annotated[int, typer.Option(help="First scenario.")] = 0,
     arg: Arguments = None,
+    trusted: Annotated[
+        bool, typer.Option("--trusted", help="Let a policy's code play in this process, without limits.")
+    ] = False,
+    secret: Secret = None,
     as_json: Json = False,
 ) -> None:
     """Play a policy on scenarios that it was not trained on.
 
     Example: sysgym evaluate sjf --env sysgym/JobSched-v0 --scenarios 100
     """
+    from sysgym.bench.evaluator import DEFAULT_LIMITS
     from sysgym.bench.evaluator import evaluate as evaluate_policy
     from sysgym.bench.statistics import bootstrap, mean
 
@@ -147,12 +178,24 @@ def evaluate(
             split,
             scenarios,
             seed0=seed,
+            secret=secret_of(secret),
+            limits=None if trusted else DEFAULT_LIMITS,
             progress=lambda done: advance(done / scenarios, f"{done} of {scenarios}"),
         )
     interval = bootstrap(result.values, mean)
     invalid = sum(scenario.invalid_actions for scenario in result.scenarios)
-    row = {"policy": result.policy.name, result.objective: interval.estimate, "low": interval.low,
-           "high": interval.high, "scenarios": scenarios, "invalid_actions": invalid}  # fmt: skip
+    faults = [scenario.fault for scenario in result.scenarios if scenario.fault]
+    if faults:
+        log.print(f"{len(faults)} of {scenarios} scenarios were played on by doing nothing: {escape(faults[0])}")
+    row = {
+        "policy": result.policy.name,
+        result.objective: interval.estimate,
+        "low": interval.low,
+        "high": interval.high,
+        "scenarios": scenarios,
+        "invalid_actions": invalid,
+        "faults": len(faults),
+    }
     if as_json:
         facts = {"env": env, "split": split, "objective": result.objective, "direction": result.direction}
         print_json({**row, **facts, "values": result.values})
@@ -169,13 +212,16 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only check the study and say what would run.")] = False,
     backend: Annotated[str, typer.Option(help="processes, or ray: a task a run, a CPU each.")] = "processes",
     address: Annotated[str | None, typer.Option(help="Of a Ray cluster; this machine when left out.")] = None,
+    secret: Secret = None,
     as_json: Json = False,
 ) -> None:
     """Run what is missing of a study, and show its leaderboard.
 
     Example: sysgym run experiments/kth.toml --jobs 2
     """
-    records = run_study_with_bar(study, jobs, resume, dry_run, quiet=as_json, backend=backend, address=address)
+    records = run_study_with_bar(
+        study, jobs, resume, dry_run, quiet=as_json, backend=backend, address=address, secret=secret_of(secret)
+    )
     if dry_run:
         return
     if as_json:
@@ -192,12 +238,18 @@ def leaderboard(
     places: Annotated[list[Path], typer.Argument(help="Studies, folders of results, or files of records.")],
     against: Annotated[str | None, typer.Option(help="Heuristic to compare with; the best when left out.")] = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown.")] = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Play every record's actions again instead; exit code 1 if one differs.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Show who is best, by how much, and how sure that is.
 
     Example: sysgym leaderboard experiments/kth.toml --markdown
     """
+    if verify:
+        verify_records(places, as_json)
+        return
     from sysgym.bench.leaderboard import leaderboard as tables_of
     from sysgym.bench.leaderboard import to_data, to_markdown
     from sysgym.bench.records import find_records
@@ -228,6 +280,30 @@ def report(
     show_written(output, as_json)
 
 
+def verify_records(places: Sequence[Path], as_json: bool) -> None:
+    """Play the last record of each run again and say what differs."""
+    from sysgym.bench.records import find_records_with_folders
+    from sysgym.bench.verification import verify
+
+    last = {record.run: (folder, record) for folder, record in find_records_with_folders(*places)}
+    rows = []
+    with bar("verifying") as advance:
+        for number, verdict in enumerate(verify(last.values()), start=1):
+            record, outcome = verdict.record, "verified" if verdict.verified else "differs"
+            outcome = "not played" if verdict.skipped else outcome
+            rows.append(
+                {"policy": record.policy.name, "environment": record.environment.name, "run": record.run,
+                 "outcome": outcome, "cause": verdict.fault or verdict.skipped}
+            )  # fmt: skip
+            advance(number / len(last), record.policy.name)
+    if as_json:
+        print_json(rows)
+    else:
+        print_table("Records played again", rows)
+    if any(row["outcome"] == "differs" for row in rows):
+        raise typer.Exit(1)
+
+
 def run_study_with_bar(
     study: Path,
     jobs: int,
@@ -236,6 +312,7 @@ def run_study_with_bar(
     quiet: bool,
     backend: str = "processes",
     address: str | None = None,
+    secret: bytes = b"",
 ) -> list[Record]:
     """Run a study under a progress bar; failures and notices are told as they happen."""
     from sysgym.bench.runner import Progress as Change
@@ -251,7 +328,7 @@ def run_study_with_bar(
             elif change.state in ("failed", "notice"):
                 log.print(escape(f"{title}: {change.text}" if title else change.text), highlight=False)
 
-        return run_study(study, jobs, resume, dry_run, tell, backend, address)
+        return run_study(study, jobs, resume, dry_run, tell, backend, address, secret)
 
 
 def show_leaderboard(records: Sequence[Record], against: str | None = None) -> None:

@@ -10,8 +10,8 @@ import typer
 from rich.markup import escape
 
 from sysgym.cli.app import app
-from sysgym.cli.show import out, print_json, print_table, show_written, working
-from sysgym.cli.words import Clean, Columns, Format, Json, Processors, Zone, trace_columns
+from sysgym.cli.show import bar, out, print_json, print_table, show_written, working
+from sysgym.cli.words import Clean, Columns, Format, Json, Load, Processors, Zone, pairs, trace_columns
 
 trace = typer.Typer(help="Logs: validate, describe, generate, fetch.", no_args_is_help=True)
 app.add_typer(trace, name="trace")
@@ -170,3 +170,68 @@ def infer(
         schema = infer_schema(log, form, columns=trace_columns(columns))
     write_schema(schema, output)
     show_written(output, as_json)
+
+
+@trace.command()
+def generate(
+    model: Annotated[str, typer.Argument(help="lublin, lublin_typed, feitelson, downey or poisson_pareto.")],
+    output: Annotated[Path, typer.Option(help="The SWF file to write; packed where it ends in .gz.")],
+    jobs: Annotated[int, typer.Option(help="How many jobs.")] = 10_000,
+    processors: Annotated[int, typer.Option(help="Size of the machine.")] = 128,
+    load: Load = None,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same file.")] = 0,
+    estimates: Annotated[str | None, typer.Option(help="tsafrir: estimates as users write them.")] = None,
+    longest: Annotated[float | None, typer.Option(help="Longest estimate, seconds.")] = None,
+    given: Annotated[
+        list[str] | None, typer.Option("--set", help="Setting of the model, name=value; repeatable.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Write a log by a model of workloads.
+
+    Example: sysgym trace generate lublin --processors 256 --load 0.8 --estimates tsafrir --output log.swf.gz
+    """
+    from sysgym.workloads import write_swf
+    from sysgym.workloads.models import generate as generated
+
+    with working("generating"):
+        settings = pairs(given, "--set") | ({} if load is None else {"load": load})
+        workload = generated(model, jobs, processors, seed, estimates=estimates, longest=longest, **settings)
+        write_swf(workload, output)
+    show_written(output, as_json)
+
+
+@trace.command()
+def fetch(
+    name: Annotated[str | None, typer.Argument(help="A log of the list; all of them are shown when left out.")] = None,
+    folder: Annotated[Path, typer.Option(help="Where to put it.")] = Path(),
+    manifest: Annotated[Path | None, typer.Option(help="A list of your own; see docs/logs.md.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Download a public log: resumed if it broke off, checked against its checksum.
+
+    Example: sysgym trace fetch KTH-SP2-1996 --folder logs
+    """
+    from sysgym.workloads.catalogue import listing_of, read_manifest
+    from sysgym.workloads.fetching import fetch as fetched
+
+    if name is None:
+        listings = read_manifest(manifest)
+        if as_json:
+            print_json([vars(listing) for listing in listings])
+        else:
+            for one in listings:
+                state = "checksum known" if one.sha256 else "unverified"
+                state = state if one.address else "here, or by hand"
+                out.print(f"{one.name:36} {state}", highlight=False)
+        return
+    listing = listing_of(name, manifest)
+    with bar(f"fetching {listing.file}") as advance:
+        done = fetched(listing, folder, on_progress=lambda here, whole: advance(here / (whole or here), f"{here:,} B"))
+    if as_json:
+        row = vars(done) | {"path": str(done.path), "licence": listing.licence, "citation": listing.citation}
+        print_json(row)
+        return
+    state = "checksum is right" if done.verified else f"unverified, no checksum is listed; this file has {done.sha256}"
+    out.print(f"{escape(str(done.path))}: {done.size:,} bytes, {state}", highlight=False, soft_wrap=True)
+    out.print(f"licence: {escape(listing.licence)}; cite: {escape(listing.citation)}", highlight=False, soft_wrap=True)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sysgym.core.errors import SettingError
+from sysgym.core.errors import InputFileError, SettingError
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines instead of a table.")]
 Clean = Annotated[str, typer.Option(help="Cleaning rule: default, sc15 or none.")]
@@ -20,11 +20,39 @@ Columns = Annotated[
     typer.Option(help="Column of a CSV log, name=header, or one TOML file with the mapping; repeatable."),
 ]
 Zone = Annotated[str | None, typer.Option(help="Zone of a log's local times, such as America/Los_Angeles.")]
+Load = Annotated[float | None, typer.Option(help="Scale arrivals to this offered load.")]
+Arrivals = Annotated[float | None, typer.Option(help="Scale arrivals by a factor instead; 0.5 doubles the load.")]
+Window = Annotated[str | None, typer.Option(help="Only the jobs i:j in order of submission, such as 0:5000.")]
+DropUsers = Annotated[list[int] | None, typer.Option("--drop-user", help="Leave out a user's jobs; repeatable.")]
+Flurries = Annotated[
+    int | None, typer.Option("--drop-flurries", help="Leave out bursts: more than so many jobs of a user in an hour.")
+]
 Environment = Annotated[str, typer.Option("--env", help="Id of the environment, also as module:Id.")]
+Secret = Annotated[Path | None, typer.Option(help="File with the secret of the sealed split, at least 16 bytes.")]
 Settings = Annotated[list[str] | None, typer.Option("--set", help="Setting of the algorithm, name=value; repeatable.")]
 Arguments = Annotated[
     list[str] | None, typer.Option("--arg", help="Argument of the environment, name=value; repeatable.")
 ]
+
+
+def secret_of(path: Path | None) -> bytes:
+    """The secret in a file; nothing without one."""
+    if path is None:
+        return b""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputFileError(path, f"{error.strerror}; give the file of the secret") from error
+
+
+def window_of(text: str | None) -> tuple[int, int] | None:
+    """`i:j` as two numbers, or None where nothing was given."""
+    if text is None:
+        return None
+    begin, colon, end = text.partition(":")
+    if not colon or not (begin.strip() or "0").isdecimal() or not end.strip().isdecimal():
+        raise SettingError(f"--window {text}: write it as i:j, such as 0:5000")
+    return int(begin or 0), int(end)
 
 
 def pairs(given: Sequence[str] | None, option: str) -> dict[str, Any]:

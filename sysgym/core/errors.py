@@ -108,6 +108,10 @@ class KeyTypeError(SysgymError, TypeError):
     """Raised when keys or queries of an index have a type that cannot be compared exactly."""
 
 
+class FetchError(SysgymError):
+    """Raised when a file cannot be downloaded, or what came is not what was meant; says what to do by hand."""
+
+
 class OutputError(SysgymError):
     """Raised when a result cannot be written; whatever stood at the path before is untouched."""
 

@@ -35,6 +35,8 @@ class EventKind(IntEnum):
     """A configuration was evaluated; the subject is its number, the amount what was found (nanoseconds)."""
     PLACE = 8
     """A group of operations is put on a device; the amount is the device's number."""
+    LENGTH = 9
+    """The characters of an expression; the subject is the number of the rewrite that led to it."""
 
 
 @dataclass(frozen=True)

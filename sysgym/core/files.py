@@ -15,7 +15,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from sysgym.core.errors import OutputError
+from sysgym.core.errors import OutputError, SettingError
+
+DATA_VARIABLE = "SYSGYM_DATA"
+"""Names the folder of data that paths may begin with."""
 
 
 @contextmanager
@@ -98,3 +101,22 @@ def sha256_of(path: str | Path) -> str:
     """Hexadecimal SHA-256 of a file's bytes; O(size) time, constant memory."""
     with Path(path).open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def filled(value: Any) -> Any:
+    """A value of arguments, nested or not, with `${SYSGYM_DATA}` in its texts replaced by that variable's folder.
+
+    Raises:
+        SettingError: The variable is used and not set.
+    """
+    if isinstance(value, dict):
+        return {name: filled(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(filled(part) for part in value) if type(value) in (list, tuple) else value
+    word = f"${{{DATA_VARIABLE}}}"
+    if not isinstance(value, str) or word not in value:
+        return value
+    folder = os.environ.get(DATA_VARIABLE)
+    if not folder:
+        raise SettingError(f"{value!r} needs {DATA_VARIABLE}; set it to the folder of the data")
+    return value.replace(word, folder)

@@ -95,6 +95,10 @@ class BatchSchedEnv(EngineEnv):
 
     Rows without a job read (0, 1, 1, 1, 1, 1, 1, 0).
 
+    `observation="queue"`: `Box(0, 1, (128, 16), float32)`, times by their logarithm, each job beside the others that
+    wait, and no name of a user or log, so that a policy can move from machine to machine; see
+    `sysgym.jobsched.batch.queue_features`.
+
     ## Rewards
     Minus the bounded slowdown (threshold 10 s) of every job that started since the last decision, over the number of
     jobs of the episode: the return is minus the episode's mean bounded slowdown. Other names: `wait_time`,

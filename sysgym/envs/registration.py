@@ -29,6 +29,11 @@ ENVIRONMENTS = (
     ),
     Row("sysgym/IndexTune-v0", "sysgym.envs.indextune:IndexTuneEnv", "sysgym.envs.indextune:IndexTuneVectorEnv"),
     Row("sysgym/Placement-v0", "sysgym.envs.placement:PlacementEnv", "sysgym.envs.placement:PlacementVectorEnv"),
+    Row(
+        "sysgym/ExprSimplify-v0",
+        "sysgym.envs.exprsimplify:ExprSimplifyEnv",
+        "sysgym.envs.exprsimplify:ExprSimplifyVectorEnv",
+    ),
 )
 
 

@@ -24,10 +24,23 @@ def compiled(function: _Function) -> _Function:
     return cast(_Function, njit(cache=True, nogil=True)(function))
 
 
+def inlined(function: _Function) -> _Function:
+    """Compile a part of a kernel into its callers: handing over a dozen arrays costs more than what it does."""
+    return cast(_Function, njit(cache=True, nogil=True, forceinline=True)(function))
+
+
 FULL = -2
+LITERALS = (0, 1, 2, -1)
+"""Integers with a symbol of their own, in this order behind the operators: most patterns that ask for one ask so."""
+
+NO_TERM = len(Op) + len(LITERALS)
+"""Symbol of an operand that isn't there."""
+
+SYMBOLS = NO_TERM + 1
 _OWN_LENGTH = np.array(OWN_LENGTH, np.int64)
 _GIVES_BOOL = np.array([op in GIVES_BOOL for op in Op], np.int64)
-_VAR, _SELECT, _TRUTH = int(Op.VAR), int(Op.SELECT), int(Op.TRUTH)
+_INT, _VAR, _SELECT, _TRUTH = int(Op.INT), int(Op.VAR), int(Op.SELECT), int(Op.TRUTH)
+_OPERATORS = len(Op)
 _MOST = 1 << 50
 
 
@@ -39,6 +52,8 @@ class Arena(NamedTuple):
         size: int64 (capacity,): nodes of the tree.
         length: int64 (capacity,): characters of the canonical text.
         sort: int64 (capacity,): 0 for Int, 1 for Bool.
+        symbol: int64 (capacity,): what a pattern can ask of a root: its operator, or one of `SYMBOLS` beyond.
+        mark: int64 (capacity,): hash of the tree, the same in every arena.
         table: int64 (a power of two,): term by hash, -1 where empty.
         filled: int64 (1,): terms so far.
     """
@@ -47,6 +62,8 @@ class Arena(NamedTuple):
     size: NDArray[np.int64]
     length: NDArray[np.int64]
     sort: NDArray[np.int64]
+    symbol: NDArray[np.int64]
+    mark: NDArray[np.int64]
     table: NDArray[np.int64]
     filled: NDArray[np.int64]
 
@@ -59,12 +76,14 @@ def make_arena(capacity: int) -> Arena:
         size=np.empty(capacity, np.int64),
         length=np.empty(capacity, np.int64),
         sort=np.empty(capacity, np.int64),
+        symbol=np.empty(capacity, np.int64),
+        mark=np.empty(capacity, np.int64),
         table=np.full(slots, -1, np.int64),
         filled=np.zeros(1, np.int64),
     )
 
 
-@compiled
+@inlined
 def _digits(value: int) -> int:
     count = 2 if value < 0 else 1
     value = value // 10 if value >= 0 else -(value // 10) - (value % 10 != 0)
@@ -74,7 +93,24 @@ def _digits(value: int) -> int:
     return count
 
 
-@compiled
+@inlined
+def symbol_of(op: int, value: int) -> int:
+    """Symbol of a term by its operator and value."""
+    if op != _INT or value < -1 or value > 2:
+        return op
+    return _OPERATORS + (3 if value < 0 else value)
+
+
+@inlined
+def mark_of(op: int, a: int, b: int, c: int, value: int) -> int:
+    """Hash of a tree from its root and the hashes of its operands; wraps at 64 bits."""
+    mixed = np.int64(op + 1) * 0x2545F4914F6CDD1D + value
+    for part in (a, b, c):
+        mixed = (mixed ^ (mixed >> 29)) * 0x5851F42D4C957F2D + part
+    return int(mixed ^ (mixed >> 32))
+
+
+@inlined
 def intern(arena: Arena, op: int, a: int, b: int, c: int, value: int) -> int:
     """Number of a term, made if it is new; `FULL` where the arena is."""
     mixed = ((op * 1000003 + a) * 1000003 + b) * 1000003 + c
@@ -110,6 +146,10 @@ def intern(arena: Arena, op: int, a: int, b: int, c: int, value: int) -> int:
             size, length = size + arena.size[c], length + arena.length[c]
     arena.size[term], arena.length[term] = min(size, _MOST), min(length, _MOST)
     arena.sort[term] = arena.sort[b] if op == _SELECT else _GIVES_BOOL[op]
+    arena.symbol[term] = symbol_of(op, value)
+    arena.mark[term] = mark_of(
+        op, arena.mark[a] if a >= 0 else 0, arena.mark[b] if b >= 0 else 0, arena.mark[c] if c >= 0 else 0, value
+    )
     return int(term)
 
 

@@ -109,3 +109,51 @@ def _by_operator(rules: tuple[Rule, ...]) -> dict[int, list[tuple[int, int, Expr
         for orientation, pattern in orientations(rule):
             found.setdefault(int(pattern.nodes[-1, 0]), []).append((row, orientation, pattern))
     return found
+
+
+def normal_form(builder: Builder, rules: Sequence[Rule], root: int, known: dict[int, int]) -> int:
+    """Normal form under the down rules among these: operands first, then the first rule that applies.
+
+    Args:
+        builder: Table of the term; grows.
+        rules: The rules.
+        root: The term.
+        known: Normal forms so far, kept between calls; grows.
+    """
+    turned = _by_operator(tuple(rules))
+    stack = [root]
+    while stack:
+        term = stack[-1]
+        op, *children, value = builder.rows[term]
+        waiting = [child for child in children if child >= 0 and child not in known]
+        if term in known:
+            stack.pop()
+        elif waiting:
+            stack.append(waiting[0])
+        else:
+            a, b, c = (known[child] if child >= 0 else -1 for child in children)
+            same = builder.add(op, a, b, c, value)
+            if same != term and same not in known:
+                stack.append(same)
+                continue
+            if same == term:
+                result = _first_down(builder, rules, turned, term)
+                if result is not None and result not in known:
+                    stack.append(result)
+                    continue
+                known[term] = term if result is None else known[result]
+            else:
+                known[term] = known[same]
+            stack.pop()
+    return known[root]
+
+
+def _first_down(
+    builder: Builder, rules: Sequence[Rule], turned: dict[int, list[tuple[int, int, Expression]]], term: int
+) -> int | None:
+    for row, _, pattern in turned.get(builder.rows[term][0], ()):
+        if rules[row].direction == "down":
+            result = rewrite(builder, rules[row], pattern, term)
+            if result is not None:
+                return result
+    return None

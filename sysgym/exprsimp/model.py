@@ -212,6 +212,7 @@ class Builder:
         self.rows: list[Row] = []
         self.sorts: list[int] = []
         self.sizes: list[int] = []
+        self.lengths: list[int] = []
         self._index: dict[Row, int] = {}
 
     def add(self, op: int, a: int = -1, b: int = -1, c: int = -1, value: int = 0) -> int:
@@ -222,7 +223,10 @@ class Builder:
             known = self._index[row] = len(self.rows)
             self.rows.append(row)
             self.sorts.append(self.sorts[b] if op == Op.SELECT else int(op in GIVES_BOOL))
-            self.sizes.append(1 + sum(self.sizes[child] for child in (a, b, c) if child >= 0))
+            below = [child for child in (a, b, c) if child >= 0]
+            self.sizes.append(1 + sum([self.sizes[child] for child in below]))
+            own = OWN_LENGTH[op] if below else leaf_length(op, value)
+            self.lengths.append(own + sum([self.lengths[child] for child in below]))
         return known
 
     def load(self, expression: Expression) -> int:

@@ -33,6 +33,7 @@ class Search:
         walks: Steps of an annealing or a random walk.
         budget: Linear programs a proof may take.
         clock: Where seconds are read.
+        tried: Rewrites that were made on trial, each with its normal form.
     """
 
     time_limit: float | None = None
@@ -44,6 +45,7 @@ class Search:
     budget: int = 60
     clock: Callable[[], float] = time.perf_counter
     deadline: float = field(init=False)
+    tried: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
         self.deadline = math.inf if self.time_limit is None else self.clock() + self.time_limit
@@ -95,6 +97,7 @@ def _layers(bench: Workbench, search: Search, start: State) -> list[State]:
             for term, variant, result in applications[: search.successors]:
                 if search.over():
                     break
+                search.tried += 1
                 made = bench.normalised(bench.exchanged(state, Move(term, result, variant)))
                 if made.root not in seen:
                     seen.add(made.root)
@@ -126,6 +129,7 @@ def _walk(bench: Workbench, search: Search, name: str, temperature: Callable[[in
             if not applications or search.over():
                 break
             term, variant, result = applications[int(generator.integers(len(applications)))]
+            search.tried += 1
             made = bench.exchanged(state, Move(term, result, variant))
             growth = bench.cost(made.root)[0] - bench.cost(state.root)[0]
             if bench.cost(made.root)[0] <= most and _accepted(generator, growth, temperature(step)):

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from sysgym.core.errors import InputFileError, KeyTypeError, KeyValueError, UnknownNameError
 from sysgym.learned_index import storage
-from sysgym.learned_index.directory import build_directory
+from sysgym.learned_index.directory import aligned, build_directory
 from sysgym.learned_index.gapped_kernel import (
     BULK,
     FULL,
@@ -203,7 +203,7 @@ class GappedIndex:
             raise KeyTypeError(f"key {wrong!s} is not a number that {self.dtype} holds exactly; convert it first")
         numbers = _values(values, array.size, self._next)
         self._next += array.size
-        order = np.argsort(mapped, kind="stable")
+        order = _stable_order(mapped)
         new = np.empty(array.size, dtype=np.bool_)
         new[order] = self._insert_sorted(mapped[order], numbers[order])
         return _like(keys, array, new)
@@ -320,12 +320,23 @@ class BPlusTreeMap(GappedIndex):
     _packed: ClassVar[bool] = True
 
 
+def _stable_order(mapped: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Where the sorted keys stand, equal ones in their order; numpy's unstable sort is five times as fast."""
+    order = np.argsort(mapped)
+    ordered = mapped[order]
+    return np.argsort(mapped, kind="stable") if (ordered[1:] == ordered[:-1]).any() else order
+
+
 def _allocate(rows: int) -> Arena:
     """An arena; the system gives memory to a row when it is first written."""
+
+    def table(width: int, dtype: type[np.generic]) -> NDArray[Any]:
+        return aligned(rows * width, dtype).reshape(rows, width)
+
     return Arena(
-        keys=np.empty((rows, SLOTS), dtype=np.uint64),
-        values=np.empty((rows, SLOTS), dtype=np.int64),
-        bits=np.empty((rows, WORDS), dtype=np.uint64),
+        keys=table(SLOTS, np.uint64),
+        values=table(SLOTS, np.int64),
+        bits=table(WORDS, np.uint64),
         base=np.empty(rows, dtype=np.uint64),
         slope=np.empty(rows, dtype=np.float64),
         filled=np.zeros(rows, dtype=np.int64),

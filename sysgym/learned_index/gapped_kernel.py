@@ -73,17 +73,33 @@ def next_real(arena: Arena, row: int, slot: int) -> int:
 @uncounted
 def next_gap(arena: Arena, row: int, slot: int) -> int:
     """First gap from `slot` on; SLOTS if there is none."""
-    while slot < SLOTS and is_real(arena, row, slot):
-        slot += 1
-    return slot
+    word = slot >> 6
+    if slot >= SLOTS:
+        return SLOTS
+    rest = ~arena.bits[row, word] & (_LARGEST << np.uint64(slot & 63))
+    while rest == _ZERO:
+        word += 1
+        if word == WORDS:
+            return SLOTS
+        rest = ~arena.bits[row, word]
+    return word * 64 + popcount((rest & (~rest + _ONE)) - _ONE)
 
 
 @uncounted
 def last_gap(arena: Arena, row: int, slot: int) -> int:
     """Last gap at or before `slot`; -1 if there is none."""
-    while slot >= 0 and is_real(arena, row, slot):
-        slot -= 1
-    return slot
+    if slot < 0:
+        return -1
+    word = slot >> 6
+    rest = ~arena.bits[row, word] & (_LARGEST >> np.uint64(63 - (slot & 63)))
+    while rest == _ZERO:
+        word -= 1
+        if word < 0:
+            return -1
+        rest = ~arena.bits[row, word]
+    for shift in (1, 2, 4, 8, 16, 32):  # every bit below the highest one
+        rest |= rest >> np.uint64(shift)
+    return word * 64 + popcount(rest) - 1
 
 
 @uncounted
@@ -96,12 +112,17 @@ def guess_of(arena: Arena, row: int, query: np.uint64) -> int:
 
 
 @uncounted
+def window_start(arena: Arena, row: int, query: np.uint64) -> int:
+    """Begin of the two cache lines in which a key should be: a key is put where it is predicted, or behind."""
+    return min(max(guess_of(arena, row, query) - 1, 0) & ~7, SLOTS - BLOCK)
+
+
+@uncounted
 def slot_of(arena: Arena, row: int, query: np.uint64) -> int:
     """First slot that is not below the query; SLOTS if there is none."""
     if arena.slope[row] == 0.0:
         return lower_bound(arena.keys[row], _ZERO, _ZERO, np.uint64(63), query, 0, SLOTS)
-    start = max(0, min(guess_of(arena, row, query) - BLOCK // 2, SLOTS - BLOCK))
-    slot, _ = settle(arena.keys[row], _ZERO, _ZERO, np.uint64(63), query, start)
+    slot, _ = settle(arena.keys[row], _ZERO, _ZERO, np.uint64(63), query, window_start(arena, row, query))
     return slot
 
 
@@ -309,12 +330,12 @@ def _merge(
 
 @uncounted
 def rank_in(arena: Arena, row: int, slot: int) -> int:
-    """Keys of a row before a slot."""
+    """Keys of a row before a slot: all words are counted, since a loop to the slot's word would be guessed wrongly."""
     rank = 0
-    for word in range(slot >> 6):
-        rank += popcount(arena.bits[row, word])
-    if slot & 63:
-        rank += popcount(arena.bits[row, slot >> 6] & ((_ONE << np.uint64(slot & 63)) - _ONE))
+    for word in range(WORDS):
+        bits = min(max(slot - 64 * word, 0), 64)
+        mask = ((_ONE << np.uint64(bits >> 1)) << np.uint64(bits - (bits >> 1))) - _ONE  # in two steps: 64 is too far
+        rank += popcount(arena.bits[row, word] & mask)
     return rank
 
 
@@ -338,12 +359,13 @@ def _locate(
         prefetch(arena.base, row)
     for j in range(len(queries)):
         row = order[parts[j]]
-        start = max(0, min(guess_of(arena, row, queries[j] + step) - BLOCK // 2, SLOTS - BLOCK))
-        for k in (0, 8, 15):
-            prefetch(arena.keys[row], start + k)
+        start = window_start(arena, row, queries[j] + step)
+        prefetch(arena.keys[row], start)
+        prefetch(arena.keys[row], start + 8)
         prefetch(arena.bits[row], 0)
         if values:
-            prefetch(arena.values[row], start + BLOCK // 2)
+            prefetch(arena.values[row], start)
+            prefetch(arena.values[row], start + 8)
 
 
 @uncounted
@@ -380,13 +402,13 @@ def rank_batch(
     for first in range(0, len(queries), GROUP):
         group = queries[first : min(first + GROUP, len(queries))]
         _locate(arena, order, tree, layers, group, step, parts, False)
+        for j in range(len(group)):  # apart from the ranks, so that a wrong guess of the processor costs neither
+            out[first + j] = slot_of(arena, order[parts[j]], group[j] + step)
         for j in range(len(group)):
-            query = group[j] + step
-            if query < step:  # the right side of the largest number there is
+            if group[j] + step < step:  # the right side of the largest number there is
                 out[first + j] = before[len(order)]
             else:
-                row = order[parts[j]]
-                out[first + j] = before[parts[j]] + rank_in(arena, row, slot_of(arena, row, query))
+                out[first + j] = before[parts[j]] + rank_in(arena, order[parts[j]], out[first + j])
 
 
 @uncounted

@@ -13,17 +13,30 @@ from sysgym.workloads.synthetic import poisson_pareto
 from sysgym.workloads.workload import EXTRA_COLUMNS, SPLITS, Machine, Provenance, Repair, Workload
 
 if TYPE_CHECKING:
+    from sysgym.workloads.catalogue import listing_of
     from sysgym.workloads.cleaning import CLEANING_RULES, PROCESSOR_SOURCES
+    from sysgym.workloads.fetching import fetch
     from sysgym.workloads.formats.swf import write_swf
     from sysgym.workloads.formats.tpch import read_dag_profiles
     from sysgym.workloads.inference import infer_schema, write_schema
+    from sysgym.workloads.models import MODELS, generate
+    from sysgym.workloads.models.lublin import lublin
+    from sysgym.workloads.models.tsafrir import with_tsafrir_estimates
     from sysgym.workloads.reading import FORMATS, read_nodes, read_trace
     from sysgym.workloads.schema import Schema, read_schema
+    from sysgym.workloads.selection import select
     from sysgym.workloads.validation import ValidationReport, validate
 
 _LAZY = {
     "CLEANING_RULES": "cleaning",
     "FORMATS": "reading",
+    "MODELS": "models",
+    "fetch": "fetching",
+    "generate": "models",
+    "listing_of": "catalogue",
+    "lublin": "models.lublin",
+    "select": "selection",
+    "with_tsafrir_estimates": "models.tsafrir",
     "PROCESSOR_SOURCES": "cleaning",
     "read_dag_profiles": "formats.tpch",
     "read_nodes": "reading",
@@ -41,6 +54,7 @@ __all__ = [
     "CLEANING_RULES",
     "EXTRA_COLUMNS",
     "FORMATS",
+    "MODELS",
     "PROCESSOR_SOURCES",
     "SPLITS",
     "DagProfile",
@@ -53,13 +67,19 @@ __all__ = [
     "StageProfile",
     "ValidationReport",
     "Workload",
+    "fetch",
+    "generate",
     "infer_schema",
+    "listing_of",
+    "lublin",
     "poisson_pareto",
     "read_dag_profiles",
     "read_nodes",
     "read_schema",
     "read_trace",
+    "select",
     "validate",
+    "with_tsafrir_estimates",
     "write_schema",
     "write_swf",
 ]

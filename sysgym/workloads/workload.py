@@ -309,6 +309,21 @@ class Workload:
             raise SettingError(f"the arrival factor is {factor}; it must be above 0")
         return replace(self, submit_time=np.floor(self.submit_time * factor))
 
+    def with_load(self, load: float) -> Workload:
+        """The same jobs with submissions scaled to an offered load, met but for rounding to whole seconds.
+
+        Raises:
+            SettingError: `load` not above 0.
+            WorkloadError: The load of these jobs is undefined: no run times, no machine, or all at one instant.
+        """
+        require_range("load", load, 0, open_low=True)
+        own = self.offered_load if self.machine.is_known else float("nan")
+        if not own > 0:
+            raise WorkloadError(
+                f"{self.provenance.source}: the offered load of these jobs is {own}; it cannot be scaled"
+            )
+        return self.with_arrivals_scaled(own / load)
+
     @property
     def offered_load(self) -> float:
         """Work over capacity between the first and the last submission; NaN for fewer than two instants."""

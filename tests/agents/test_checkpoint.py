@@ -14,7 +14,7 @@ import sysgym.agents as agents
 from sysgym.agents import checkpoint as checkpoints
 from sysgym.agents.checkpoint import Checkpoint
 from sysgym.agents.policy import PATIENCE, TrainedPolicy
-from sysgym.core.errors import CheckpointError, OutputError
+from sysgym.core.errors import CheckpointError, OutputError, SettingError
 from sysgym.core.protocols import BatchPolicy, Policy
 
 
@@ -174,3 +174,26 @@ def test_other_spaces_are_refused_by_name(policy):
     policy.check(own.observation_space, own.action_space)
     with pytest.raises(CheckpointError, match=r"got observations of shape \[4\]"):
         policy.act(np.zeros(4, dtype=np.float32), np.ones(5, dtype=np.int8))
+
+
+def test_a_checkpoint_says_the_words_of_its_run_and_no_folder_of_this_machine(tmp_path, monkeypatch):
+    """The data folder may move between two halves of a run, and the file does not name it."""
+    from sysgym.workloads import poisson_pareto, write_swf
+
+    for folder in ("here", "there"):
+        (tmp_path / folder).mkdir()
+        write_swf(poisson_pareto(400, 64, load=0.8, seed=0), tmp_path / folder / "log.swf")
+    arguments = {"workload": "${SYSGYM_DATA}/log.swf", "sequence_length": 10}
+    small = {"num_envs": 4, "rollout_steps": 16, "output": tmp_path / "policy"}
+    monkeypatch.setenv("SYSGYM_DATA", str(tmp_path / "here"))
+    agents.train("sysgym/BatchSched-v0", frames=64, environment=arguments, **small)
+    monkeypatch.setenv("SYSGYM_DATA", str(tmp_path / "there"))
+    (tmp_path / "here" / "log.swf").unlink()
+    agents.train("sysgym/BatchSched-v0", frames=128, resume=True, **small)
+    real = {**arguments, "workload": str(tmp_path / "there" / "log.swf")}
+    agents.train("sysgym/BatchSched-v0", frames=192, resume=True, environment=real, words=arguments, **small)
+    assert agents.load(tmp_path / "policy").environment == arguments
+    assert str(tmp_path).encode() not in (tmp_path / "policy").read_bytes()
+    monkeypatch.delenv("SYSGYM_DATA")
+    with pytest.raises(SettingError, match="needs SYSGYM_DATA"):
+        agents.train("sysgym/BatchSched-v0", frames=256, resume=True, **small)

@@ -2,10 +2,12 @@
 
 import doctest
 import itertools
+import re
 import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -401,6 +403,15 @@ def test_settings_out_of_range_are_named():
 
 def test_the_example_of_the_module_runs():
     assert doctest.testmod(room).failed == 0
+
+
+def test_the_example_of_the_documentation_runs():
+    """An actor and a trainer on the same states; it ends with an assertion of its own."""
+    page = (Path(__file__).parents[2] / "docs" / "training.md").read_text()
+    (block,) = (block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "Collector(" in block)
+    names = {}
+    exec(compile(block, "docs/training.md", "exec"), names)
+    assert sum(names["transitions"]) == 16 * 19
 
 
 # actors that use it

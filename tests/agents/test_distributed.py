@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import subprocess
 
 import pytest
 
@@ -81,8 +82,26 @@ def test_an_address_of_something_else_is_told_in_one_line(unconnected, monkeypat
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
-        with pytest.raises(SettingError, match="something answers, but it is not Ray"):
+        with pytest.raises(SettingError, match="something answers, but not as Ray within 2 s"):
             connect(f"127.0.0.1:{other.getsockname()[1]}", 1)
+
+
+def test_a_cluster_that_asks_for_a_token_is_not_called_absent(unconnected, monkeypatch):
+    """As clusters of `ray start` do since Ray 2.60."""
+    refusal = subprocess.CalledProcessError(1, "ray", stderr=b"ray.exceptions.AuthenticationError: InvalidAuthToken")
+    monkeypatch.setattr(socket, "create_connection", lambda *where: socket.socket())
+    monkeypatch.setattr(subprocess, "run", lambda *arguments, **settings: (_ for _ in ()).throw(refusal))
+    with pytest.raises(
+        SettingError, match="cluster at 'head:6379' asks for an authentication token; set RAY_AUTH_MODE"
+    ):
+        connect("head:6379", 1)
+
+
+def test_whole_episodes_are_played_on_ray_too(local_ray):
+    whole = {"frames": 200, "num_envs": 4, "environment": {"length": 5}}
+    here = agents.train("toy/Cards-v0", "evolution", **whole)
+    there = agents.train("toy/Cards-v0", "evolution", backend="ray", **whole)
+    assert there.weights_sha256() == here.weights_sha256()
 
 
 def test_settings_of_other_backends_are_refused():

@@ -13,6 +13,7 @@ import pytest
 
 import sysgym.agents as agents
 from sysgym.agents import processes
+from sysgym.agents.actor import Behaviour
 from sysgym.agents.environments import Recipe
 from sysgym.agents.players import Role
 from sysgym.agents.processes import ProcessEnvironments
@@ -27,6 +28,7 @@ class RandomBehaviour:
     """Acts by the stream of actions alone."""
 
     version = 0
+    choose = Behaviour.choose
 
     def logits(self, observations):
         return np.zeros((len(observations), self.num_actions), dtype=np.float32)
@@ -198,6 +200,9 @@ def test_settings_out_of_range_are_named(monkeypatch):
         "workers is 0; it must be at least 1": {"backend": "processes", "workers": 0},
         "workers is 9; it must be at least 1 .* and at most 5": {"backend": "processes", "workers": 9},
         "workers is 2; only backend='processes'": {"workers": 2},
+        "workers is -1; it must be at least 1": {"backend": "processes", "workers": -1},
+        "min_batch is 0; it must be at least 1": {"min_batch": 0},
+        "actors is -2; it must be at least 1": {"actors": -2},
         "actors is 0; it must be at least 1": {"actors": 0},
         "actors is 9; there are 5 environments": {"actors": 9},
     }

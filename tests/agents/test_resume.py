@@ -1,5 +1,6 @@
 """Runs that are interrupted anywhere and resumed end in the same weights as runs that are not."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 import sysgym.agents as agents
 from sysgym.agents.interruption import SIGNALS, Interruption
 from sysgym.agents.training import Training
+from sysgym.core.errors import OutputError
 from tests.agents import toy
 
 SMALL = {"num_envs": 8, "rollout_steps": 16}
@@ -106,6 +108,26 @@ def test_an_older_checkpoint_serves_as_well(tmp_path):
     first._save()
     next(steps), next(steps), steps.close()
     resumed = agents.train("toy/Cards-v0", frames=1024, output=tmp_path / "run", resume=True)
+    assert resumed.weights_sha256() == whole.weights_sha256()
+
+
+def test_a_full_disk_while_saving_leaves_the_checkpoint_that_was_there(tmp_path, monkeypatch):
+    output = tmp_path / "run"
+    whole = agents.train("toy/Cards-v0", frames=512, **SMALL)
+    first = Training("toy/Cards-v0", frames=512, output=output, **SMALL)
+    steps = first.run()
+    next(steps), next(steps), first._save(), steps.close()
+    before = output.read_bytes()
+
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OutputError, match=f"cannot write {output}: No space left on device"):
+        agents.train("toy/Cards-v0", frames=512, output=output, resume=True)
+    assert output.read_bytes() == before and [file.name for file in tmp_path.iterdir()] == ["run"]
+    monkeypatch.undo()
+    resumed = agents.train("toy/Cards-v0", frames=512, output=output, resume=True)
     assert resumed.weights_sha256() == whole.weights_sha256()
 
 

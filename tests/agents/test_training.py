@@ -198,7 +198,7 @@ def test_tensorboard_gets_every_update(tmp_path):
 
 
 def test_the_public_names_agree():
-    assert list(agents.ALGORITHMS) == ["ppo", "a2c", "vtrace", "reinforce", "evolution"]
+    assert list(agents.ALGORITHMS) == ["ppo", "a2c", "vtrace", "reinforce", "evolution", "rewriter"]
     for algorithm in agents.ALGORITHMS.values():
         assert issubclass(algorithm.learner(), Learner) and issubclass(algorithm.settings, Settings)
     importlib.import_module("sysgym.agents.training")  # a submodule must not hide a public name

@@ -9,11 +9,13 @@ import pytest
 from sysgym.bench import environments
 from sysgym.bench.evaluator import evaluate
 from sysgym.bench.evidence import queue_series
+from sysgym.bench.isolation import Limits
 from sysgym.bench.policies import resolve_policy
 from sysgym.core.errors import CheckpointError, InputFileError, PolicyError, SettingError, UnknownNameError
 from sysgym.core.events import EventKind, EventLog
 from tests.bench.toy import ToyEnv
 
+LIMITS = Limits()
 TOY = "tests.bench.toy:Toy-v0"
 SHORTEST = """
 import numpy as np
@@ -198,6 +200,8 @@ def test_a_batch_policy_alone_plays_any_environment():
 def test_exits_and_prints_of_a_policy_stay_its_own(code, capfd):
     loud = SHORTEST.replace("return int", "print('deciding')\n        return int")
     evaluate(code("print('loading')\n" + loud), TOY, scenarios=1)
+    assert capfd.readouterr() == ("", "")
+    evaluate(code("print('loading')\n" + loud), TOY, scenarios=1, limits=None)
     printed = capfd.readouterr()
     assert printed.out == "" and "loading" in printed.err and "deciding" in printed.err
     with pytest.raises(PolicyError, match=r"SystemExit: 0 \(mine.py, line 9\)"):
@@ -224,7 +228,8 @@ def test_models_of_stable_baselines_fit_their_environment(tmp_path):
     env = gym.make("CartPole-v1")
     path = tmp_path / "cart.zip"
     rivals.PPO("MlpPolicy", env, device="cpu").save(path)
-    assert 0 <= evaluate(str(path), "CartPole-v1", scenarios=1).policy.policy.act(np.zeros(4), np.ones(2)) < 2
+    isolated, trusted = (evaluate(str(path), "CartPole-v1", scenarios=2, limits=it) for it in (LIMITS, None))
+    assert isolated.values == trusted.values and isolated.policy.policy.fences[0] == "limits"
     with pytest.raises(
         CheckpointError, match=r"cart.zip: trained on observations Box.* the environment has Box.*\(3,\)"
     ):
@@ -250,7 +255,7 @@ def test_a_stable_baselines_model_is_a_policy(tmp_path):
     for name in ("PPO", "A2C", "DQN"):
         model = getattr(stable_baselines3, name)("MlpPolicy", gym.make("CartPole-v1"), seed=0, device="cpu")
         model.save(tmp_path / name)
-        found = evaluate(str(tmp_path / f"{name}.zip"), "CartPole-v1", scenarios=2)
+        found = evaluate(str(tmp_path / f"{name}.zip"), "CartPole-v1", scenarios=2, limits=None)
         assert found.policy.kind == "learned" and type(found.policy.policy.model).__name__ == name
         observation = np.array([0.0, 0.1, 0.02, -0.1], dtype=np.float32)
         action, _ = model.predict(observation, deterministic=True)

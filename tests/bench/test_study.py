@@ -5,7 +5,7 @@ import textwrap
 
 import pytest
 
-from sysgym.bench import study as studies
+from sysgym.bench import study_file
 from sysgym.bench.study import expand, read_study
 from sysgym.core.errors import StudyError
 
@@ -17,7 +17,7 @@ train = { algorithm = "ppo", seeds = [3, 4], frames = 100, settings = { epochs =
 
 
 def test_the_example_of_the_documentation_is_a_study(tmp_path, monkeypatch):
-    lines = studies.__doc__.split("A whole one:")[1].split("`policies = ")[0]
+    lines = study_file.__doc__.split("A whole one:")[1].split("`policies = ")[0]
     (tmp_path / "sp2.toml").write_text(textwrap.dedent(lines))
     monkeypatch.setenv("SYSGYM_DATA", "/data")
     read = read_study(tmp_path / "sp2.toml")
@@ -52,7 +52,7 @@ def test_short_and_long_ways_to_name_policies_agree(tmp_path):
         ({"scenarios = 8": 'scenarios = "8"'}, "scenarios: input should be a valid integer, not '8'"),
         ({"scenarios = 8": "scenarios = 0"}, "scenarios: input should be greater than or equal to 1, not 0"),
         ({'id = "tests.bench.toy:Toy-v0"': ""}, "environments number 1, id: is required"),
-        ({"scenarios = 8": 'split = "tst"'}, "split: input should be 'train', 'valid' or 'test', not 'tst'"),
+        ({"scenarios = 8": 'split = "tst"'}, "split: input should be 'train', 'valid', 'test' or 'sealed', not 'tst'"),
         ({'name = "toy"': 'name = "a b"'}, "name: string should match pattern"),
         ({'policy = "shortest"': 'policy = "first"'}, "two of the same policy 'first'"),
         ({"scenarios = 8": "scenarios = "}, "not TOML: .*line 4"),

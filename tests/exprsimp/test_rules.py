@@ -204,7 +204,7 @@ def test_normal_forms_end_and_keep_the_value():
         arena = make_arena(60_000)
         root = load(arena, expression)
         normal, trace, steps = np.full((2, 60_000), -1), np.empty((5000, 3), np.int64), np.zeros(1, np.int64)
-        result = kernel.normalise(arena, PROGRAM, root, normal, trace, steps)
+        result = kernel.normalise(arena, PROGRAM, root, normal, trace, steps, np.empty(arena.nodes.shape[0], np.int64))
         assert result >= 0 and arena.size[result] <= arena.size[root]
         points = draw_points(generator, 50, 3)
         assert np.array_equal(evaluate(expression, points), evaluate(unload(arena, int(result)), points))

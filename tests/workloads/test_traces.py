@@ -16,7 +16,7 @@ from sysgym.workloads.trace_file import open_trace
 TRACES = Path(__file__).parents[2] / "traces"
 MANIFEST = tomllib.loads((TRACES / "MANIFEST.toml").read_text(encoding="utf-8"))["log"]
 OURS = [log for log in MANIFEST if "generator" in log]
-PUBLIC = [log for log in MANIFEST if "generator" not in log]
+PUBLIC = [log for log in MANIFEST if "rows" in log and "generator" not in log]
 
 
 def name_of(log):

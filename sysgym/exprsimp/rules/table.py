@@ -183,6 +183,8 @@ def decreases(builder: Builder, left: int, right: int) -> bool:
     Weight is the number of nodes, what is made of constants counting one because it is computed. Of equal weights the
     operators of the roots decide (`_PRECEDENCE`), then the operands from the left. O(nodes) an operand.
     """
+    if builder.rows[left][1] >= 0 and _is_folded(builder, right) and _constant(builder, left):
+        return True  # an operator over constants becomes one constant
     while True:
         left_leaves, right_leaves = _occurrences(builder, left), _occurrences(builder, right)
         if any(count > left_leaves[leaf] for leaf, count in right_leaves.items()):
@@ -204,6 +206,11 @@ def decreases(builder: Builder, left: int, right: int) -> bool:
 
 def _constant(builder: Builder, root: int) -> bool:
     return all(builder.rows[term][0] not in (Op.VAR, Op.BOOL_VAR) for term in builder.order(root))
+
+
+def _is_folded(builder: Builder, root: int) -> bool:
+    """Whether a replacement is computed to the end; `select` never is."""
+    return _constant(builder, root) and all(builder.rows[term][0] != Op.SELECT for term in builder.order(root))
 
 
 def _weigh(builder: Builder, root: int) -> int:

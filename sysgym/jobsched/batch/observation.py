@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from sysgym.core.errors import SettingError, UnknownNameError
 from sysgym.core.protocols import ArraySpec
 from sysgym.jobsched.batch.model import Jobs, QueueState
+from sysgym.jobsched.batch.queue_features import QUEUE_FEATURES, encode_queue, machine_table
 from sysgym.workloads.workload import Workload
 
 WINDOW = 128
@@ -132,6 +133,7 @@ class QueueEncoding:
 
 ENCODINGS = {
     "features": QueueEncoding(ArraySpec((WINDOW, len(FEATURES)), np.float32, 0.0, 1.0), feature_table, encode_features),
+    "queue": QueueEncoding(ArraySpec((WINDOW, len(QUEUE_FEATURES)), np.float32, 0.0, 1.0), machine_table, encode_queue),
 }
 
 

@@ -5,7 +5,8 @@ import pytest
 
 from sysgym.core.errors import SettingError
 from sysgym.exprsimp import evaluate, parse, to_text
-from sysgym.exprsimp.simulator import CompileTime, RewritingSession, smallest
+from sysgym.exprsimp.episode import CompileTime
+from sysgym.exprsimp.session import RewritingSession, smallest
 
 TEXT = "(v0 + 3 + 4) * 1 - v0 + min(v1, v1)"
 

@@ -1,0 +1,118 @@
+"""Perceptrons in compiled code: torch's weights as one flat array, and the policy that plays with them.
+
+A step of an actor is one compiled call (matrix products, activation, masked draw, log-probability) into memory that is
+there already, and one of the environments' kernel. Neither holds the interpreter lock, so the learner works meanwhile.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sysgym.agents.actor import Behaviour, Weights
+from sysgym.agents.inference import LARGEST_STANDARD
+from sysgym.agents.kernels import RELU, TANH, decide, forward, standardize
+from sysgym.agents.networks import Network, Perceptron
+from sysgym.core.errors import SysgymError
+
+Floats = NDArray[np.float32]
+Rows = NDArray[np.int64]
+
+
+def suits(network: Network) -> bool:
+    """Whether a network's policy and value are perceptrons on the processor."""
+    return network.architecture.kind == "flat" and next(network.parameters()).device.type == "cpu"
+
+
+def flattened(perceptron: Perceptron, prefix: str) -> tuple[Floats, dict[str, tuple[slice, tuple[int, ...]]]]:
+    """One flat array that a perceptron's parameters become views of, and where each of them stands in it."""
+    named = {f"{prefix}.{name}": parameter for name, parameter in perceptron.named_parameters()}
+    weights = np.concatenate([parameter.detach().numpy().ravel() for parameter in named.values()])
+    places, at = {}, 0
+    for name, parameter in named.items():
+        place = slice(at, at + parameter.numel())
+        places[name] = (place, tuple(parameter.shape))
+        parameter.data = torch.from_numpy(weights[place].reshape(parameter.shape))
+        at += parameter.numel()
+    return weights, places
+
+
+def widths_of(perceptron: Perceptron) -> Rows:
+    """Widths of inputs, hidden layers and outputs."""
+    layers = [layer for layer in perceptron.layers if isinstance(layer, torch.nn.Linear)]
+    return np.array([layers[0].in_features, *(layer.out_features for layer in layers)], dtype=np.int64)
+
+
+class CompiledBehaviour(Behaviour):
+    """`Behaviour` for a network that `suits`."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__(network)
+        policy = self.network.policy
+        assert isinstance(policy, Perceptron)
+        self._weights, self._places = flattened(policy, "policy")
+        self._widths = widths_of(policy)
+        self._activation = TANH if network.architecture.activation == "tanh" else RELU
+        self._scratch = np.zeros(self._widths[-1])
+        self._inputs = self._outputs = np.zeros((0, 0), dtype=np.float32)
+        self._mean = self._deviation = np.zeros(0, dtype=np.float32)
+
+    def load(self, weights: Weights) -> None:
+        """See `Behaviour.load`; the value plays no part."""
+        for name, (place, _) in self._places.items():
+            self._weights[place] = weights.tensors[name].numpy().ravel()
+        if self.network.scale is not None:
+            self._mean = weights.tensors["scale.mean"].numpy().astype(np.float32)
+            self._deviation = np.sqrt(weights.tensors["scale.variance"].numpy() + 1e-8).astype(np.float32)
+        self.version = weights.version
+
+    def logits(self, observations: NDArray[np.generic]) -> Floats:
+        """See `Behaviour.logits`; overwritten by the next call."""
+        inputs = self._encoded(observations)
+        logits: Floats = forward(self._weights, self._widths, self._activation, inputs, self._outputs[0])
+        return logits
+
+    def choose(
+        self,
+        observations: NDArray[np.generic],
+        masks: NDArray[np.int8],
+        uniforms: NDArray[np.float64],
+        actions: NDArray[np.int64],
+        log_probabilities: NDArray[np.float64],
+    ) -> None:
+        """See `Behaviour.choose`."""
+        row = decide(
+            self._weights,
+            self._widths,
+            self._activation,
+            self._encoded(observations),
+            self._outputs[0],
+            masks,
+            uniforms,
+            self._scratch,
+            actions,
+            log_probabilities,
+        )
+        if row >= 0:
+            raise SysgymError(f"the action mask of row {row} allows no action; an environment must allow at least one")
+
+    def _encoded(self, observations: NDArray[np.generic]) -> Floats:
+        """Observations (N, *shape) as `Network.inputs` has them, (N, features)."""
+        rows, spaces = len(observations), self.network.spaces
+        if len(self._inputs) != rows:
+            self._inputs = np.zeros((rows, spaces.size), dtype=np.float32)
+            self._outputs = np.zeros((1, rows * int(self._widths[1:].sum())), dtype=np.float32)
+        if spaces.categories:
+            self._inputs[:] = 0.0
+            self._inputs[np.arange(rows), observations.astype(np.int64)] = 1.0
+            seen = self._inputs
+        elif observations.dtype == np.float32 and observations.flags.c_contiguous:
+            seen = observations.reshape(rows, spaces.size)  # type: ignore[assignment]
+        else:
+            self._inputs[:] = observations.reshape(rows, spaces.size)
+            seen = self._inputs
+        if self.network.scale is not None:
+            standardize(seen, self._mean, self._deviation, LARGEST_STANDARD, self._inputs)
+            seen = self._inputs
+        return seen

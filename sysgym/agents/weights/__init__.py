@@ -1,0 +1,24 @@
+"""Policies that come with the package, one safetensors file each.
+
+Each was trained by the study of the same name in `experiments`, whose records say how well it does.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sysgym.core.errors import UnknownNameError
+
+FOLDER = Path(__file__).parent
+
+
+def shipped(name: str) -> Path:
+    """File of a policy that comes with the package, for `agents.load`.
+
+    Raises:
+        UnknownNameError: No such policy.
+    """
+    known = {path.stem: path for path in FOLDER.glob("*.safetensors")}
+    if name not in known:
+        raise UnknownNameError("shipped policy", name, known)
+    return known[name]
