@@ -23,11 +23,10 @@ from sysgym.agents.architecture import Architecture, weight_shapes
 from sysgym.agents.checkpoint import Checkpoint
 from sysgym.agents.inference import PolicyFunction, masked_probabilities, most_likely, sample
 from sysgym.agents.spaces import Spaces
+from sysgym.agents.weights import FOLDER
 from sysgym.core.errors import CheckpointError
 from sysgym.core.seeding import philox4x32, stream_key
 
-WEIGHTS = Path(__file__).parent / "weights"
-"""Trained policies that ship with sysgym."""
 PATIENCE = 4
 """Times in a row that a greedy policy sees the same observation before it draws."""
 
@@ -202,7 +201,7 @@ def load(path: str | Path) -> TrainedPolicy:
     Raises:
         CheckpointError: The file is absent, damaged, foreign, or of a newer version.
     """
-    shipped = WEIGHTS / f"{path}.safetensors"
+    shipped = FOLDER / f"{path}.safetensors"
     if not Path(path).exists() and shipped.is_file():
         path = shipped
     checkpoint = checkpoints.read(path)

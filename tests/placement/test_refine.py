@@ -1,13 +1,17 @@
 """A policy as a solver: descents through coarse graphs, refinement, `solve(method="policy")`."""
 
+import gymnasium as gym
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import sysgym  # noqa: F401  registers the ids
+from sysgym.agents import load
 from sysgym.core.errors import SettingError
-from sysgym.placement import Cluster, evaluate, generate, solve
+from sysgym.placement import Cluster, evaluate, generate, read_graph, solve
 from sysgym.placement.coarsening import coarse_groups
+from sysgym.placement.decision_policies import single_metis
 from sysgym.placement.instances import GeneratedGraphs, make_instance
 from sysgym.placement.refine import place_by_policy
 from tests.placement.examples import example_b
@@ -48,7 +52,7 @@ def test_a_placement_fits_into_the_graph_that_is_coarsened_within_it(shape, seed
 
 
 def test_refinement_improves_and_counts():
-    instance = GeneratedGraphs("test", Cluster.uniform(4, cpus=1)).draw(2, 0)
+    instance = GeneratedGraphs("test", Cluster.uniform(4, cpus=1)).draw(11, 0)
     refined = place_by_policy(instance.graph, instance.cluster, LookAhead(), evaluations=12, seed=3)
     assert len(refined.history) == 12 and list(refined.history) == sorted(refined.history, reverse=True)
     assert refined.history[-1] == refined.score < refined.history[0]
@@ -72,3 +76,22 @@ def test_solve_takes_a_policy():
         solve(graph, cluster, method="policy", policy="mine")
     with pytest.raises(SettingError, match="at most 8"):
         solve(graph, Cluster.uniform(9), method="policy", policy=LookAhead())
+
+
+def test_the_shipped_policy_places_what_it_never_saw(shared_data):
+    """Within 3 % of the best known after ten evaluations, and better than one run of METIS."""
+    policy, values = load("placement"), []
+    for name, best in (("layer_bert24_inference", 17.7147), ("operator_bert_l3_inference", 21.9084)):
+        graph = read_graph(shared_data(f"graphs/tarnawski/throughput/{name}.json.gz"))
+        placement = solve(graph, graph.cluster, method="policy", policy=policy, evaluations=10)
+        metis = evaluate(graph, graph.cluster, single_metis(graph, graph.cluster)).objective
+        values.append(placement.objective / best - 1)
+        assert placement.objective < metis and not placement.evaluation.violations
+    assert max(values) < 0.03
+
+
+def test_the_shipped_policy_suits_the_environment():
+    env = gym.make("sysgym/Placement-v0", passes=2, groups=40, operations=64)
+    policy = load("placement")
+    policy.check(env.observation_space, env.action_space)
+    assert policy.architecture.kind == "leading" and policy.env_id == "sysgym/Placement-v0"
