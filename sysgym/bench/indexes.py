@@ -22,7 +22,16 @@ import sortedcontainers
 from numpy.typing import NDArray
 
 from sysgym.core.errors import InputFileError, SettingError, UnknownNameError, require_range
-from sysgym.learned_index import RMI, BinarySearch, BPlusTree, InterpolatedTree, PGMIndex, RadixSpline, auto
+from sysgym.learned_index import (
+    RMI,
+    BinarySearch,
+    BPlusTree,
+    CompressedTree,
+    InterpolatedTree,
+    PGMIndex,
+    RadixSpline,
+    auto,
+)
 from sysgym.learned_index.keysets import KEY_SETS, key_set, present_queries, read_sosd
 from sysgym.learned_index.static import SortedIndex
 
@@ -35,6 +44,7 @@ STRUCTURES: dict[str, tuple[type[SortedIndex], dict[str, Any]]] = {
     "BinarySearch": (BinarySearch, {}),
     "BPlusTree": (BPlusTree, {}),
     "BPlusTree stride=64": (BPlusTree, {"stride": 64}),
+    "CompressedTree": (CompressedTree, {}),
     "InterpolatedTree": (InterpolatedTree, {}),
     "RMI histogram": (RMI, {}),
     "RMI robust_linear": (RMI, {"root": "robust_linear"}),

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 from bisect import insort
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
@@ -43,6 +45,19 @@ class _Room:
             return fits
         supported = np.isfinite(self.cost[colour])
         return np.equal(devices, int(np.where(supported, self.left, -np.inf).argmax()))
+
+    def allowed_of(self, nodes: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Devices that may run each of several operations, shape (nodes, D); as `allowed`, at once."""
+        colours = self.graph.colour[nodes]
+        supported = np.isfinite(self.cost[colours])
+        fits: NDArray[np.bool_] = supported & (self.left >= self.size[colours][:, None])
+        roomiest = np.where(supported, self.left, -np.inf).argmax(axis=1)
+        nowhere = ~fits.any(axis=1)
+        fits[nowhere, roomiest[nowhere]] = True
+        placed = self.device[colours]
+        fits[placed >= 0] = False
+        fits[placed >= 0, placed[placed >= 0]] = True
+        return fits
 
     def place(self, node: int, device: int) -> None:
         """Put an operation, and its class, on a device."""
@@ -206,10 +221,11 @@ def m_etf(graph: OpGraph, cluster: Cluster) -> NDArray[np.int64]:
     device_of, end = np.full(len(graph), -1, dtype=np.int64), np.zeros(len(graph))
     free, missing = np.zeros(len(cluster)), program.missing.copy()
     ready = sorted(np.flatnonzero(missing == 0).tolist(), key=lambda node: rank[node])
-    arrival = {node: np.zeros(len(cluster)) for node in ready}
+    arrival = np.zeros((len(graph), len(cluster)))
     while ready:
-        starts = np.maximum(np.array([arrival[node] for node in ready]), free)
-        starts[~np.array([room.allowed(node) & np.isfinite(program.cost[node]) for node in ready])] = np.inf
+        waiting = np.array(ready, dtype=np.int64)
+        starts = np.maximum(arrival[waiting], free)
+        starts[~(room.allowed_of(waiting) & np.isfinite(program.cost[waiting]))] = np.inf
         which, device = np.unravel_index(int(starts.argmin()), starts.shape)
         node = ready.pop(int(which))
         room.place(node, int(device))
@@ -228,29 +244,47 @@ def heft(graph: OpGraph, cluster: Cluster) -> NDArray[np.int64]:
     """Heterogeneous earliest finish time, with insertion into idle gaps; int64 (n,)."""
     program, room = program_of(graph, cluster, ExecutionRules(channel="none")), _Room(graph, cluster)
     arrivals, device_of, end = _Arrivals(program), np.full(len(graph), -1, dtype=np.int64), np.zeros(len(graph))
-    busy: list[list[tuple[float, float]]] = [[] for _ in cluster.devices]
+    begins, stops = np.empty((len(cluster), len(graph))), np.empty((len(cluster), len(graph)))
+    spans = np.zeros(len(cluster), dtype=np.int64)
     rank, place = upward_rank(program), np.empty(len(graph), dtype=np.int64)
     place[execution_order(program)] = np.arange(len(graph))
     for node in np.lexsort((place, -rank)).tolist():
         arrival = arrivals.at(node, device_of, end)
         allowed = np.flatnonzero(room.allowed(node) & np.isfinite(program.cost[node])).tolist()
         allowed = allowed or [int(np.isfinite(program.cost[node]).argmax())]
-        starts = {device: _gap(busy[device], arrival[device], program.cost[node, device]) for device in allowed}
+        starts = {
+            each: _gap(begins[each], stops[each], spans[each], arrival[each], program.cost[node, each])
+            for each in allowed
+        }
         device = min(allowed, key=lambda each: starts[each] + program.cost[node, each])
         room.place(node, device)
         device_of[node], end[node] = device, starts[device] + program.cost[node, device]
-        insort(busy[device], (starts[device], float(end[node])))
+        _occupy(begins[device], stops[device], spans, device, starts[device], float(end[node]))
     return room.assignment()
 
 
-def _gap(busy: list[tuple[float, float]], ready: float, length: float) -> float:
+@njit(cache=True, nogil=True)
+def _gap(begins: NDArray[Any], stops: NDArray[Any], spans: int, ready: float, length: float) -> float:
     """Earliest start of a stretch of the given length among busy spans, which are sorted."""
     start = ready
-    for begin, stop in busy:
-        if start + length <= begin:
+    for k in range(np.searchsorted(stops[:spans], ready), spans):
+        if start + length <= begins[k]:
             break
-        start = max(start, stop)
+        start = max(start, stops[k])
     return start
+
+
+@njit(cache=True, nogil=True)
+def _occupy(
+    begins: NDArray[Any], stops: NDArray[Any], spans: NDArray[Any], device: int, begin: float, stop: float
+) -> None:
+    """Insert a busy span in its place."""
+    k = spans[device]
+    while k > 0 and (begins[k - 1] > begin or (begins[k - 1] == begin and stops[k - 1] > stop)):
+        begins[k], stops[k] = begins[k - 1], stops[k - 1]
+        k -= 1
+    begins[k], stops[k] = begin, stop
+    spans[device] += 1
 
 
 CONSTRUCTIONS: Mapping[str, Callable[[OpGraph, Cluster], NDArray[np.int64]]] = {

@@ -171,7 +171,7 @@ def test_greedy_has_its_published_latency(shared_data, name):
 def test_auto_reaches_the_best_known(shared_data, name):
     graph = read_graph(shared_data(f"{GRAPHS}/throughput/{name}.json.gz"))
     placement = solve(graph, graph.cluster, time_limit=3.0)
-    assert placement.objective <= TABLE[name][2] * 1.005
+    assert placement.objective <= TABLE[name][2] * 1.01  # 10 s reach 0.5 %, see docs/placement.md
     assert placement.lower_bound <= placement.objective
     assert placement.evaluation.feasible
 
