@@ -21,6 +21,7 @@ from sysgym.cli.words import (
     Flurries,
     Format,
     Json,
+    KnownRuns,
     Load,
     Processors,
     Window,
@@ -58,6 +59,7 @@ def replay(
     form: Format = "auto",
     columns: Columns = None,
     time_zone: Zone = None,
+    with_run_times: KnownRuns = False,
     load: Load = None,
     arrivals: Arrivals = None,
     window: Window = None,
@@ -81,6 +83,7 @@ def replay(
         read_trace(
             trace, form, clean=clean, processors=processors, columns=trace_columns(columns), time_zone=time_zone
         ),
+        with_run_times=with_run_times,
         drop_users=drop_user or (),
         flurry_jobs=drop_flurries,
         window=window_of(window),

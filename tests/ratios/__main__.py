@@ -18,6 +18,7 @@ import sysgym  # noqa: F401  registers the ids
 from sysgym.jobsched import replay
 from sysgym.workloads import poisson_pareto, read_trace, write_swf
 from tests.ratios import learned_index
+from tests.ratios.backends import backend_rows
 from tests.ratios.exprsimp import expression_rows
 from tests.ratios.learning import learning_rows
 from tests.ratios.logs import million_job_rows
@@ -124,6 +125,7 @@ def main():
     million_job_rows(rows)
     environment_rows(rows)
     learning_rows(rows)
+    backend_rows(rows)
     placement_rows(rows, rate)
     expression_rows(rows, rate, DATA)
     width = max(len(name) for name, *_ in rows)

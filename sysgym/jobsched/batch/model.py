@@ -185,7 +185,7 @@ def _check(workload: Workload) -> None:
         which = "no run times" if unknown == len(workload) else f"no run time for {unknown} of {len(workload)} jobs"
         raise WorkloadError(
             f"{source}: the log (format {format!r}) has {which}; keep the jobs that have one with "
-            "workload.with_run_times(), or take another log"
+            "workload.with_run_times() (--with-run-times), or take another log"
         )
     if not workload.machine.is_known:
         raise WorkloadError(f"{source}: the log doesn't tell the size of the machine; give it with processors=...")
