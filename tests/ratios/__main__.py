@@ -94,6 +94,12 @@ def log_rows(rows):
     rows.append(
         (f"EASY, whole {name}, SimPy, jobs/s", simpy, 40_000, "RLScheduler's loop: 43,000 (measured elsewhere)")
     )
+    reserved = rate(lambda: replay(jobs, "conservative"), count, 3)
+    rows.append(
+        (f"conservative, whole {name}, compiled, jobs/s", reserved, count, f"{count / reserved:.2f} s, goal 1 s")
+    )
+    learned = rate(lambda: replay(jobs, "easy_sjbf", "per_event", predictor="learned"), count, 3)
+    rows.append((f"EASY++, learned predictor, whole {name}, compiled, jobs/s", learned, None, ""))
 
 
 def environment_rows(rows):
