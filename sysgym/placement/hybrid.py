@@ -341,12 +341,12 @@ def _outer(  # noqa: PLR0912, PLR0915  one table, filled in one walk
                     size += 1
             stage = layers[:size]
             for t in range(len(degrees)):
-                known = True
+                available = True
                 for node in stage:
                     if v.seconds[t, 0, node] == np.inf and v.seconds[t, 1, node] == np.inf:
-                        known = False
+                        available = False
                         break
-                if not known or degrees[t] > devices:
+                if not available or degrees[t] > devices:
                     continue
                 most, switched = 0, True
                 for alive in range(1, total + 1):
@@ -370,11 +370,16 @@ def _outer(  # noqa: PLR0912, PLR0915  one table, filled in one walk
                             break
                         time = (seconds[alive] + 2.0 * border[alive] / bandwidth) / d
                         time += 4.0 * (d - 1) / d * weights[alive] / (batches * bandwidth)
+                        if time > known * (1.0 + 1e-12):
+                            continue
                         for k in range(used, devices + 1):
-                            value = max(time, best[j, k - used, s - d])
+                            behind = best[j, k - used, s - d]
+                            value = max(time, behind)
                             if value < best[i, k, s]:
                                 best[i, k, s] = value
                                 choice[i, k, s] = (j * 64 + t) * 4096 + c
+                            if behind <= time:
+                                break  # more devices behind this stage gain nothing
         for k in range(devices + 1):
             for s in range(total + 1):
                 if k > 0 and best[i, k - 1, s] <= best[i, k, s]:

@@ -2,8 +2,8 @@
 
 All of them place a whole colour class where its first operation goes, skip devices that don't support it or have no
 room left, and use CPUs like other devices; where nothing has room, the device with the most is taken and the caller
-finds the violation. Sources: m-TOPO and m-ETF are Baechi's (Jeon et al., SoCC 2020), HEFT is Topcuoglu et al.'s (IEEE
-TPDS 13(3), 2002), the greedy fill is that of Tarnawski et al. (NeurIPS 2020, latency).
+finds the violation. Sources: m-TOPO, m-ETF and m-SCT are Baechi's (Jeon et al., SoCC 2020), HEFT is Topcuoglu et al.'s
+(IEEE TPDS 13(3), 2002), the greedy fill is that of Tarnawski et al. (NeurIPS 2020, latency).
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
+from scipy.optimize import linprog
+from scipy.sparse import block_array, coo_array
 from scipy.sparse.csgraph import connected_components
 
 from sysgym.placement.execution import ExecutionRules, Program, execution_order, program_of, upward_rank
@@ -215,29 +216,93 @@ class _Arrivals:
 
 def m_etf(graph: OpGraph, cluster: Cluster) -> NDArray[np.int64]:
     """Earliest task first: again and again the ready operation and the device with the smallest start; int64 (n,)."""
+    return _earliest_first(graph, cluster, np.full(len(graph), -1, dtype=np.int64))
+
+
+def m_sct(graph: OpGraph, cluster: Cluster) -> NDArray[np.int64]:
+    """Small communication times: as `m_etf`, but a device waits for the favourite child of what it has run; int64 (n,).
+
+    Favourites come from a linear programme; while one could still arrive, only it may start on its parent's device.
+    """
+    return _earliest_first(graph, cluster, favourite_children(program_of(graph, cluster, ExecutionRules())))
+
+
+def _earliest_first(graph: OpGraph, cluster: Cluster, favourite: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Again and again the ready operation and device with the smallest start; devices wait for favourites."""
     program, room = program_of(graph, cluster, ExecutionRules()), _Room(graph, cluster)
     arrivals, rank = _Arrivals(program), np.empty(len(graph), dtype=np.int64)
     rank[execution_order(program)] = np.arange(len(graph))
     device_of, end = np.full(len(graph), -1, dtype=np.int64), np.zeros(len(graph))
     free, missing = np.zeros(len(cluster)), program.missing.copy()
+    awaited, awake = np.full(len(cluster), -1, dtype=np.int64), np.zeros(len(cluster))
     ready = sorted(np.flatnonzero(missing == 0).tolist(), key=lambda node: rank[node])
     arrival = np.zeros((len(graph), len(cluster)))
     while ready:
         waiting = np.array(ready, dtype=np.int64)
-        starts = np.maximum(arrival[waiting], free)
+        starts = np.maximum(arrival[waiting], np.where(waiting[:, None] == awaited, free, np.maximum(free, awake)))
         starts[~(room.allowed_of(waiting) & np.isfinite(program.cost[waiting]))] = np.inf
         which, device = np.unravel_index(int(starts.argmin()), starts.shape)
         node = ready.pop(int(which))
         room.place(node, int(device))
         device_of[node], end[node] = device, starts[which, device] + program.cost[node, device]
         free[device] = end[node]
+        awaited[device], awake[device] = favourite[node], 0.0
         for edge in range(program.edge_start[node], program.edge_start[node + 1]):
             child = int(program.consumer[edge])
+            if child == favourite[node]:
+                awake[device] = end[node] + program.amount[edge] / _usual_speed(program)
             missing[child] -= 1
             if not missing[child]:
                 arrival[child] = arrivals.at(child, device_of, end)
                 insort(ready, child, key=lambda each: rank[each])
     return room.assignment()
+
+
+def _usual_speed(program: Program) -> float:
+    """Mean speed between two different devices; infinite where there is one."""
+    between = program.speed[np.isfinite(program.speed)]
+    return float(between.mean()) if len(between) else np.inf
+
+
+def favourite_children(program: Program, time_limit: float = 5.0) -> NDArray[np.int64]:
+    """At most one child of each operation that should follow it on its device, or -1; int64 (n,).
+
+    The relaxation of Hanen and Munier (1995): x = 0 where the child is the favourite, else it waits for the transfer;
+    an operation has one favourite child and is that of one parent at most; the last end is minimised. x below 1/2
+    counts as 0. Solved by HiGHS; where that takes longer than `time_limit`, the costliest transfers are taken.
+    """
+    count, edges = len(program.cost), len(program.consumer)
+    producer = np.repeat(np.arange(count), np.diff(program.edge_start))
+    wait = program.amount / _usual_speed(program)
+    least = np.where(np.isfinite(program.cost), program.cost, np.inf).min(axis=1)
+    scale = 1.0 / max(float(least.sum() + wait.sum()), 1e-300)
+    number = np.arange(edges)
+    later = coo_array((
+        np.concatenate([np.ones(edges), -np.ones(edges), -wait * scale]),
+        (np.tile(number, 3), np.concatenate([program.consumer, producer, count + number])),
+    ), shape=(edges, count + edges + 1))  # fmt: skip
+    last = coo_array((
+        np.concatenate([np.ones(count), -np.ones(count)]),
+        (np.tile(np.arange(count), 2), np.concatenate([np.full(count, count + edges), np.arange(count)])),
+    ), shape=(count, count + edges + 1))  # fmt: skip
+    single = [
+        coo_array((np.ones(edges), (ends, count + number)), shape=(count, count + edges + 1))
+        for ends in (producer, program.consumer)
+    ]
+    degrees = [np.bincount(ends, minlength=count) for ends in (producer, program.consumer)]
+    rows = block_array([[later], [last], *([each] for each in single)], format="csr")
+    lower = np.concatenate([least[producer] * scale, least * scale, *(np.maximum(each - 1, 0) for each in degrees)])
+    objective = np.concatenate([np.zeros(count + edges), [1.0]])
+    upper = np.concatenate([np.full(count, np.inf), np.ones(edges), [np.inf]])
+    answer = linprog(objective, -rows, -lower, bounds=np.column_stack([np.zeros(len(upper)), upper]), method="highs",
+                     options={"time_limit": time_limit})  # fmt: skip
+    relaxed = answer.x[count : count + edges] if answer.x is not None else np.zeros(edges)
+    favourite, taken = np.full(count, -1, dtype=np.int64), np.zeros(count, dtype=bool)
+    for edge in np.lexsort((number, -wait, relaxed)).tolist():
+        a, b = int(producer[edge]), int(program.consumer[edge])
+        if relaxed[edge] < 0.5 and favourite[a] < 0 and not taken[b]:
+            favourite[a], taken[b] = b, True
+    return favourite
 
 
 def heft(graph: OpGraph, cluster: Cluster) -> NDArray[np.int64]:
@@ -290,6 +355,7 @@ def _occupy(
 CONSTRUCTIONS: Mapping[str, Callable[[OpGraph, Cluster], NDArray[np.int64]]] = {
     "m_topo": m_topo,
     "m_etf": m_etf,
+    "m_sct": m_sct,
     "heft": heft,
     "greedy": greedy,
     "equal_split": equal_split,

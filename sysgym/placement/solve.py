@@ -263,7 +263,14 @@ def _constructions(problem: Problem, found: _Found) -> list[NDArray[np.int64]]:
             found.offer(problem, own.device)
 
     large = len(problem.graph) > 5_000
-    for name in ("one_device", "cpu_only", "greedy", "m_topo", *(() if large else ("heft", "m_etf"))):
+    for name in (
+        "one_device",
+        "cpu_only",
+        "greedy",
+        "m_topo",
+        *(() if large else ("heft", "m_etf")),
+        *(("m_sct",) if len(problem.graph) <= 1_000 else ()),
+    ):
         if problem.left(0.3) > 0:
             consider(_construction(name))
     if problem.left(0.3) > 0:
@@ -297,5 +304,5 @@ METHODS: Mapping[str, Callable[[Problem, _Found], None]] = {
 
 _ALIASES = {
     "dp": "contiguous", "exact": "contiguous", "ip": "integer", "milp": "integer", "highs": "integer",
-    "sa": "annealing", "etf": "m_etf", "topo": "m_topo", "local": "local_search",
+    "sa": "annealing", "etf": "m_etf", "sct": "m_sct", "topo": "m_topo", "local": "local_search",
 }  # fmt: skip
