@@ -68,6 +68,7 @@ class IndexRow:
         bytes_per_key: Beside the keys; None where it is not known.
         ratio: Time of numpy.searchsorted over this one's.
         front: Whether nothing of ours is both faster and smaller.
+        rounds_ns: A query of the batch in each round, the fastest first; empty where there is no batch.
     """
 
     key_set: str
@@ -79,6 +80,7 @@ class IndexRow:
     bytes_per_key: float | None
     ratio: float | None = None
     front: bool = False
+    rounds_ns: tuple[float, ...] = ()
 
 
 def read_keys(source: str | Path, size: int) -> tuple[str, NDArray[Any]]:
@@ -182,6 +184,7 @@ def _measure(
     asked: NDArray[Any], truth: NDArray[np.int64] | None, rounds: int,
 ) -> IndexRow:  # fmt: skip
     middle = spread = one = None
+    times: list[float] = []
     if batch is not None:
         answer = np.asarray(batch(asked))
         if truth is not None and not np.array_equal(answer, truth):
@@ -194,7 +197,7 @@ def _measure(
         if truth is not None and checked != truth[: len(few)].tolist():
             raise SettingError(f"{name} answers single calls wrongly on {key_set_name}; its time would mean nothing")
         one = _seconds(lambda: [single(query) for query in few]) * 1e9 / len(few)
-    return IndexRow(key_set_name, name, middle, spread, one, 0.0, None)
+    return IndexRow(key_set_name, name, middle, spread, one, 0.0, None, rounds_ns=tuple(times))
 
 
 def _seconds(work: Callable[[], Any]) -> float:

@@ -355,5 +355,7 @@ def show_leaderboard(records: Sequence[Record], against: str | None = None) -> N
         title = f"{table.environment}: {table.objective}, {better} is better; {scenarios} scenarios of {table.split}"
         if rows:
             print_table(f"{title}; * {against or 'best heuristic'}", rows)
+        if table.note:
+            out.print(f"  {escape(table.note)}", highlight=False)
         for policy, cause in table.failures:
             out.print(f"  failed: {escape(policy)}: {escape(cause)}", highlight=False)
