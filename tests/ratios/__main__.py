@@ -23,6 +23,7 @@ from tests.ratios.exprsimp import expression_rows
 from tests.ratios.learning import learning_rows
 from tests.ratios.logs import million_job_rows
 from tests.ratios.placement import placement_rows
+from tests.ratios.placement_environment import placement_environment_rows
 
 ROUNDS = 7
 DATA = Path(os.environ.get("SYSGYM_DATA") or Path(__file__).parents[3] / "shared" / "data")
@@ -94,6 +95,12 @@ def log_rows(rows):
     rows.append(
         (f"EASY, whole {name}, SimPy, jobs/s", simpy, 40_000, "RLScheduler's loop: 43,000 (measured elsewhere)")
     )
+    reserved = rate(lambda: replay(jobs, "conservative"), count, 3)
+    rows.append(
+        (f"conservative, whole {name}, compiled, jobs/s", reserved, count, f"{count / reserved:.2f} s, goal 1 s")
+    )
+    learned = rate(lambda: replay(jobs, "easy_sjbf", "per_event", predictor="learned"), count, 3)
+    rows.append((f"EASY++, learned predictor, whole {name}, compiled, jobs/s", learned, None, ""))
 
 
 def environment_rows(rows):
@@ -127,6 +134,7 @@ def main():
     learning_rows(rows)
     backend_rows(rows)
     placement_rows(rows, rate)
+    placement_environment_rows(rows, stepping, single)
     expression_rows(rows, rate, DATA)
     width = max(len(name) for name, *_ in rows)
     print(f"{'':{width}} {'rate':>12} {'goal':>12}  beside")

@@ -326,6 +326,8 @@ ROW_FAULTS = [
     ("philly", ",2,5903", ",2.5,5903", "line 3, column requested_processors: 2.5 is not a whole number"),
     ("pollux", ",6,", ",six,", "line 3, column num_replicas: 'six'"),
     ("tiresias", "0,1,0,606", "0,1,soon,606", "line 2, column submit_time: 'soon'"),
+    ("tiresias", "0,1,0,606", "0,1,,606", "line 2: 1 jobs have no submission"),
+    ("openb", "Pending,7,7,", "Pending,,7,", "line 4: 1 jobs have no submission"),
     ("gavel", "\t8\n", "\t8\t9\n", "line 2: 8 fields, expected 7"),
     ("gavel", "476285.000000", "nan", "line 2, column arrival_time: 'nan'"),
     ("azure_llm", "396", "3 9 6", "line 3, column ContextTokens: '3 9 6'"),
