@@ -71,7 +71,7 @@ def train(
     workers: int | None = None,
     min_batch: int | None = None,
     address: str | None = None,
-    watchdog: float = WATCHDOG_SECONDS,
+    watchdog: float | None = None,
     on_progress: Callable[[Progress], object] | None = None,
     **settings: Any,
 ) -> TrainedPolicy:
@@ -106,8 +106,8 @@ def train(
         min_batch: Fewest environments (of an actor) whose observations are answered at once: where their steps take
             unequally long, the policy need not wait for the slowest. Such a run does not repeat bit for bit.
         address: Of a Ray cluster, as `ray.init` takes it; this machine unless given.
-        watchdog: Seconds after which a worker process that does not answer is replaced: more than a step of its
-            environments may take.
+        watchdog: Seconds after which a worker process that does not answer is replaced, 5 unless given: more than a
+            step of its environments may take.
         on_progress: Called after every update.
         settings: Settings of the algorithm, such as those of `ppo.PPOSettings`.
 
@@ -180,7 +180,7 @@ class Training:
         workers: int | None = None,
         min_batch: int | None = None,
         address: str | None = None,
-        watchdog: float = WATCHDOG_SECONDS,
+        watchdog: float | None = None,
         **settings: Any,
     ) -> None:
         kind = algorithm_of(algorithm)
@@ -205,8 +205,9 @@ class Training:
         self.mode, self.threads = mode or "sync", threads or 1
         require_choice("mode", self.mode, tuple(MODES))
         chosen = make_settings(kind.settings, settings)
+        limit = WATCHDOG_SECONDS if watchdog is None else watchdog
         self.backend = Backend(
-            backend or "threads", 1 if actors is None else actors, workers, min_batch, address, watchdog
+            backend or "threads", 1 if actors is None else actors, workers, min_batch, address, limit
         )
         ahead = self.mode != "sync"
         here = self.backend.actors if self.backend.name != "ray" else 0

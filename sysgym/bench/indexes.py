@@ -253,12 +253,12 @@ def _bisect(keys: list[Any]) -> Made:
 
 
 def _btrees(module: Any, keys: NDArray[Any]) -> Made:
-    tree = module.QQBTree(zip(keys.tolist(), range(len(keys)), strict=True))
+    tree = module.QQBTree(list(zip(keys.tolist(), range(len(keys)), strict=True)))
     return None, tree.__getitem__, True
 
 
 def _pygm(module: Any, keys: NDArray[Any]) -> Made:
-    return None, module.PGMIndex(keys).bisect_left, True
+    return None, module.SortedList(keys).bisect_left, True  # the class that holds its PGM-index
 
 
 def build_index(keys: NDArray[Any], structure: str, objective: str = "latency") -> SortedIndex:

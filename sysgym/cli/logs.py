@@ -114,9 +114,9 @@ def replay(
         if tie:
             log.print(escape(USELESS), highlight=False)
         return
-    machine = workload.machine
+    machine, planned = workload.machine, f", predictor={predictor}" if predictor else ""
     out.print(f"{escape(trace.name)}: {len(workload)} jobs on {machine.processors} processors ({machine.source}), "
-              f"clean={clean}, pass_rule={pass_rule}", highlight=False)  # fmt: skip
+              f"clean={clean}, pass_rule={pass_rule}{planned}", highlight=False)  # fmt: skip
     for repair in workload.repairs:
         verb, lines = "dropped" if repair.dropped else "changed", ", ".join(map(str, repair.lines))
         out.print(f"  {repair.rule}: {verb} {repair.count} jobs, first at lines {lines}", highlight=False)

@@ -85,7 +85,9 @@ def train(
     ] = None,
     trace: Annotated[Path | None, typer.Option(help="Write a timeline for chrome://tracing to this file.")] = None,
     address: Annotated[str | None, typer.Option(help="Of a Ray cluster; this machine when left out.")] = None,
-    watchdog: Annotated[float, typer.Option(help="Seconds after which a silent worker process is replaced.")] = 5.0,
+    watchdog: Annotated[
+        float | None, typer.Option(help="Seconds after which a silent worker process is replaced.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Train a policy and save it; Ctrl-C or SIGTERM leaves a run that --resume goes on with.

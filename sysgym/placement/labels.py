@@ -181,7 +181,7 @@ class Stages:
         return _carry(
             offsets, np.concatenate([step.columns for step in steps], axis=1),
             max(len(step.keys) for step in steps), self.memory, not self.training.backward,
-            max(LABELS[0], min(LABELS[1], 4096 // len(steps))),
+            max(LABELS[0], min(LABELS[1], 4096 // len(self.layers))),
         )  # fmt: skip
 
     def _closed(
