@@ -113,7 +113,7 @@ class IndexTuneEnv(EngineEnv):
     ## Validation
     The shipped tables equal indexes that are built (`tests/learned_index/test_tuning.py`); hypervolumes equal a count
     of cells; SimPy and the kernel agree event by event. The cost model was fitted to 260 measurements, with a median
-    error of 14 % (`experiments/indextune`).
+    error of 14 % (`tests/ratios/indextune_calibration.py`).
 
     ## References
     Kraska et al., The Case for Learned Index Structures, SIGMOD 2018. Marcus, Zhang and Kraska, CDFShop: Exploring and

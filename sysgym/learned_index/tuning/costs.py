@@ -2,8 +2,8 @@
 
 Each is a weighted sum of terms. What a memory access costs grows with the logarithm of the bytes that are accessed at
 random, with a bend where the second and the last cache end. The weights were fitted once by least squares to CPU times
-of our own indexes, in batches of 200,000 present keys (`experiments/indextune`), and are frozen: scores under another
-version cannot be compared.
+of our own indexes, in batches of 200,000 present keys (`tests/ratios/indextune_calibration.py`), and are frozen:
+scores under another version cannot be compared.
 """
 
 from __future__ import annotations

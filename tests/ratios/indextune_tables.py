@@ -1,6 +1,6 @@
 """Build all 399 configurations on every key set of IndexTune, and write the tables that the package ships.
 
-    python experiments/indextune/tabulate.py
+    python -m tests.ratios.indextune_tables
 
 Takes about twenty minutes on one core, remembers what it has done (in the folder `tables` beside it), and goes on from
 there.
@@ -14,7 +14,7 @@ import numpy as np
 from sysgym.learned_index.tuning.families import draw_keys, family, size_of
 from sysgym.learned_index.tuning.instances import FILE, describe, pack
 
-DONE = Path(__file__).with_name("tables")
+DONE = Path(__file__).with_name("indextune_tables")
 LEAST = 100.0
 """Hypervolume of a key set's grid; where hardly anything beats plain search there is nothing to tune."""
 LARGEST = 730_000

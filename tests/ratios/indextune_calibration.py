@@ -1,7 +1,7 @@
 """Time recursive model indexes of many shapes, and fit the constants of `sysgym.learned_index.tuning.costs` to them.
 
-    python experiments/indextune/calibrate.py time      # appends to calibration.jsonl, about ten minutes
-    python experiments/indextune/calibrate.py fit       # writes the constants to standard output
+    python -m tests.ratios.indextune_calibration time     # appends to indextune_calibration.jsonl, about ten minutes
+    python -m tests.ratios.indextune_calibration fit      # writes the constants to standard output
 
 Times are CPU time of a batch of random present keys, the median of five, so that other work on the machine counts
 little. The constants in `costs` are frozen: a new fit is a new version.
@@ -19,7 +19,7 @@ from sysgym.learned_index.keysets import key_set
 from sysgym.learned_index.tuning import costs, tables
 from sysgym.learned_index.tuning.model import COUNT, configuration
 
-ROWS = Path(__file__).with_name("calibration.jsonl")
+ROWS = Path(__file__).with_name("indextune_calibration.jsonl")
 QUERIES = 200_000
 
 
