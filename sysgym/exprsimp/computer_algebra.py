@@ -62,7 +62,8 @@ def simplified(expression: Expression) -> tuple[Expression | None, float]:
 def _there(sympy: Any, expression: Expression) -> Any:  # noqa: PLR0912  one branch an operator
     made: list[Any] = []
     for op, a, b, c, value in expression.nodes.tolist():
-        x, y, z = (made[child] if child >= 0 else None for child in (a, b, c))
+        below: list[Any] = [made[child] if child >= 0 else None for child in (a, b, c)]
+        x, y, z = below
         if op == Op.INT:
             term = sympy.Integer(value)
         elif op == Op.TRUTH:

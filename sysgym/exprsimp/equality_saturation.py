@@ -19,7 +19,7 @@ from sysgym.core.errors import SettingError
 from sysgym.exprsimp.model import ARITY, COMMUTATIVE, Builder, Expression, Op
 from sysgym.exprsimp.rules.table import Rule, name_of, published_rules
 
-_NAMES = {op: op.name.title().replace("_", "") for op in Op if op != Op.CONSTANT}
+_NAMES: dict[Op, str] = {op: op.name.title().replace("_", "") for op in Op if op != Op.CONSTANT}
 _PRIMITIVES = {Op.ADD: "+", Op.SUB: "-", Op.MUL: "*", Op.MIN: "min", Op.MAX: "max"}
 _LEAVES = (Op.INT, Op.TRUTH, Op.VAR, Op.BOOL_VAR)
 _LARGEST = 2**30

@@ -67,6 +67,6 @@ def _term_of(bench: Workbench, root: int, row: int) -> int:
     """The arena's number of a row of an expression's table."""
     terms: list[int] = []
     for op, a, b, c, value in unload(bench.arena, root).nodes.tolist():
-        operands = (terms[child] if child >= 0 else -1 for child in (a, b, c))
-        terms.append(bench.make(op, *operands, value))
+        first, second, third = (terms[child] if child >= 0 else -1 for child in (a, b, c))
+        terms.append(bench.make(op, first, second, third, value))
     return terms[row]
