@@ -205,12 +205,13 @@ def learning_rows(rows):
 
 
 def main():
-    """These rows alone: `python -m tests.ratios.learning`."""
-    rows = []
-    learning_rows(rows)
-    for name, measured, goal, beside in rows:
-        verdict = "" if goal is None else f"{goal:,.0f}" + ("" if measured >= goal else " !")
-        print(f"{name:65} {measured:12,.0f} {verdict:>12}  {beside}")
+    """These rows alone, each group as soon as it is measured: `python -m tests.ratios.learning`."""
+    for measure in (ppo_rows, mode_rows, cartpole_rows):
+        rows = []
+        measure(rows)
+        for name, measured, goal, beside in rows:
+            verdict = "" if goal is None else f"{goal:,.0f}" + ("" if measured >= goal else " !")
+            print(f"{name:65} {measured:12,.0f} {verdict:>12}  {beside}", flush=True)
 
 
 if __name__ == "__main__":

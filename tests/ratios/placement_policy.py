@@ -38,7 +38,7 @@ SETTINGS = {
     "num_envs": 32, "rollout_steps": 128, "minibatches": 8, "epochs": 3, "learning_rate": 1.2e-3, "discount": 1.0,
     "trace_decay": 0.95, "entropy_weight": 0.004, "hidden": (32, 32, 32),
 }  # fmt: skip
-FRAMES = 600_000
+FRAMES = 400_000
 
 
 def random_search(instance, evaluations, seed=0):
