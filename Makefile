@@ -7,7 +7,7 @@ demo: .venv/runtime kernels
 	$(BIN)/sysgym demo --output demo
 
 test: .venv/dev kernels
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadgroup   # tests that share a Ray stay together
 
 check: .venv/dev
 	$(BIN)/ruff check .

@@ -74,6 +74,24 @@ def test_replay_shows_every_policy_as_a_table_and_as_lines(command, log):
     assert code == 0 and [row["policy"] for row in rows] == ["fcfs", "smallest"] and rows[1]["backfill"] == "easy"
 
 
+def test_replay_predicts_draws_and_names_a_log_without_contention(command, log, tmp_path):
+    arguments = ("replay", log, "--policy", "easy_sjbf", "--policy", "easy", "--predictor", "last_two+tsafrir")
+    code, out, error = command(*arguments, "--gantt", tmp_path / "who.svg", "--timeline", tmp_path / "queue.png")
+    assert code == 0, error
+    drawn = ["queue-easy.png", "queue-easy_sjbf.png", "who-easy.svg", "who-easy_sjbf.svg"]
+    assert sorted(path.name for path in tmp_path.glob("*-easy*")) == drawn
+    _, out, _ = command(*arguments, "--json")
+    assert [json.loads(line)["predictor"] for line in out.splitlines()] == ["last_two+tsafrir"] * 2
+    light = tmp_path / "light.csv"
+    light.write_text("submit_time,run_time,processors\n0,10,1\n100,10,1\n")
+    code, out, _ = command("replay", light, "--processors", "4")
+    assert code == 0 and "too light to rank" in out
+    code, out, _ = command(
+        "predictors", log, "--blocks", "5", "--predictor", "requested", "--predictor", "perfect", "--json"
+    )
+    assert code == 0 and "difference" in json.loads(out.splitlines()[1])
+
+
 def test_a_policy_of_ones_own_replays_a_log(command, log, tmp_path):
     own = tmp_path / "mine.py"
     own.write_text(
@@ -147,6 +165,10 @@ def test_a_truncated_archive_and_a_directory_are_one_line(command, log, tmp_path
         (["--polcy", "easy"], "--policy"),
         (["--backfill", "eazy", "--policy", "smallest"], "easy"),
         (["--columns", "a=b", "--columns", "run_time"], "name=header"),
+        (["--predictor", "last_too"], "did you mean last_two"),
+        (["--predictor", "last_two", "--policy", "conservative"], "easy_sjbf"),
+        (["--predictor", "last_two", "--policy", "smallest"], "named scheduler"),
+        (["--gantt", "who.gif"], ".svg or .png"),
     ],
 )
 def test_a_wrong_word_is_one_line_with_the_nearest(command, log, words, expected):

@@ -106,6 +106,11 @@ def test_replay_of_a_part_at_another_load(command, log):  # noqa: F811
     code, out, _ = command("replay", log, "--policy", "easy", "--json", "--drop-flurries", "1", "--arrivals", "0.5")
     row = json.loads(out)
     assert code == 0 and row["repairs"]["drop_flurries"] == 300 - row["jobs"] > 0
+    pods = log.with_name("pods.csv")
+    pods.write_text(made.OPENB)
+    assert refused(command("replay", pods, "--processors", "32"), "no run time for 1 of 3 jobs", "--with-run-times")
+    code, out, _ = command("replay", pods, "--processors", "32", "--with-run-times", "--policy", "easy", "--json")
+    assert code == 0 and json.loads(out)["repairs"]["drop_unknown_run_time"] == 1
     assert refused(command("replay", log, "--window", "9"), "write it as i:j")
     assert refused(command("replay", log, "--window", "0:999"), "must lie within the 300 jobs")
     assert refused(command("replay", log, "--drop-user", "999"), "user 999 has no job")

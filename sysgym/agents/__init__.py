@@ -10,9 +10,10 @@ The files, in the order in which a training run meets them: `algorithms` (their 
 and `processes` with `worker` (the same in worker processes), `backends` (where it all stands), `networks` and
 `inference` (the network in torch, and its policy half in numpy), `rollout` (the memory of a slot), `actor` (who fills
 it) and `ready` (who does not wait for the slowest, through `collector`, `inbox` and `windows`), `players` and
-`pipeline` (who waits for whom), `learner` (who reads it) with `advantages`, `scaling` and `actor_critic`, a file each
-for `ppo`, `a2c`, `vtrace`, `reinforce` and `evolution`, `training` (the loop), `checkpoint` and `policy` (what is
-kept).
+`pipeline` (who waits for whom), `learner` (who reads it) with `team`, `optimizers`, `advantages`, `scaling` and
+`actor_critic`, a file each for `ppo`, `a2c`, `vtrace`, `reinforce` and `evolution`, the same algorithms with compiled
+gradients in `native_learners` on `native`, `gradients` and `kernels` (`compiled` plays with them), `training` (the
+loop) with `telemetry`, `tensorboard` and `mlflow`, `checkpoint` and `policy` (what is kept).
 """
 
 from __future__ import annotations

@@ -127,10 +127,12 @@ class Collector:
 
         Raises:
             UnknownNameError: A label does not exist.
-            SettingError: A field is missing, or of another shape.
+            SettingError: A field is missing or of another shape, or there are no such clients.
             Collected: The collector has been stopped, or a receiver has failed.
         """
         who = np.atleast_1d(np.asarray(clients, dtype=np.int64))
+        if not len(who) or who.min() < 0 or who.max() >= self.clients or len(np.unique(who)) < len(who):
+            raise SettingError(f"clients are {who.tolist()}; give different numbers from 0 to {self.clients - 1}")
         ends = np.broadcast_to(np.asarray(last, dtype=np.bool_), who.shape)
         chosen = self._labels(labels)
         if set(states) != set(self.fields):

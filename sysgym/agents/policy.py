@@ -23,6 +23,7 @@ from sysgym.agents.architecture import Architecture, weight_shapes
 from sysgym.agents.checkpoint import Checkpoint
 from sysgym.agents.inference import PolicyFunction, masked_probabilities, most_likely, sample
 from sysgym.agents.spaces import Spaces
+from sysgym.agents.weights import FOLDER
 from sysgym.core.errors import CheckpointError
 from sysgym.core.seeding import philox4x32, stream_key
 
@@ -194,9 +195,15 @@ class TrainedPolicy:
 def load(path: str | Path) -> TrainedPolicy:
     """Read a policy that `TrainedPolicy.save` or a training run has written.
 
+    Args:
+        path: A file, or the name of weights that ship with sysgym, such as "placement".
+
     Raises:
         CheckpointError: The file is absent, damaged, foreign, or of a newer version.
     """
+    shipped = FOLDER / f"{path}.safetensors"
+    if not Path(path).exists() and shipped.is_file():
+        path = shipped
     checkpoint = checkpoints.read(path)
     try:
         return TrainedPolicy(checkpoint)

@@ -215,7 +215,7 @@ class ProcessEnvironments(Environments):
         """Have every worker carry out its command at the same time; what they answer, in their order."""
         answers: list[Any] = [None] * len(self._workers)
         lost: list[tuple[int, str]] = []
-        waiting: dict[connection.Connection, int] = {}
+        waiting: dict[Any, int] = {}
         for number, command in enumerate(commands):
             try:
                 self._workers[number].tell(command)
@@ -229,7 +229,6 @@ class ProcessEnvironments(Environments):
                 lost += [(number, self._workers[number].stuck(self.watchdog)) for number in waiting.values()]
                 break
             for pipe in ready:
-                assert isinstance(pipe, connection.Connection)
                 number = waiting.pop(pipe)
                 try:
                     answers[number] = self._workers[number].answer()
@@ -350,7 +349,7 @@ class _Worker:
             os.kill(self.process.pid, signal.SIGUSR1)
             self.process.join(0.2)
             place = _innermost(Path(self.stacks).read_text(errors="replace"))
-        return f"{self} did not answer for {watchdog:g} s{place}"
+        return f"{self} did not answer for {watchdog:g} s{place} (one that may take so long needs a larger watchdog)"
 
     def stop(self) -> None:
         """End the process, gently where it listens, and forget it."""

@@ -36,6 +36,7 @@ from sysgym.agents.networks import Network, build_network
 from sysgym.agents.pipeline import MODES, Pipeline
 from sysgym.agents.players import Player, Role, torch_threads
 from sysgym.agents.policy import TrainedPolicy
+from sysgym.agents.processes import WATCHDOG_SECONDS
 from sysgym.agents.progress import Budget, History, Progress
 from sysgym.agents.settings import Settings, make_settings, require_choice
 from sysgym.agents.spaces import largest_bound
@@ -70,6 +71,7 @@ def train(
     workers: int | None = None,
     min_batch: int | None = None,
     address: str | None = None,
+    watchdog: float | None = None,
     on_progress: Callable[[Progress], object] | None = None,
     **settings: Any,
 ) -> TrainedPolicy:
@@ -104,6 +106,8 @@ def train(
         min_batch: Fewest environments (of an actor) whose observations are answered at once: where their steps take
             unequally long, the policy need not wait for the slowest. Such a run does not repeat bit for bit.
         address: Of a Ray cluster, as `ray.init` takes it; this machine unless given.
+        watchdog: Seconds after which a worker process that does not answer is replaced, 5 unless given: more than a
+            step of its environments may take.
         on_progress: Called after every update.
         settings: Settings of the algorithm, such as those of `ppo.PPOSettings`.
 
@@ -137,6 +141,7 @@ def train(
         workers=workers,
         min_batch=min_batch,
         address=address,
+        watchdog=watchdog,
         **settings,
     )
     for progress in training.run():
@@ -175,6 +180,7 @@ class Training:
         workers: int | None = None,
         min_batch: int | None = None,
         address: str | None = None,
+        watchdog: float | None = None,
         **settings: Any,
     ) -> None:
         kind = algorithm_of(algorithm)
@@ -199,7 +205,10 @@ class Training:
         self.mode, self.threads = mode or "sync", threads or 1
         require_choice("mode", self.mode, tuple(MODES))
         chosen = make_settings(kind.settings, settings)
-        self.backend = Backend(backend or "threads", 1 if actors is None else actors, workers, min_batch, address)
+        limit = WATCHDOG_SECONDS if watchdog is None else watchdog
+        self.backend = Backend(
+            backend or "threads", 1 if actors is None else actors, workers, min_batch, address, limit
+        )
         ahead = self.mode != "sync"
         here = self.backend.actors if self.backend.name != "ray" else 0
         _check_cores(self.threads + here if ahead else max(self.threads, here))

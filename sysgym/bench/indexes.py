@@ -22,7 +22,16 @@ import sortedcontainers
 from numpy.typing import NDArray
 
 from sysgym.core.errors import InputFileError, SettingError, UnknownNameError, require_range
-from sysgym.learned_index import RMI, BinarySearch, BPlusTree, InterpolatedTree, PGMIndex, RadixSpline, auto
+from sysgym.learned_index import (
+    RMI,
+    BinarySearch,
+    BPlusTree,
+    CompressedTree,
+    InterpolatedTree,
+    PGMIndex,
+    RadixSpline,
+    auto,
+)
 from sysgym.learned_index.keysets import KEY_SETS, key_set, present_queries, read_sosd
 from sysgym.learned_index.static import SortedIndex
 
@@ -35,6 +44,7 @@ STRUCTURES: dict[str, tuple[type[SortedIndex], dict[str, Any]]] = {
     "BinarySearch": (BinarySearch, {}),
     "BPlusTree": (BPlusTree, {}),
     "BPlusTree stride=64": (BPlusTree, {"stride": 64}),
+    "CompressedTree": (CompressedTree, {}),
     "InterpolatedTree": (InterpolatedTree, {}),
     "RMI histogram": (RMI, {}),
     "RMI robust_linear": (RMI, {"root": "robust_linear"}),
@@ -58,6 +68,7 @@ class IndexRow:
         bytes_per_key: Beside the keys; None where it is not known.
         ratio: Time of numpy.searchsorted over this one's.
         front: Whether nothing of ours is both faster and smaller.
+        rounds_ns: A query of the batch in each round, the fastest first; empty where there is no batch.
     """
 
     key_set: str
@@ -69,6 +80,7 @@ class IndexRow:
     bytes_per_key: float | None
     ratio: float | None = None
     front: bool = False
+    rounds_ns: tuple[float, ...] = ()
 
 
 def read_keys(source: str | Path, size: int) -> tuple[str, NDArray[Any]]:
@@ -172,6 +184,7 @@ def _measure(
     asked: NDArray[Any], truth: NDArray[np.int64] | None, rounds: int,
 ) -> IndexRow:  # fmt: skip
     middle = spread = one = None
+    times: list[float] = []
     if batch is not None:
         answer = np.asarray(batch(asked))
         if truth is not None and not np.array_equal(answer, truth):
@@ -184,7 +197,7 @@ def _measure(
         if truth is not None and checked != truth[: len(few)].tolist():
             raise SettingError(f"{name} answers single calls wrongly on {key_set_name}; its time would mean nothing")
         one = _seconds(lambda: [single(query) for query in few]) * 1e9 / len(few)
-    return IndexRow(key_set_name, name, middle, spread, one, 0.0, None)
+    return IndexRow(key_set_name, name, middle, spread, one, 0.0, None, rounds_ns=tuple(times))
 
 
 def _seconds(work: Callable[[], Any]) -> float:
@@ -240,12 +253,12 @@ def _bisect(keys: list[Any]) -> Made:
 
 
 def _btrees(module: Any, keys: NDArray[Any]) -> Made:
-    tree = module.QQBTree(zip(keys.tolist(), range(len(keys)), strict=True))
+    tree = module.QQBTree(list(zip(keys.tolist(), range(len(keys)), strict=True)))
     return None, tree.__getitem__, True
 
 
 def _pygm(module: Any, keys: NDArray[Any]) -> Made:
-    return None, module.PGMIndex(keys).bisect_left, True
+    return None, module.SortedList(keys).bisect_left, True  # the class that holds its PGM-index
 
 
 def build_index(keys: NDArray[Any], structure: str, objective: str = "latency") -> SortedIndex:

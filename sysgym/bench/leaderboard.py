@@ -128,6 +128,11 @@ class Table:
         """The row that the others are compared with."""
         return next((row for row in self.rows if row.best_heuristic), None)
 
+    @property
+    def note(self) -> str:
+        """What a reader must know before the ranks; empty where there is nothing."""
+        return statistics.USELESS if statistics.all_tie([row.mean.estimate for row in self.rows]) else ""
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -387,6 +392,8 @@ def _markdown(table: Table) -> str:
     columns += [f"ratio to {table.reference}", "verdict", "lost", "training"]
     lines = [heading, "", _line(columns), _line(["---"] * len(columns))]
     lines += [_line(_cells(row)) for row in table.rows]
+    if table.note:
+        lines.append(f"\n{table.note[0].upper()}{table.note[1:]}.")
     lines += [f"\nFailed: {policy}: {cause}" for policy, cause in table.failures]
     return "\n".join([*lines, ""])
 

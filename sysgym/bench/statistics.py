@@ -24,6 +24,11 @@ from sysgym.core.errors import SettingError, require_range
 REPLICATES = 5000
 """Bootstrap replicates of every interval, unless told."""
 TIE = 1e-9
+TIE_SPREAD = 0.005
+"""Policies whose means differ by less than this share all tie: the instance is too light to rank them."""
+REPLAY_SPREAD = 0.05
+"""The same for single schedules, whose means move by several percent when a single job more or less is played."""
+USELESS = "all policies tie: this instance is too light to rank them; take another, or raise its load"
 """Scores that differ by no more than this are equal when scenarios are counted as lost."""
 
 Scores = NDArray[np.float64]
@@ -100,6 +105,16 @@ def fraction_lost(scores: ArrayLike, best: ArrayLike) -> float:
     """Share of paired scenarios on which a policy scores less than the best heuristic, by more than `TIE`."""
     x, y = _paired(scores, best)
     return float((x < y - TIE).mean())
+
+
+def all_tie(values: ArrayLike, spread: float = TIE_SPREAD) -> bool:
+    """Whether several values differ by so small a share of the smallest that ranking them says nothing.
+
+    >>> all_tie([1.0, 1.0, 1.001]), all_tie([1.0, 1.2]), all_tie([1.0])
+    (True, False, False)
+    """
+    found = np.asarray(values, dtype=np.float64)
+    return len(found) > 1 and bool(np.ptp(found) <= spread * np.abs(found).min())
 
 
 def resample(

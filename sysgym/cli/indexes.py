@@ -24,6 +24,9 @@ def index_bench(
     queries: Annotated[int, typer.Option(help="Queries of a batch.")] = 100_000,
     rounds: Annotated[int, typer.Option(help="Timed rounds of each batch.")] = 5,
     plot: Annotated[Path | None, typer.Option(help="SVG file: latency against size.")] = None,
+    records: Annotated[
+        Path | None, typer.Option(help="Append the rows to this file, for `sysgym leaderboard`.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Compare all structures with numpy, bisect, sortedcontainers, BTrees, pygm, pandas and dict on one key set.
@@ -32,7 +35,7 @@ def index_bench(
     """
     import os
 
-    from sysgym.bench import indexes
+    from sysgym.bench import index_records, indexes
     from sysgym.core.files import atomic_write
 
     name, array = indexes.read_keys(keys, size)
@@ -41,6 +44,8 @@ def index_bench(
     if plot is not None:
         with atomic_write(plot) as file:
             file.write(indexes.plot(rows, f"{name}, {len(array):,} keys, batches of {queries:,}"))
+    if records is not None:
+        index_records.append_rows(records, rows, array, queries)
     if as_json:
         for row in rows:
             print_json(vars(row) | {"keys": len(array), "queries": queries, "rounds": rounds})
@@ -113,7 +118,10 @@ def index_tune(
     Example: sysgym index tune keys.npy --objective size --output keys.index
     """
     from sysgym.bench import indexes, tuning
+    from sysgym.core.files import require_writable
 
+    if output is not None:
+        require_writable(output)
     name, array = indexes.read_keys(keys, size)
     with bar("evaluating") as advance:
         found = tuning.tune(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +13,7 @@ import typer
 from rich.markup import escape
 
 from sysgym.cli.app import app
-from sysgym.cli.show import out, print_json, print_table, show_written, working
+from sysgym.cli.show import log, out, print_json, print_table, show_written, working
 from sysgym.cli.studies import run_study_with_bar, show_leaderboard
 from sysgym.cli.words import (
     Arrivals,
@@ -21,6 +23,7 @@ from sysgym.cli.words import (
     Flurries,
     Format,
     Json,
+    KnownRuns,
     Load,
     Processors,
     Window,
@@ -50,14 +53,18 @@ def replay(
     predictor: Annotated[
         str | None,
         typer.Option(
-            help="Plan with predicted times: last_two, perfect or requested; +reqtime, +tsafrir or +doubling "
+            help="Plan with predicted times: last_two, learned, perfect or requested; +reqtime, +tsafrir or +doubling "
             "corrects, as in last_two+tsafrir. easy_sjbf with it is EASY++."
         ),
     ] = None,
+    gantt: Annotated[Path | None, typer.Option(help="Draw who runs when, as .svg or .png.")] = None,
+    timeline: Annotated[Path | None, typer.Option(help="Draw queue and utilisation over time, .svg or .png.")] = None,
+    slowdown: Annotated[Path | None, typer.Option(help="Draw slowdown by size of job, .svg or .png.")] = None,
     engine: Annotated[str, typer.Option(help="auto, compiled or simpy.")] = "auto",
     form: Format = "auto",
     columns: Columns = None,
     time_zone: Zone = None,
+    with_run_times: KnownRuns = False,
     load: Load = None,
     arrivals: Arrivals = None,
     window: Window = None,
@@ -69,7 +76,9 @@ def replay(
 
     Example: sysgym replay KTH-SP2.swf.gz --clean sc15 --policy easy --policy sjf
     """
+    from sysgym.bench.drawing import require_picture
     from sysgym.bench.replays import replay_policies
+    from sysgym.bench.statistics import REPLAY_SPREAD, USELESS, all_tie
     from sysgym.jobsched.batch.model import DECIDED_BACKFILLS
     from sysgym.jobsched.batch.replay import classic_schedulers
     from sysgym.workloads import read_trace
@@ -81,6 +90,7 @@ def replay(
         read_trace(
             trace, form, clean=clean, processors=processors, columns=trace_columns(columns), time_zone=time_zone
         ),
+        with_run_times=with_run_times,
         drop_users=drop_user or (),
         flurry_jobs=drop_flurries,
         window=window_of(window),
@@ -89,19 +99,89 @@ def replay(
     )
     chosen = policy or classic_schedulers(predictor)
     results = replay_policies(workload, chosen, pass_rule, engine, backfill, predictor)
-    if as_json:
+    pictures = {name: path for name, path in (("gantt", gantt), ("timeline", timeline), ("slowdown", slowdown)) if path}
+    for path in pictures.values():
+        require_picture(path)
+    rows, written = [], []
+    with nullcontext() if as_json else working("replaying"):
         for result in results:
-            print_json(result.row)
+            rows.append({"policy": result.row["policy"]} | _bounded_slowdowns(result.row))
+            written += _draw(result, pictures, alone=len(chosen) == 1)
+            if as_json:
+                print_json(result.row)
+    tie = all_tie([row["mean"] for row in rows], REPLAY_SPREAD)
+    if as_json:
+        if tie:
+            log.print(escape(USELESS), highlight=False)
         return
-    with working("replaying"):
-        rows = [{"policy": result.row["policy"]} | _bounded_slowdowns(result.row) for result in results]
-    machine = workload.machine
+    machine, planned = workload.machine, f", predictor={predictor}" if predictor else ""
     out.print(f"{escape(trace.name)}: {len(workload)} jobs on {machine.processors} processors ({machine.source}), "
-              f"clean={clean}, pass_rule={pass_rule}", highlight=False)  # fmt: skip
+              f"clean={clean}, pass_rule={pass_rule}{planned}", highlight=False)  # fmt: skip
     for repair in workload.repairs:
         verb, lines = "dropped" if repair.dropped else "changed", ", ".join(map(str, repair.lines))
         out.print(f"  {repair.rule}: {verb} {repair.count} jobs, first at lines {lines}", highlight=False)
     print_table("Bounded slowdown, wait in seconds", rows)
+    if tie:
+        out.print(escape(USELESS), highlight=False)
+    for path in written:
+        show_written(path, as_json)
+
+
+def _draw(result: Any, pictures: Mapping[str, Path], *, alone: bool) -> list[Path]:
+    """Draw what was asked for; beside other policies, each has its name in the file's."""
+    from sysgym.bench.schedule_pictures import PICTURES
+
+    written = []
+    for name, path in pictures.items():
+        target = path if alone else path.with_name(f"{path.stem}-{result.row['policy']}{path.suffix}")
+        PICTURES[name](result.schedule).write(target)
+        written.append(target)
+    return written
+
+
+@app.command()
+def predictors(
+    trace: Annotated[Path, typer.Argument(help="The log, with requested times and users.")],
+    predictor: Annotated[
+        list[str] | None, typer.Option(help="Predictors; the first is what the others are compared with; repeatable.")
+    ] = None,
+    policy: Annotated[str, typer.Option(help="The scheduler that plans with them.")] = "easy_sjbf",
+    clean: Clean = "default",
+    processors: Processors = None,
+    pass_rule: Annotated[str, typer.Option(help="batch or per_event.")] = "per_event",
+    begin: Annotated[float, typer.Option(help="Share of the jobs behind which they are compared.")] = 0.5,
+    blocks: Annotated[int, typer.Option(help="Disjoint blocks of jobs, the observations of the bootstrap.")] = 20,
+    replicates: Annotated[
+        int, typer.Option(help="Times the log is played: whole first, then without a random fiftieth of its jobs.")
+    ] = 1,
+    form: Format = "auto",
+    as_json: Json = False,
+) -> None:
+    """Compare predictors of run times on the later part of a log, with paired intervals.
+
+    Example: sysgym predictors KTH-SP2.swf.gz --clean sc15 --predictor last_two --predictor learned
+    """
+    from sysgym.bench.predictions import compare_predictors
+    from sysgym.workloads import read_trace
+
+    workload = read_trace(trace, format=form, clean=clean, processors=processors)
+    with working("replaying"):
+        found = compare_predictors(
+            workload, predictor or ("last_two", "learned"), policy, pass_rule, begin, blocks, replicates
+        )
+    if as_json:
+        for row in found:
+            print_json(asdict(row))
+        return
+    rows = []
+    for row in found:
+        low_high = (
+            row.difference and f"{row.difference.estimate:+.3f} [{row.difference.low:+.3f}, {row.difference.high:+.3f}]"
+        )
+        better = None if row.better_blocks is None else f"{row.better_blocks}/{blocks}"
+        cells = {"predictor": row.predictor, "whole": row.whole, "later": row.later}
+        rows.append(cells | {"difference [95 % CI]": low_high, "below in": better})
+    print_table(f"Mean bounded slowdown under {policy}, {pass_rule}, clean={clean}", rows)
 
 
 @app.command()

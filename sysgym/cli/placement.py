@@ -30,7 +30,7 @@ def place(
     ],
     devices: Annotated[str | None, typer.Option(help="Cluster, such as 4xA100+cpu; the file's when left out.")] = None,
     objective: Annotated[str, typer.Option(help="Graphs: max_load, latency or makespan.")] = "max_load",
-    method: Annotated[str, typer.Option(help="Graphs: auto, contiguous, integer, metis, m_etf, ...")] = "auto",
+    method: Annotated[str, typer.Option(help="Graphs: auto, contiguous, integer, metis, m_etf, policy, ...")] = "auto",
     time_limit: Annotated[float, typer.Option(help="Graphs: seconds.")] = 10.0,
     seed: Annotated[int, typer.Option(help="Graphs: seed of the searches.")] = 0,
     time_unit: Annotated[
@@ -92,8 +92,13 @@ def _place_graph(
 
     loaded, name = read_graph(path, time_unit), Path(path).name
     cluster = _cluster_of(loaded, devices, name)
+    policy = None
+    if method == "policy":
+        from sysgym.agents import load
+
+        policy = load("placement")
     with working(f"placing {name}"):
-        placement = solve(loaded, cluster, objective, method, time_limit, seed)
+        placement = solve(loaded, cluster, objective, method, time_limit, seed, policy=policy)
     row = _placement_row(loaded, cluster, objective, placement)
     if timeline is not None:
         write_timeline(Evaluator(loaded, cluster).trace(placement.assignment), timeline)

@@ -85,6 +85,9 @@ def train(
     ] = None,
     trace: Annotated[Path | None, typer.Option(help="Write a timeline for chrome://tracing to this file.")] = None,
     address: Annotated[str | None, typer.Option(help="Of a Ray cluster; this machine when left out.")] = None,
+    watchdog: Annotated[
+        float | None, typer.Option(help="Seconds after which a silent worker process is replaced.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Train a policy and save it; Ctrl-C or SIGTERM leaves a run that --resume goes on with.
@@ -125,6 +128,7 @@ def train(
             workers=workers,
             min_batch=min_batch,
             address=address,
+            watchdog=watchdog,
             on_progress=watch,
             **chosen,
         )
@@ -351,5 +355,7 @@ def show_leaderboard(records: Sequence[Record], against: str | None = None) -> N
         title = f"{table.environment}: {table.objective}, {better} is better; {scenarios} scenarios of {table.split}"
         if rows:
             print_table(f"{title}; * {against or 'best heuristic'}", rows)
+        if table.note:
+            out.print(f"  {escape(table.note)}", highlight=False)
         for policy, cause in table.failures:
             out.print(f"  failed: {escape(policy)}: {escape(cause)}", highlight=False)

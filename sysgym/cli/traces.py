@@ -134,7 +134,7 @@ def _any_size(report: Any) -> int | None:
 
 def _columns(report: Any) -> Iterator[dict[str, Any]]:
     for name, column in report.statistics.columns.items():
-        has_numbers = column.mean is not None
+        has_numbers = bool(column.quantiles)
         yield {
             "column": name,
             "missing": f"{column.missing:,}",

@@ -24,6 +24,9 @@ Load = Annotated[float | None, typer.Option(help="Scale arrivals to this offered
 Arrivals = Annotated[float | None, typer.Option(help="Scale arrivals by a factor instead; 0.5 doubles the load.")]
 Window = Annotated[str | None, typer.Option(help="Only the jobs i:j in order of submission, such as 0:5000.")]
 DropUsers = Annotated[list[int] | None, typer.Option("--drop-user", help="Leave out a user's jobs; repeatable.")]
+KnownRuns = Annotated[
+    bool, typer.Option("--with-run-times", help="Leave out jobs whose run time the log doesn't tell.")
+]
 Flurries = Annotated[
     int | None, typer.Option("--drop-flurries", help="Leave out bursts: more than so many jobs of a user in an hour.")
 ]

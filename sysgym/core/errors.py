@@ -35,7 +35,7 @@ class InputFileError(SysgymError):
             place += f", line {line}"
         if column is not None:
             place += f", column {column}"
-        super().__init__(f"{place}: {message}")
+        super().__init__(f"{place}: {message}".replace("\n", " "))  # a quoted cell or name may hold line ends
         self.path, self.line, self.column = Path(path), line, column
 
 

@@ -1,10 +1,10 @@
 """Learned indexes over sorted keys: right on every key, batched, beside the classics they compete with.
 
-`keys` says what a key is; `static` what every index offers; `binary`, `btree`, `rmi`, `pgm` and `radix_spline` are
-the structures, whose kernels stand in `last_mile`, `directory` and `leaves`; `gapped` takes inserts; `selection`
-picks a structure by measuring; `storage` is the file of an index; `keysets` makes key sets and reads SOSD's format.
-`bloom`, `learned_bloom` and `hashing` answer whether a key is there, and where, by exact match. `tuning` is the problem
-of choosing an RMI.
+`keys` says what a key is; `static` what every index offers; `binary`, `btree`, `compressed`, `interpolated`, `rmi`,
+`pgm` and `radix_spline` are the structures, whose kernels stand in `last_mile`, `directory`, `leaves` and files of
+their names; `gapped` takes inserts; `selection` picks a structure by measuring; `storage` is the file of an index;
+`keysets` makes key sets and reads SOSD's format. `bloom`, `learned_bloom` and `hashing` answer whether a key is there,
+and where, by exact match. `tuning` is the problem of choosing an RMI.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sysgym.learned_index.binary import BinarySearch
     from sysgym.learned_index.bloom import BloomFilter
     from sysgym.learned_index.btree import BPlusTree
+    from sysgym.learned_index.compressed import CompressedTree
     from sysgym.learned_index.gapped import BPlusTreeMap, GappedIndex
     from sysgym.learned_index.hashing import HashIndex
     from sysgym.learned_index.interpolated import InterpolatedTree
@@ -31,6 +32,7 @@ _HOMES = {
     "BPlusTreeMap": "gapped",
     "BinarySearch": "binary",
     "BloomFilter": "bloom",
+    "CompressedTree": "compressed",
     "GappedIndex": "gapped",
     "HashIndex": "hashing",
     "InterpolatedTree": "interpolated",
@@ -48,6 +50,7 @@ __all__ = [
     "BPlusTreeMap",
     "BinarySearch",
     "BloomFilter",
+    "CompressedTree",
     "GappedIndex",
     "HashIndex",
     "InterpolatedTree",

@@ -29,7 +29,7 @@ class InterpolatedTree(SortedIndex):
     O(log n) a query, in 8.5 bytes a leaf.
 
     Options:
-        stride: Keys a leaf, a power of two from 32 to 65536.
+        stride: Keys a leaf, a multiple of 8 from 32 to 65536.
 
     >>> InterpolatedTree.build(range(0, 100_000, 7), stride=64).search(700)
     100
@@ -38,8 +38,8 @@ class InterpolatedTree(SortedIndex):
     kind: ClassVar[str] = "interpolated_tree"
 
     def _fit(self, stride: int = 128) -> None:
-        if not isinstance(stride, int) or stride & (stride - 1) or not 2 * BLOCK <= stride <= 65536:
-            raise SettingError(f"stride is {stride}; it must be a power of two from {2 * BLOCK} to 65536")
+        if not isinstance(stride, int) or stride % 8 or not 2 * BLOCK <= stride <= 65536:
+            raise SettingError(f"stride is {stride}; it must be a multiple of 8 from {2 * BLOCK} to 65536")
         self.stride = stride
         leaves = -(-len(self) // stride)
         groups = -(-leaves // BLOCK)

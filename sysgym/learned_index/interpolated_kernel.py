@@ -1,4 +1,8 @@
-"""Search in the interpolated tree: the leaf by its first keys, the place in the leaf by a line between two of them."""
+"""Search in the interpolated tree: the leaf by its first keys, the place in the leaf by a line between two of them.
+
+Where keys are clumped the line misses often. So those of a group that it missed are halved together, inside of what
+is left of their leaves, rather than one after the other.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,16 @@ from numpy.typing import NDArray
 
 from sysgym.learned_index.directory import descend_group, descend_one
 from sysgym.learned_index.keys import mapped_key
-from sysgym.learned_index.last_mile import GROUP, Word, gallop_left, gallop_right, lower_bound
+from sysgym.learned_index.last_mile import (
+    GROUP,
+    Word,
+    gallop_left,
+    gallop_right,
+    halve_group,
+    lower_bound,
+    search_plain,
+    settle,
+)
 from sysgym.learned_index.machine import BLOCK, count_below, count_less, prefetch, uncounted
 
 WINDOW = 2 * BLOCK
@@ -17,8 +30,8 @@ WINDOW = 2 * BLOCK
 
 
 @uncounted
-def place(firsts: NDArray[np.uint64], group: int, stride: int, last: int, lead: int, query: Word) -> int:
-    """First key of the window of a query, on a cache line; the query is in one of a group of leaves."""
+def place(firsts: NDArray[np.uint64], group: int, stride: int, last: int, lead: int, query: Word) -> tuple[int, int]:
+    """Leaf of a query, which is in one of a group of leaves, and the first key of its window, on a cache line."""
     leaf = max(group * BLOCK + count_below(firsts, group * BLOCK, query) - 1, 0)
     low, high = firsts[leaf], firsts[leaf + 1]
     share = 0.0
@@ -28,20 +41,31 @@ def place(firsts: NDArray[np.uint64], group: int, stride: int, last: int, lead: 
         share = 1.0
     guess = leaf * stride + int(share * stride) - BLOCK + 4
     guess -= (guess + lead) & 7
-    return max(0, min(guess, last))
+    return leaf, max(0, min(guess, last))
+
+
+@uncounted
+def look_wide(stored: NDArray[Any], sign: Word, flip: Word, shift: Word, query: Word, start: int) -> tuple[int, int]:
+    """Position within the window at `start`; and -1 or 1 if the answer lies before or behind the window, else 0."""
+    count = count_less(stored, start, query, sign, flip, shift)
+    count += count_less(stored, start + BLOCK, query, sign, flip, shift)
+    end, side = start + WINDOW, 0
+    if count == 0 and start > 0 and mapped_key(stored[start - 1], sign, flip, shift) >= query:
+        side = -1
+    elif count == WINDOW and end < len(stored) and mapped_key(stored[end], sign, flip, shift) < query:
+        side = 1
+    return start + count, side
 
 
 @uncounted
 def settle_wide(stored: NDArray[Any], sign: Word, flip: Word, shift: Word, query: Word, start: int) -> tuple[int, int]:
     """The exact position, where the window at `start` should hold it; else by galloping. And 1 in that case."""
-    count = count_less(stored, start, query, sign, flip, shift)
-    count += count_less(stored, start + BLOCK, query, sign, flip, shift)
-    if count == 0 and start > 0 and mapped_key(stored[start - 1], sign, flip, shift) >= query:
+    position, side = look_wide(stored, sign, flip, shift, query, start)
+    if side < 0:
         return gallop_left(stored, sign, flip, shift, query, start - 1), 1
-    end = start + WINDOW
-    if count == WINDOW and end < len(stored) and mapped_key(stored[end], sign, flip, shift) < query:
-        return gallop_right(stored, sign, flip, shift, query, end), 1
-    return start + count, 0
+    if side > 0:
+        return gallop_right(stored, sign, flip, shift, query, start + WINDOW), 1
+    return position, 0
 
 
 @uncounted
@@ -59,7 +83,7 @@ def search_interpolated_one(
     """Position of one mapped query."""
     if len(stored) < WINDOW:
         return lower_bound(stored, sign, flip, shift, query, 0, len(stored))
-    start = place(firsts, descend_one(tree, layers, query), stride, len(stored) - WINDOW, 0, query)
+    _, start = place(firsts, descend_one(tree, layers, query), stride, len(stored) - WINDOW, 0, query)
     position, _ = settle_wide(stored, sign, flip, shift, query, start)
     return position
 
@@ -80,30 +104,40 @@ def search_interpolated(
     out: NDArray[np.int64],
 ) -> int:
     """Positions of mapped queries; the number of windows that did not hold their answer."""
-    groups, starts = scratch[:GROUP], scratch[GROUP : 2 * GROUP]
+    parts, starts, lengths = scratch[:GROUP], scratch[GROUP : 2 * GROUP], scratch[2 * GROUP :]
     n, last = len(stored), len(stored) - WINDOW
     lead = np.int64((stored.ctypes.data & 63) // stored.itemsize)
     misses = 0
+    if last < 0:
+        return search_plain(stored, sign, flip, shift, queries, step, out)
     for first in range(0, len(queries), GROUP):
-        part = queries[first : min(first + GROUP, len(queries))]
-        if last < 0:
-            for j in range(len(part)):
-                query = part[j] + step
-                out[first + j] = n if query < step else lower_bound(stored, sign, flip, shift, query, 0, n)
-            continue
-        descend_group(tree, layers, part, step, groups)
-        for j in range(len(part)):
-            prefetch(firsts, groups[j] * BLOCK)
-            prefetch(firsts, groups[j] * BLOCK + BLOCK // 2)
-        for j in range(len(part)):
-            starts[j] = place(firsts, groups[j], stride, last, lead, part[j] + step)
+        group = queries[first : min(first + GROUP, len(queries))]
+        descend_group(tree, layers, group, step, parts)
+        for j in range(len(group)):
+            prefetch(firsts, parts[j] * BLOCK)
+            prefetch(firsts, parts[j] * BLOCK + BLOCK // 2)
+        for j in range(len(group)):
+            parts[j], starts[j] = place(firsts, parts[j], stride, last, lead, group[j] + step)
             for k in range(0, WINDOW, 8):
                 prefetch(stored, starts[j] + k)
-        for j in range(len(part)):
-            query = part[j] + step
+        missed = 0
+        for j in range(len(group)):
+            query, start = group[j] + step, starts[j]
+            starts[j] = -1
             if query < step:  # the right side of the largest number there is
                 out[first + j] = n
-            else:
-                out[first + j], missed = settle_wide(stored, sign, flip, shift, query, starts[j])
-                misses += missed
+                continue
+            out[first + j], side = look_wide(stored, sign, flip, shift, query, start)
+            if side < 0:
+                starts[j], lengths[j] = parts[j] * stride, start - parts[j] * stride
+                missed += 1
+            elif side > 0:
+                starts[j], lengths[j] = start + WINDOW, min(n, (parts[j] + 1) * stride) - start - WINDOW
+                missed += 1
+        if missed > 0:
+            misses += missed
+            halve_group(stored, sign, flip, shift, group, step, starts, lengths)
+            for j in range(len(group)):
+                if starts[j] >= 0:
+                    out[first + j], _ = settle(stored, sign, flip, shift, group[j] + step, starts[j])
     return misses

@@ -114,7 +114,7 @@ def finish_one(
 
 
 @uncounted
-def finish_group(
+def halve_group(
     stored: NDArray[Any],
     sign: Word,
     flip: Word,
@@ -123,9 +123,8 @@ def finish_group(
     step: Word,
     starts: NDArray[np.int64],
     lengths: NDArray[np.int64],
-    out: NDArray[np.int64],
-) -> int:
-    """`finish_one` for a group, a step at a time; the number of windows that did not hold their answer.
+) -> None:
+    """Halve the windows of a group, a step at a time, until a block of each remains and is on its way to the cache.
 
     Args:
         stored: At least one block of keys.
@@ -134,18 +133,19 @@ def finish_group(
         shift: See `sign`.
         queries: At most `GROUP` mapped queries.
         step: Added to each query.
-        starts: First key of each window; scratch.
+        starts: First key of each window; then of its block. Below 0: a query that takes no part.
         lengths: Keys of each window; scratch.
-        out: The positions.
     """
-    n, last = len(stored), len(stored) - BLOCK
+    last = len(stored) - BLOCK
     open_windows = 0
     for j in range(len(queries)):
-        if lengths[j] > BLOCK:
+        if starts[j] < 0:
+            lengths[j] = 0
+        elif lengths[j] > BLOCK:
             open_windows += 1
             prefetch(stored, starts[j] + (lengths[j] >> 1) - 1)
         else:
-            starts[j] = max(0, min(starts[j], last))
+            starts[j] = min(starts[j], last)
             prefetch(stored, starts[j])
             prefetch(stored, starts[j] + BLOCK // 2)
             prefetch(stored, starts[j] + BLOCK - 1)
@@ -162,16 +162,37 @@ def finish_group(
                     open_windows += 1
                     prefetch(stored, start + (length >> 1) - 1)
                 else:
-                    start = max(0, min(start, last))
+                    start = min(start, last)
                     prefetch(stored, start)
                     prefetch(stored, start + BLOCK // 2)
                     prefetch(stored, start + BLOCK - 1)
                 starts[j] = start
+
+
+@uncounted
+def finish_group(
+    stored: NDArray[Any],
+    sign: Word,
+    flip: Word,
+    shift: Word,
+    queries: NDArray[Word],
+    step: Word,
+    starts: NDArray[np.int64],
+    lengths: NDArray[np.int64],
+    out: NDArray[np.int64],
+) -> int:
+    """`finish_one` for a group, a step at a time; the number of windows that did not hold their answer.
+
+    The arguments are those of `halve_group`, whose windows all take part, and `out` for the positions.
+    """
+    for j in range(len(queries)):
+        starts[j] = max(starts[j], 0)
+    halve_group(stored, sign, flip, shift, queries, step, starts, lengths)
     misses = 0
     for j in range(len(queries)):
         query = queries[j] + step
         if query < step:  # the right side of the largest number there is
-            out[j] = n
+            out[j] = len(stored)
         else:
             out[j], missed = settle(stored, sign, flip, shift, query, starts[j])
             misses += missed

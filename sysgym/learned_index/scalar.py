@@ -14,11 +14,12 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from sysgym.learned_index.btree_kernel import search_tree_one
+from sysgym.learned_index.compressed_kernel import search_compressed_one
 from sysgym.learned_index.interpolated_kernel import search_interpolated_one
 from sysgym.learned_index.last_mile import finish_one, lower_bound
 from sysgym.learned_index.leaves import LEAF, Route, search_leaf
 
-PLAIN, HALVING, TREE, LEAVES, INTERPOLATED = range(5)
+PLAIN, HALVING, TREE, LEAVES, INTERPOLATED, COMPRESSED = range(6)
 
 
 @intrinsic
@@ -64,6 +65,11 @@ def search_address(address: int, number: int) -> int:
     if kind == INTERPOLATED:
         firsts = carray(_pointer(head[12]), (np.int64(head[13]),), np.uint64)
         return search_interpolated_one(stored, sign, flip, shift, firsts, tree, layers, np.int64(head[4]), query)
+    if kind == COMPRESSED:
+        bases = carray(_pointer(head[12]), (np.int64(head[13]),), np.uint64)
+        drops = carray(_pointer(head[14]), (np.int64(head[15]),), np.uint8)
+        separators = carray(_pointer(head[16]), (np.int64(head[17]),), np.uint16)
+        return search_compressed_one(stored, sign, flip, shift, tree, layers, bases, drops, separators, query)
     leaves = carray(_pointer(head[12]), (np.int64(head[13]),), LEAF)
     reals = carray(_pointer(head[14]), (np.int64(head[15]),), np.float64)
     words = carray(_pointer(head[16]), (np.int64(head[17]),), np.uint64)

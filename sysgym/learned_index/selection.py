@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from sysgym.core.errors import SettingError, UnknownNameError, require_range
 from sysgym.learned_index.binary import BinarySearch
 from sysgym.learned_index.btree import BPlusTree
+from sysgym.learned_index.compressed import CompressedTree
 from sysgym.learned_index.interpolated import InterpolatedTree
 from sysgym.learned_index.keys import prepare_keys
 from sysgym.learned_index.pgm import PGMIndex
@@ -33,6 +34,7 @@ CANDIDATES: tuple[tuple[type[SortedIndex], dict[str, Any]], ...] = (
     (BinarySearch, {}),
     (BPlusTree, {}),
     (BPlusTree, {"stride": 64}),
+    (CompressedTree, {}),
     (InterpolatedTree, {}),
     (RMI, {}),
     (PGMIndex, {}),

@@ -174,10 +174,14 @@ def plan_hybrid(
     shares = [d for d in range(1, min(devices, micro_batches) + 1) if micro_batches % d == 0]
     shares = shares if data_parallel else [1]
     bits = np.array([[ideal >> node & 1 for node in range(len(graph.node_ids))] for ideal in sets], dtype=np.bool_)
-    best, choice = _outer(
-        bits, allowed, np.array(graph.degrees), np.array(shares), devices, min(devices, micro_batches),
-        float(memory_bytes), float(bandwidth), micro_batches,
-    )  # fmt: skip
+    degrees, known = np.array(graph.degrees), float("inf")
+    work = (np.where(np.isfinite(allowed.seconds), allowed.seconds, np.inf) * degrees[:, None, None]).min(axis=(0, 1))
+    for members in (bits[_one_order(sets)], bits):  # the best plan of one order bounds the search over all sets
+        best, choice = _outer(
+            members, allowed, degrees, np.array(shares), devices, min(devices, micro_batches), float(memory_bytes),
+            float(bandwidth), micro_batches, members @ work, known,
+        )  # fmt: skip
+        known = float(best[-1, -1, -1])
     value = float(best[-1, -1, -1])
     if not np.isfinite(value):
         alone = np.where(np.isfinite(allowed.seconds), allowed.per_batch + allowed.fixed, np.inf).min(axis=(0, 1)).max()
@@ -199,6 +203,15 @@ def _allowed(graph: PiperGraph, degrees: Sequence[int] | None, recompute: str) -
     elif recompute == "all":
         seconds[:, 0] = np.where(np.isfinite(seconds[:, 1]), np.inf, seconds[:, 0])
     return graph.variants._replace(seconds=seconds)
+
+
+def _one_order(sets: list[int]) -> list[int]:
+    """Numbers of sets of which each holds the one before: what grows when layers are added one after another."""
+    chain = [0]
+    for number, closed in enumerate(sets):
+        if closed & sets[chain[-1]] == sets[chain[-1]] and closed != sets[chain[-1]]:
+            chain.append(number)
+    return chain
 
 
 def _closed_sets(graph: PiperGraph, limit: int) -> list[int]:
@@ -293,9 +306,13 @@ def _packed(bits: NDArray[Any]) -> NDArray[np.int64]:
 @njit(cache=True, nogil=True)
 def _outer(  # noqa: PLR0912, PLR0915  one table, filled in one walk
     bits: NDArray[Any], v: LayerVariants, degrees: NDArray[Any], shares: NDArray[Any], devices: int, total: int,
-    memory: float, bandwidth: float, batches: int,
+    memory: float, bandwidth: float, batches: int, work: NDArray[Any], known: float,
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:  # fmt: skip
-    """best[i, k, s]: set i on at most k devices with data degrees that sum up to at most s; and how it begins."""
+    """best[i, k, s]: set i on at most k devices with data degrees that sum up to at most s; and how it begins.
+
+    `work` is the least device time of each set. Where the seconds of some plan are `known`, none is better that gives
+    the layers before, inside and behind a stage fewer devices than their work fills in that time.
+    """
     sets, count = bits.shape
     best = np.full((sets, devices + 1, total + 1), np.inf)
     best[0] = 0.0
@@ -303,8 +320,13 @@ def _outer(  # noqa: PLR0912, PLR0915  one table, filled in one walk
     picked, layers = np.zeros(count, dtype=np.int64), np.zeros(count, dtype=np.int64)
     seconds, border, weights = np.zeros(total + 1), np.zeros(total + 1), np.zeros(total + 1)
     words = _packed(bits)
+    rate = 1.0 / known if known < np.inf and known > 0.0 else 0.0
+    filled = np.ceil(work * rate - 1e-9)
     for i in range(1, sets):
+        left = devices - np.ceil((work[-1] - work[i]) * rate - 1e-9)
         for j in range(i):
+            if filled[j] + max(1.0, np.ceil((work[i] - work[j]) * rate - 1e-9)) > left:
+                continue
             nested = True
             for word in range(words.shape[1]):
                 if words[j, word] & ~words[i, word]:
@@ -319,12 +341,12 @@ def _outer(  # noqa: PLR0912, PLR0915  one table, filled in one walk
                     size += 1
             stage = layers[:size]
             for t in range(len(degrees)):
-                known = True
+                available = True
                 for node in stage:
                     if v.seconds[t, 0, node] == np.inf and v.seconds[t, 1, node] == np.inf:
-                        known = False
+                        available = False
                         break
-                if not known or degrees[t] > devices:
+                if not available or degrees[t] > devices:
                     continue
                 most, switched = 0, True
                 for alive in range(1, total + 1):
@@ -348,11 +370,16 @@ def _outer(  # noqa: PLR0912, PLR0915  one table, filled in one walk
                             break
                         time = (seconds[alive] + 2.0 * border[alive] / bandwidth) / d
                         time += 4.0 * (d - 1) / d * weights[alive] / (batches * bandwidth)
+                        if time > known * (1.0 + 1e-12):
+                            continue
                         for k in range(used, devices + 1):
-                            value = max(time, best[j, k - used, s - d])
+                            behind = best[j, k - used, s - d]
+                            value = max(time, behind)
                             if value < best[i, k, s]:
                                 best[i, k, s] = value
                                 choice[i, k, s] = (j * 64 + t) * 4096 + c
+                            if behind <= time:
+                                break  # more devices behind this stage gain nothing
         for k in range(devices + 1):
             for s in range(total + 1):
                 if k > 0 and best[i, k - 1, s] <= best[i, k, s]:

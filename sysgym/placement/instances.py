@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,8 +78,14 @@ def gathered(
     return device
 
 
-def make_instance(graph: OpGraph, cluster: Cluster, groups: int = MOST_GROUPS) -> Instance:
+def make_instance(graph: OpGraph, cluster: Cluster, groups: int = MOST_GROUPS, **coarsening: Any) -> Instance:
     """The instance of a graph.
+
+    Args:
+        graph: The graph.
+        cluster: On what.
+        groups: Most groups.
+        **coarsening: Other arguments of `coarse_groups`.
 
     Raises:
         SettingError: The cluster has more than `MOST_DEVICES` devices.
@@ -87,7 +93,7 @@ def make_instance(graph: OpGraph, cluster: Cluster, groups: int = MOST_GROUPS) -
     """
     if len(cluster) > MOST_DEVICES:
         raise SettingError(f"the cluster has {len(cluster)} devices; Placement-v0 takes at most {MOST_DEVICES}")
-    contraction = contract(graph, cluster, coarse_groups(graph, cluster, groups))
+    contraction = contract(graph, cluster, coarse_groups(graph, cluster, groups, **coarsening))
     require_possible(graph, contraction)
     first, order = np.full(len(contraction.size), len(graph)), topological_order(graph)
     np.minimum.at(first, contraction.group_of[order], np.arange(len(order)))

@@ -31,7 +31,9 @@ from sysgym.placement.sharding import STRATEGIES, Strategy
 LABELS = (32, 512)
 """Fewest and most labels that a state keeps; between them, fewer the more layers there are."""
 OPEN_LAYERS = 3
-_STATES = 512
+_STATES = (128, 512)
+"""States beyond which further layers are split by samples only: of many layers, of up to `_FEW`."""
+_FEW = 64
 _Key = tuple[bool, tuple[str, ...]]
 """Whether the current unit is recomputed; the strategies of the open layers, in order."""
 
@@ -79,6 +81,7 @@ class Stages:
         ]
         self.exact = True
         self._steps: dict[tuple[int, bool, tuple[int, ...], tuple[_Key, ...]], _Step] = {}
+        self._entries: dict[tuple[int, int], list[tuple[float, float, float]]] = {}
 
     def endings(self, begins: list[int], end: int) -> dict[int, list[Ending]]:
         """The undominated ways to do layers begin to end - 1, for several beginnings."""
@@ -125,7 +128,7 @@ class Stages:
         open_ = [place for place, each in enumerate(frontier) if layers.producers[each][0] < layer]
         mine = bool(layers.producers[layer])
         options = self.choices[layer]
-        if len(open_) + mine > OPEN_LAYERS or len(keys) * len(options) > _STATES:
+        if len(open_) + mine > OPEN_LAYERS or len(keys) * len(options) > _STATES[len(layers) <= _FEW]:
             exact = len(options) == 1
             options = options[:1]
         readers = [place for place, each in enumerate(frontier) if each in layers.readers[layer]]
@@ -178,23 +181,41 @@ class Stages:
         return _carry(
             offsets, np.concatenate([step.columns for step in steps], axis=1),
             max(len(step.keys) for step in steps), self.memory, not self.training.backward,
-            max(LABELS[0], min(LABELS[1], 4096 // len(steps))),
+            max(LABELS[0], min(LABELS[1], 4096 // len(self.layers))),
         )  # fmt: skip
 
     def _closed(
         self, begin: int, end: int, steps: list[_Step], values: NDArray[Any], counts: NDArray[Any]
     ) -> list[Ending]:
         """Labels in front of `begin`, with what the stage's border costs; those that no other beats in both times."""
-        step, place, layers, ring = steps[end - begin - 1], end - begin, self.layers, self.group.ring
-        border = border_seconds(layers, begin, end, self.group)
+        step, place = steps[end - begin - 1], end - begin
+        border = border_seconds(self.layers, begin, end, self.group)
+        if (begin, id(step)) not in self._entries:
+            self._entries[begin, id(step)] = self._entry(begin, step)
+        found: list[Ending] = []
+        for state, (to, back, stays) in enumerate(self._entries[begin, id(step)]):
+            ahead = back + border if self.training.backward else 0.0
+            for label, numbers in enumerate(values[place, state, : counts[place, state]].tolist()):
+                if numbers[2] + numbers[4] + stays <= self.memory:
+                    found.append(Ending(numbers[0] + to + border + ahead, max(0.0, numbers[1] - ahead), state, label))
+        found.sort()
+        kept: list[Ending] = []
+        for ending in found:
+            if not kept or ending.exposed < kept[-1].exposed:
+                kept.append(ending)
+        return kept
+
+    def _entry(self, begin: int, step: _Step) -> list[tuple[float, float, float]]:
+        """For each state: seconds to bring what enters the stage to its readers, and gradients back; bytes kept."""
+        layers, ring = self.layers, self.group.ring
         entering: dict[int, list[int]] = {}
         for position, layer in enumerate(step.frontier):
             for producer in layers.producers[layer]:
                 if producer < begin:
                     entering.setdefault(producer, []).append(position)
-        found: list[Ending] = []
-        for state, (_, names) in enumerate(step.keys):
-            to, back, stays = border, border, 0.0
+        entries = []
+        for _, names in step.keys:
+            to = back = stays = 0.0
             for producer, positions in entering.items():
                 readers, size = [STRATEGIES[names[each]] for each in positions], float(layers.output_bytes[producer])
                 to += sum(ring.convert("B", value, size) for value in sorted({each.input for each in readers}))
@@ -202,18 +223,8 @@ class Stages:
                     ring.convert(value, "B", size) for value in sorted({each.input_gradient for each in readers})
                 )
                 stays += self.alive * size * max(held(each.input, ring) for each in readers)
-            if not self.training.backward:
-                back = stays = 0.0
-            for label in range(counts[place, state]):
-                seconds, exposed, memory, _, peak = values[place, state, label].tolist()
-                if memory + peak + stays <= self.memory:
-                    found.append(Ending(seconds + to + back, max(0.0, exposed - back), state, label))
-        found.sort()
-        kept: list[Ending] = []
-        for ending in found:
-            if not kept or ending.exposed < kept[-1].exposed:
-                kept.append(ending)
-        return kept
+            entries.append((to, back, stays) if self.training.backward else (to, 0.0, 0.0))
+        return entries
 
 
 @njit(cache=True, nogil=True)

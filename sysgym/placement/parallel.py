@@ -12,7 +12,7 @@ parallelism beside the plan, which is never worse than any of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from typing import NamedTuple
@@ -85,11 +85,14 @@ class ParallelPlan:
     pure: dict[str, float] = field(default_factory=dict)
 
 
+_Stage = tuple[int, int, StageGroup, int, Stages, Ending]
+
+
 class _Label(NamedTuple):
     total: float
     largest: float
     exposed: float
-    stages: tuple[tuple[int, int, StageGroup, int, Ending, Stages], ...]
+    stages: tuple[_Stage, ...]
 
 
 class _Weights(NamedTuple):
@@ -143,12 +146,15 @@ def plan_parallel(
     weights = _Weights(1.0, m - 1.0, 1.0) if objective == "iteration" else _Weights(0.0, 1.0, 1.0 / m)
     search = _Search(layers, cluster, training, weights, _cuts(layers, cluster, cuts), recompute)
     plans = {form: search.run(frozenset({form})) for form in FORMS if form in forms}
-    plans["all"] = search.run(frozenset(forms)) if len(plans) > 1 else None
+    known = min((plan.value for plan in plans.values() if plan is not None), default=float("inf"))
+    if len(plans) > 1:
+        plans["all"] = search.run(frozenset(forms), known)
     possible = [plan for plan in plans.values() if plan is not None]
     if not possible:
         raise InfeasibleError(_reason(layers, cluster, training, recompute, forms))
     best = min(possible, key=lambda plan: plan.value)
-    exact = best.exact if plans["all"] is None else plans["all"].exact
+    widest = plans.get("all", best)
+    exact = widest is not None and widest.exact
     pure = {form: float("inf") if plan is None else plan.seconds for form, plan in plans.items() if form != "all"}
     bound = min(_bound(layers, cluster, training), best.seconds)
     return ParallelPlan(_from_the_first(best.stages, cluster), best.seconds, best.value, bound, exact, layers, pure)
@@ -201,23 +207,26 @@ class _Search:
         self.groups: dict[tuple[int, int], StageGroup] = {}
         self.searches: dict[tuple[object, ...], Stages] = {}
         self.fronts: dict[tuple[object, ...], dict[int, list[Ending]]] = {}
+        alone = [stage_group(layers, cluster, place, place + 1) for place in range(len(cluster))]
+        least = reduce(np.minimum, (group.forward + group.backward for group in alone))
+        self.rest = np.concatenate([[0.0], np.cumsum(least)])[self.cuts].tolist()
 
-    def run(self, forms: frozenset[str]) -> ParallelPlan | None:
-        """Search; first without looking at memory, which is enough where the best plan fits."""
-        free = self._search(forms, False)
+    def run(self, forms: frozenset[str], known: float = float("inf")) -> ParallelPlan | None:
+        """Search for a plan no worse than a known value; without memory first, enough where the best plan fits."""
+        free = self._search(forms, False, known)
         if free is not None and all(
             stage.memory_bytes <= min(self.cluster.devices[each].memory_bytes for each in stage.devices)
             for stage in free.stages
         ):
             return free
-        return self._search(forms, True) if free is not None else None
+        return self._search(forms, True, known) if free is not None else None
 
-    def _search(self, forms: frozenset[str], bounded: bool) -> ParallelPlan | None:
+    def _search(self, forms: frozenset[str], bounded: bool, known: float) -> ParallelPlan | None:
         allowed = frozenset(name for name in STRATEGIES if ("data" if name in _DATA else "tensor") in forms)
         devices, last = len(self.cluster), len(self.cuts) - 1
         states: dict[tuple[int, int, int], list[_Label]] = {(last, devices, 0): [_Label(0.0, 0.0, 0.0, ())]}
         done: list[_Label] = []
-        best = float("inf")
+        best = known * (1.0 + 1e-12)
         used: set[Stages] = set()
         for end in range(last, 0, -1):
             for place, high, depth in sorted(key for key in states if key[0] == end):
@@ -232,30 +241,28 @@ class _Search:
                     for begin, front in fronts.items():
                         if begin and "pipeline" not in forms:
                             continue
-                        for label, ending in ((label, ending) for label in labels for ending in front):
-                            stage = (self.cuts[begin], self.cuts[end], group, alive, ending, search)
-                            grown = _Label(
-                                label.total + ending.seconds, max(label.largest, ending.seconds),
-                                max(label.exposed, ending.exposed), (stage, *label.stages),
-                            )  # fmt: skip
-                            value = self.weights.of(grown)
-                            if value >= best:
-                                continue
+                        if begin and not low:
+                            continue
+                        stage = (self.cuts[begin], self.cuts[end], group, alive, search)
+                        rest = self.rest[begin] / max(1, low)
+                        for grown in _grown(labels, front, stage, self.weights, rest, best):
                             if begin == 0:
-                                best = value
-                                done.append(grown)
-                            elif low > 0:
+                                if self.weights.of(grown) < best:
+                                    best = self.weights.of(grown)
+                                    done.append(grown)
+                            else:
                                 key = begin, low, depth + 1 if bounded else 0
                                 states[key] = _kept(states.get(key, []), grown)
         return self._plan(done[-1], best, all(search.exact for search in used)) if done else None
 
     def _lows(self, high: int, forms: frozenset[str]) -> list[int]:
-        """First devices of the groups that end at `high`: of 1 to 8 devices, of powers of two, or of all."""
+        """First devices of the groups that end at `high`: of 1 to 4 devices, of powers of two, or of all."""
         if forms == {"pipeline"}:
             return [high - 1]
         if "pipeline" not in forms:
             return [0]
-        sizes = {size for size in range(1, high + 1) if size <= 8 or size & (size - 1) == 0} | {high}
+        sizes = {size for size in range(1, high + 1) if size <= 4 or size & (size - 1) == 0}
+        sizes |= {high} if high == len(self.cluster) else set()
         return [high - size for size in sorted(sizes)]
 
     def _group(self, low: int, high: int) -> StageGroup:
@@ -283,7 +290,7 @@ class _Search:
 
     def _plan(self, label: _Label, value: float, exact: bool) -> ParallelPlan:
         stages = []
-        for place, (begin, end, group, _, ending, search) in enumerate(label.stages):
+        for place, (begin, end, group, _, search, ending) in enumerate(label.stages):
             alive = min(self.training.micro_batches, len(label.stages) - place)
             strategies, recomputed = search.choice(begin, end, ending)
             cost = score_stage(self.layers, begin, end, group, strategies, recomputed, alive, self.training)
@@ -294,6 +301,20 @@ class _Search:
             ))  # fmt: skip
         seconds = float(score_plan(self.layers, self.cluster, self.training, stages))
         return ParallelPlan(tuple(stages), seconds, float(value), 0.0, exact, self.layers)
+
+
+def _grown(
+    labels: list[_Label], front: list[Ending], stage: tuple[int, int, StageGroup, int, Stages], weights: _Weights,
+    rest: float, best: float,
+) -> Iterator[_Label]:  # fmt: skip
+    """Labels with one more stage in front, unless the work still in front of it makes them no better than `best`."""
+    for label in labels:
+        for ending in front:
+            total, largest = label.total + ending.seconds, max(label.largest, ending.seconds)
+            exposed = max(label.exposed, ending.exposed)
+            least = weights.total * (total + rest) + weights.largest * max(largest, rest) + weights.exposed * exposed
+            if least < best:
+                yield _Label(total, largest, exposed, ((*stage, ending), *label.stages))
 
 
 def _kept(labels: list[_Label], new: _Label) -> list[_Label]:

@@ -2,18 +2,21 @@
 
 All of them place a whole colour class where its first operation goes, skip devices that don't support it or have no
 room left, and use CPUs like other devices; where nothing has room, the device with the most is taken and the caller
-finds the violation. Sources: m-TOPO and m-ETF are Baechi's (Jeon et al., SoCC 2020), HEFT is Topcuoglu et al.'s (IEEE
-TPDS 13(3), 2002), the greedy fill is that of Tarnawski et al. (NeurIPS 2020, latency).
+finds the violation. Sources: m-TOPO, m-ETF and m-SCT are Baechi's (Jeon et al., SoCC 2020), HEFT is Topcuoglu et al.'s
+(IEEE TPDS 13(3), 2002), the greedy fill is that of Tarnawski et al. (NeurIPS 2020, latency).
 """
 
 from __future__ import annotations
 
 from bisect import insort
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
+from scipy.optimize import linprog
+from scipy.sparse import block_array, coo_array
 from scipy.sparse.csgraph import connected_components
 
 from sysgym.placement.execution import ExecutionRules, Program, execution_order, program_of, upward_rank
@@ -43,6 +46,19 @@ class _Room:
             return fits
         supported = np.isfinite(self.cost[colour])
         return np.equal(devices, int(np.where(supported, self.left, -np.inf).argmax()))
+
+    def allowed_of(self, nodes: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Devices that may run each of several operations, shape (nodes, D); as `allowed`, at once."""
+        colours = self.graph.colour[nodes]
+        supported = np.isfinite(self.cost[colours])
+        fits: NDArray[np.bool_] = supported & (self.left >= self.size[colours][:, None])
+        roomiest = np.where(supported, self.left, -np.inf).argmax(axis=1)
+        nowhere = ~fits.any(axis=1)
+        fits[nowhere, roomiest[nowhere]] = True
+        placed = self.device[colours]
+        fits[placed >= 0] = False
+        fits[placed >= 0, placed[placed >= 0]] = True
+        return fits
 
     def place(self, node: int, device: int) -> None:
         """Put an operation, and its class, on a device."""
@@ -200,23 +216,41 @@ class _Arrivals:
 
 def m_etf(graph: OpGraph, cluster: Cluster) -> NDArray[np.int64]:
     """Earliest task first: again and again the ready operation and the device with the smallest start; int64 (n,)."""
+    return _earliest_first(graph, cluster, np.full(len(graph), -1, dtype=np.int64))
+
+
+def m_sct(graph: OpGraph, cluster: Cluster) -> NDArray[np.int64]:
+    """Small communication times: as `m_etf`, but a device waits for the favourite child of what it has run; int64 (n,).
+
+    Favourites come from a linear programme; while one could still arrive, only it may start on its parent's device.
+    """
+    return _earliest_first(graph, cluster, favourite_children(program_of(graph, cluster, ExecutionRules())))
+
+
+def _earliest_first(graph: OpGraph, cluster: Cluster, favourite: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Again and again the ready operation and device with the smallest start; devices wait for favourites."""
     program, room = program_of(graph, cluster, ExecutionRules()), _Room(graph, cluster)
     arrivals, rank = _Arrivals(program), np.empty(len(graph), dtype=np.int64)
     rank[execution_order(program)] = np.arange(len(graph))
     device_of, end = np.full(len(graph), -1, dtype=np.int64), np.zeros(len(graph))
     free, missing = np.zeros(len(cluster)), program.missing.copy()
+    awaited, awake = np.full(len(cluster), -1, dtype=np.int64), np.zeros(len(cluster))
     ready = sorted(np.flatnonzero(missing == 0).tolist(), key=lambda node: rank[node])
-    arrival = {node: np.zeros(len(cluster)) for node in ready}
+    arrival = np.zeros((len(graph), len(cluster)))
     while ready:
-        starts = np.maximum(np.array([arrival[node] for node in ready]), free)
-        starts[~np.array([room.allowed(node) & np.isfinite(program.cost[node]) for node in ready])] = np.inf
+        waiting = np.array(ready, dtype=np.int64)
+        starts = np.maximum(arrival[waiting], np.where(waiting[:, None] == awaited, free, np.maximum(free, awake)))
+        starts[~(room.allowed_of(waiting) & np.isfinite(program.cost[waiting]))] = np.inf
         which, device = np.unravel_index(int(starts.argmin()), starts.shape)
         node = ready.pop(int(which))
         room.place(node, int(device))
         device_of[node], end[node] = device, starts[which, device] + program.cost[node, device]
         free[device] = end[node]
+        awaited[device], awake[device] = favourite[node], 0.0
         for edge in range(program.edge_start[node], program.edge_start[node + 1]):
             child = int(program.consumer[edge])
+            if child == favourite[node]:
+                awake[device] = end[node] + program.amount[edge] / _usual_speed(program)
             missing[child] -= 1
             if not missing[child]:
                 arrival[child] = arrivals.at(child, device_of, end)
@@ -224,38 +258,104 @@ def m_etf(graph: OpGraph, cluster: Cluster) -> NDArray[np.int64]:
     return room.assignment()
 
 
+def _usual_speed(program: Program) -> float:
+    """Mean speed between two different devices; infinite where there is one."""
+    between = program.speed[np.isfinite(program.speed)]
+    return float(between.mean()) if len(between) else np.inf
+
+
+def favourite_children(program: Program, time_limit: float = 5.0) -> NDArray[np.int64]:
+    """At most one child of each operation that should follow it on its device, or -1; int64 (n,).
+
+    The relaxation of Hanen and Munier (1995): x = 0 where the child is the favourite, else it waits for the transfer;
+    an operation has one favourite child and is that of one parent at most; the last end is minimised. x below 1/2
+    counts as 0. Solved by HiGHS; where that takes longer than `time_limit`, the costliest transfers are taken.
+    """
+    count, edges = len(program.cost), len(program.consumer)
+    producer = np.repeat(np.arange(count), np.diff(program.edge_start))
+    wait = program.amount / _usual_speed(program)
+    least = np.where(np.isfinite(program.cost), program.cost, np.inf).min(axis=1)
+    scale = 1.0 / max(float(least.sum() + wait.sum()), 1e-300)
+    number = np.arange(edges)
+    later = coo_array((
+        np.concatenate([np.ones(edges), -np.ones(edges), -wait * scale]),
+        (np.tile(number, 3), np.concatenate([program.consumer, producer, count + number])),
+    ), shape=(edges, count + edges + 1))  # fmt: skip
+    last = coo_array((
+        np.concatenate([np.ones(count), -np.ones(count)]),
+        (np.tile(np.arange(count), 2), np.concatenate([np.full(count, count + edges), np.arange(count)])),
+    ), shape=(count, count + edges + 1))  # fmt: skip
+    single = [
+        coo_array((np.ones(edges), (ends, count + number)), shape=(count, count + edges + 1))
+        for ends in (producer, program.consumer)
+    ]
+    degrees = [np.bincount(ends, minlength=count) for ends in (producer, program.consumer)]
+    rows = block_array([[later], [last], *([each] for each in single)], format="csr")
+    lower = np.concatenate([least[producer] * scale, least * scale, *(np.maximum(each - 1, 0) for each in degrees)])
+    objective = np.concatenate([np.zeros(count + edges), [1.0]])
+    upper = np.concatenate([np.full(count, np.inf), np.ones(edges), [np.inf]])
+    answer = linprog(objective, -rows, -lower, bounds=np.column_stack([np.zeros(len(upper)), upper]), method="highs",
+                     options={"time_limit": time_limit})  # fmt: skip
+    relaxed = answer.x[count : count + edges] if answer.x is not None else np.zeros(edges)
+    favourite, taken = np.full(count, -1, dtype=np.int64), np.zeros(count, dtype=bool)
+    for edge in np.lexsort((number, -wait, relaxed)).tolist():
+        a, b = int(producer[edge]), int(program.consumer[edge])
+        if relaxed[edge] < 0.5 and favourite[a] < 0 and not taken[b]:
+            favourite[a], taken[b] = b, True
+    return favourite
+
+
 def heft(graph: OpGraph, cluster: Cluster) -> NDArray[np.int64]:
     """Heterogeneous earliest finish time, with insertion into idle gaps; int64 (n,)."""
     program, room = program_of(graph, cluster, ExecutionRules(channel="none")), _Room(graph, cluster)
     arrivals, device_of, end = _Arrivals(program), np.full(len(graph), -1, dtype=np.int64), np.zeros(len(graph))
-    busy: list[list[tuple[float, float]]] = [[] for _ in cluster.devices]
+    begins, stops = np.empty((len(cluster), len(graph))), np.empty((len(cluster), len(graph)))
+    spans = np.zeros(len(cluster), dtype=np.int64)
     rank, place = upward_rank(program), np.empty(len(graph), dtype=np.int64)
     place[execution_order(program)] = np.arange(len(graph))
     for node in np.lexsort((place, -rank)).tolist():
         arrival = arrivals.at(node, device_of, end)
         allowed = np.flatnonzero(room.allowed(node) & np.isfinite(program.cost[node])).tolist()
         allowed = allowed or [int(np.isfinite(program.cost[node]).argmax())]
-        starts = {device: _gap(busy[device], arrival[device], program.cost[node, device]) for device in allowed}
+        starts = {
+            each: _gap(begins[each], stops[each], spans[each], arrival[each], program.cost[node, each])
+            for each in allowed
+        }
         device = min(allowed, key=lambda each: starts[each] + program.cost[node, each])
         room.place(node, device)
         device_of[node], end[node] = device, starts[device] + program.cost[node, device]
-        insort(busy[device], (starts[device], float(end[node])))
+        _occupy(begins[device], stops[device], spans, device, starts[device], float(end[node]))
     return room.assignment()
 
 
-def _gap(busy: list[tuple[float, float]], ready: float, length: float) -> float:
+@njit(cache=True, nogil=True)
+def _gap(begins: NDArray[Any], stops: NDArray[Any], spans: int, ready: float, length: float) -> float:
     """Earliest start of a stretch of the given length among busy spans, which are sorted."""
     start = ready
-    for begin, stop in busy:
-        if start + length <= begin:
+    for k in range(np.searchsorted(stops[:spans], ready), spans):
+        if start + length <= begins[k]:
             break
-        start = max(start, stop)
+        start = max(start, stops[k])
     return start
+
+
+@njit(cache=True, nogil=True)
+def _occupy(
+    begins: NDArray[Any], stops: NDArray[Any], spans: NDArray[Any], device: int, begin: float, stop: float
+) -> None:
+    """Insert a busy span in its place."""
+    k = spans[device]
+    while k > 0 and (begins[k - 1] > begin or (begins[k - 1] == begin and stops[k - 1] > stop)):
+        begins[k], stops[k] = begins[k - 1], stops[k - 1]
+        k -= 1
+    begins[k], stops[k] = begin, stop
+    spans[device] += 1
 
 
 CONSTRUCTIONS: Mapping[str, Callable[[OpGraph, Cluster], NDArray[np.int64]]] = {
     "m_topo": m_topo,
     "m_etf": m_etf,
+    "m_sct": m_sct,
     "heft": heft,
     "greedy": greedy,
     "equal_split": equal_split,

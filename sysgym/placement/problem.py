@@ -62,8 +62,7 @@ class Problem:
         self.generator, self.moves = stream(seed, "placement/search"), new_moves(len(self.contraction.size))
         self.order = self._group_order()
         self.work = float(self.contraction.cost.min(axis=1).sum())
-        self._move_seconds = 1e-6 if objective == "max_load" else 2e-7 * len(graph)
-        self._measured = False
+        self._move_seconds = 0.0  # until the first moves have been timed
 
     @property
     def seconds(self) -> float:
@@ -144,7 +143,8 @@ class Problem:
         value = best[1] if best[0] == 0 else np.inf
         done, cooling = 0, COLD / hot
         while done < steps and self.left(deadline) > 0:
-            chunk = min(steps - done, max(20, int(_CHUNK_SECONDS / self._move_seconds)))
+            first_look = not self._move_seconds
+            chunk = min(steps - done, 50 if first_look else max(20, int(_CHUNK_SECONDS / self._move_seconds)))
             first, last = (unit * hot * cooling ** (part / steps) for part in (done, done + chunk))
             began = time.perf_counter()
             if self.objective == "max_load":
@@ -158,8 +158,7 @@ class Problem:
                     self.generator, kept, value,
                 )  # fmt: skip
             done += chunk
-            if done > chunk or not self._measured:
-                self._measured = True
+            if done > chunk or first_look:
                 self._move_seconds = max(1e-8, (time.perf_counter() - began) / chunk)
         return ((0.0, value), kept) if kept[0] >= 0 else (best, None)
 

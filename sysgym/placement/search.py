@@ -22,7 +22,8 @@ from sysgym.placement.objectives import LatencyArrays, single_latency
 
 _MEAN_WEIGHT = 0.05
 """How much the mean load counts beside the largest, so that plateaus slope."""
-_GAIN = 1e-5
+_GAIN = 1e-6
+"""What a single move has to gain at least, relative to the largest load."""
 
 
 class SearchState(NamedTuple):
@@ -251,7 +252,7 @@ def descend_load(s: SearchState, c: Contraction, moves: int = 1_000_000) -> bool
     groups, devices = c.cost.shape
     for _ in range(moves):
         value, excess = _largest(s), _excess(s, c)
-        best_group, best_to, best_value, best_excess = -1, -1, value - _GAIN, excess
+        best_group, best_to, best_value, best_excess = -1, -1, value * (1.0 - _GAIN), excess
         for g in range(groups):
             origin = s.device[g]
             for to in range(devices):

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sysgym.core.errors import InfeasibleError, UnknownNameError, require_range
+from sysgym.core.errors import InfeasibleError, SettingError, UnknownNameError, require_range
+from sysgym.core.protocols import BatchPolicy
 from sysgym.placement.exact import ORDERS, linearised, solve_contiguous
 from sysgym.placement.execution import ExecutionRules
 from sysgym.placement.integer import solve_integer
@@ -23,6 +25,7 @@ from sysgym.placement.model import Cluster, OpGraph
 from sysgym.placement.objectives import Evaluation, evaluate
 from sysgym.placement.policies import CONSTRUCTIONS
 from sysgym.placement.problem import Problem, Score
+from sysgym.placement.refine import place_by_policy
 
 _WORST: Score = (np.inf, np.inf)
 _STEPS = 300_000
@@ -89,6 +92,8 @@ def solve(
     seed: int = 0,
     *,
     rules: ExecutionRules | None = None,
+    policy: BatchPolicy | None = None,
+    evaluations: int = 100,
 ) -> Placement:
     """Place a graph on a cluster.
 
@@ -97,11 +102,15 @@ def solve(
         cluster: On what; `graph.cluster` where the file names its devices.
         objective: "max_load", "latency" or "makespan".
         method: "auto", or one of `METHODS`. "contiguous", "integer" and "metis" look at loads whatever the objective.
+            "policy" asks a learned policy.
         time_limit: Seconds; a method that is stopped returns its best, with the bound it has proven.
         seed: Same seed and enough time, same answer.
         rules: How the graph runs, for "makespan".
+        policy: For "policy": what `sysgym.agents.load("placement")` returns, or another that acts in Placement-v0.
+        evaluations: For "policy": placements that it may try, 1 for its first guess; see `refine.place_by_policy`.
 
     Raises:
+        SettingError: "policy" is asked for without a policy.
         InfeasibleError: No placement can be feasible, or none was found, with the reason.
         UnknownNameError: No such method or objective.
 
@@ -112,11 +121,14 @@ def solve(
     """
     require_range("time_limit", time_limit, 0.0, open_low=True)
     name = _ALIASES.get(method.lower().replace("-", "_"), method.lower().replace("-", "_"))
-    if name not in METHODS:
-        raise UnknownNameError("method", method, METHODS)
+    if name not in METHODS and name != "policy":
+        raise UnknownNameError("method", method, [*METHODS, "policy"])
+    if name == "policy" and policy is None:
+        raise SettingError("method 'policy' needs policy=..., such as sysgym.agents.load('placement')")
+    asked = partial(_by_policy, policy=policy, evaluations=evaluations)
     problem = Problem(graph, cluster, objective, time_limit, seed, rules)
     found = _Found(np.zeros(len(problem.contraction.size), dtype=np.int64))
-    METHODS[name](problem, found)
+    METHODS.get(name, asked)(problem, found)
     if found.score[0] > 0 or not np.isfinite(found.score[1]):
         raise InfeasibleError(_reason(problem, found, method))
     placed = problem.spread(found.device)
@@ -219,6 +231,21 @@ def _annealing(problem: Problem, found: _Found) -> None:
             start = found.device
 
 
+def _by_policy(problem: Problem, found: _Found, policy: BatchPolicy | None, evaluations: int) -> None:
+    assert policy is not None
+    refined = place_by_policy(
+        problem.graph,
+        problem.cluster,
+        policy,
+        problem.objective,
+        evaluations,
+        problem.seed,
+        problem.evaluator.rules,
+        seconds=problem.left(),
+    )
+    found.offer(problem, problem.group(refined.assignment))
+
+
 def _integer(problem: Problem, found: _Found) -> None:
     for name in ("one_device", "equal_split"):
         _construction(name)(problem, found)
@@ -263,7 +290,14 @@ def _constructions(problem: Problem, found: _Found) -> list[NDArray[np.int64]]:
             found.offer(problem, own.device)
 
     large = len(problem.graph) > 5_000
-    for name in ("one_device", "cpu_only", "greedy", "m_topo", *(() if large else ("heft", "m_etf"))):
+    for name in (
+        "one_device",
+        "cpu_only",
+        "greedy",
+        "m_topo",
+        *(() if large else ("heft", "m_etf")),
+        *(("m_sct",) if len(problem.graph) <= 1_000 else ()),
+    ):
         if problem.left(0.3) > 0:
             consider(_construction(name))
     if problem.left(0.3) > 0:
@@ -297,5 +331,5 @@ METHODS: Mapping[str, Callable[[Problem, _Found], None]] = {
 
 _ALIASES = {
     "dp": "contiguous", "exact": "contiguous", "ip": "integer", "milp": "integer", "highs": "integer",
-    "sa": "annealing", "etf": "m_etf", "topo": "m_topo", "local": "local_search",
+    "sa": "annealing", "etf": "m_etf", "sct": "m_sct", "topo": "m_topo", "local": "local_search",
 }  # fmt: skip

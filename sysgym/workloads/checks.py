@@ -51,7 +51,7 @@ def anomalies_of(raw: RawTable, schema: Schema, machine: Machine | None) -> Iter
     for name, column in schema.columns.items():
         yield from _presence(raw, name, column)
         if name in raw.columns:
-            yield from _values(raw, name, column)
+            yield from _values(raw, name, column, name == schema.arrival)
     yield from _duplicates(raw, schema)
     for rule in schema.rules:
         yield from _rule(raw, schema, rule, machine)
@@ -86,14 +86,15 @@ def _presence(raw: RawTable, name: str, column: ColumnSchema) -> Iterator[Anomal
         yield Anomaly("missing_optional_column", "info", name, len(raw), 1.0, (), "", message)
 
 
-def _values(raw: RawTable, name: str, column: ColumnSchema) -> Iterator[Anomaly]:
+def _values(raw: RawTable, name: str, column: ColumnSchema, is_arrival: bool) -> Iterator[Anomaly]:
     values = raw.columns[name]
     known = ~unknown_values(values, column)
     domain = column.severity or "warning"
     unknown = len(values) - int(known.sum())
     if len(values) and known.mean() < column.present_fraction:
         message = f"{known.mean():.4g} of the values are known, the schema wants {column.present_fraction:g}"
-        yield _found(raw, "missing_values", column.severity or "error", name, ~known, message)
+        severity = "error" if is_arrival else column.severity or "error"  # a job without a submission cannot be read
+        yield _found(raw, "missing_values", severity, name, ~known, message)
     if unknown == len(values):
         return
     numeric = values.dtype.kind in "if"

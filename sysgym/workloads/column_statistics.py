@@ -45,8 +45,8 @@ class ColumnStatistics:
         negative: Known values below 0.
         minimum: Smallest known value, None where there is none or it is text.
         maximum: Largest.
-        mean: Arithmetic mean.
-        sd: Standard deviation, n in the denominator.
+        mean: Arithmetic mean; None also where it is beyond float64.
+        sd: Standard deviation, n in the denominator; likewise.
         quantiles: At `QUANTILES`.
         items: Elements of all lists together, for columns of lists.
         top: The commonest values as text with their counts, marks of the unknown included, at most 1000.
@@ -141,6 +141,8 @@ def describe(values: NDArray[Any], schema: ColumnSchema) -> ColumnStatistics:
     if values.dtype.kind == "O" or unknown.all():
         return ColumnStatistics(**common)
     known = as_numbers(values[~unknown])
+    with np.errstate(over="ignore"):
+        mean, sd = (value if np.isfinite(value) else None for value in (float(known.mean()), float(known.std())))
     bins, number = np.unique(bins_of(known), return_counts=True)
     return ColumnStatistics(
         **common,
@@ -148,8 +150,8 @@ def describe(values: NDArray[Any], schema: ColumnSchema) -> ColumnStatistics:
         negative=int((known < 0).sum()),
         minimum=float(known.min()),
         maximum=float(known.max()),
-        mean=float(known.mean()),
-        sd=float(known.std()),
+        mean=mean,
+        sd=sd,
         quantiles=tuple(float(value) for value in np.quantile(known, QUANTILES)),
         histogram=dict(zip(bins.tolist(), number.tolist(), strict=True)),
     )

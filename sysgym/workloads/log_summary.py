@@ -14,6 +14,7 @@ from sysgym.workloads.wall_clock import zone
 from sysgym.workloads.workload import LARGEST_MACHINE, Workload
 
 _HOUR = 3600
+_YEAR_3000 = 32_503_680_000
 _ACCURACY_BINS = 20
 _QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9, 0.99)
 
@@ -68,6 +69,8 @@ def _local_seconds(workload: Workload) -> tuple[NDArray[np.float64], str]:
     instants = submit + float(start) if re.fullmatch(r"\d{1,12}(\.\d+)?", start) else submit
     if not start and (not len(submit) or submit[0] < 1e8):
         return submit - (submit[0] // (24 * _HOUR) * 24 * _HOUR if len(submit) else 0), _ORIGIN
+    if not len(instants) or instants[-1] > _YEAR_3000:
+        return instants, "UTC"
     name = header.get("TimeZoneString", "UTC").strip()
     try:
         clock = zone(name)

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from sysgym.core.errors import InputFileError, SettingError, UnknownNameError, require_range
 from sysgym.workloads.cleaning import CLEANING_RULES, PROCESSOR_SOURCES, clean_jobs
 from sysgym.workloads.companions import NodeTable
@@ -148,6 +150,7 @@ def read_trace(
     raw = parse_as(file, name, columns)
     raw.refuse_faults(file.path)
     table = _jobs(file.path, name, raw, time_zone)
+    _require_submissions(file.path, table)
     machine = _machine(file.path, name, table, processors, nodes)
     jobs, repairs = clean_jobs(file.path, table.columns, clean, source, machine.processors)
     provenance = Provenance(str(path), name, clean, file.sha256, table.header, len(raw))
@@ -206,6 +209,13 @@ def _jobs(path: Path, name: str, raw: RawTable, time_zone: str | None) -> JobTab
     if not format.local_times:
         raise SettingError(f"time_zone is for formats with local times; {path} is {name!r}, leave time_zone out")
     return format.jobs(path, raw, time_zone)
+
+
+def _require_submissions(path: Path, table: JobTable) -> None:
+    absent = np.flatnonzero(np.isnan(table.columns["submit_time"]))
+    if len(absent):
+        line = int(table.columns["source_line"][absent[0]])
+        raise InputFileError(path, f"{len(absent)} jobs have no submission; complete or remove the row", line=line)
 
 
 def _machine(

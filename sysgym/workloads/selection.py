@@ -1,7 +1,7 @@
 """Parts of a workload: windows, loads, and the jobs that are left without some users or without flurries.
 
 Each returns a new workload; what drops jobs is a counted repair, so that no result hides it. The order in which
-`select` applies them is fixed: users, flurries, window, load.
+`select` applies them is fixed: run times, users, flurries, window, load.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from sysgym.workloads.workload import Repair, Workload
 def select(
     workload: Workload,
     *,
+    with_run_times: bool = False,
     drop_users: Sequence[int] = (),
     flurry_jobs: int | None = None,
     flurry_seconds: float = 3600.0,
@@ -30,6 +31,7 @@ def select(
 
     Args:
         workload: The jobs.
+        with_run_times: Whether jobs of unknown run time are left out.
         drop_users: Users whose jobs are left out.
         flurry_jobs: See `without_flurries`; None keeps all.
         flurry_seconds: Likewise.
@@ -43,7 +45,8 @@ def select(
     """
     if load is not None and arrival_factor is not None:
         raise SettingError(f"load is {load} and arrival_factor {arrival_factor}; give one of them")
-    chosen = without_users(workload, drop_users) if drop_users else workload
+    chosen = workload.with_run_times() if with_run_times else workload
+    chosen = without_users(chosen, drop_users) if drop_users else chosen
     chosen = without_flurries(chosen, flurry_jobs, flurry_seconds) if flurry_jobs is not None else chosen
     chosen = in_window(chosen, *window) if window is not None else chosen
     chosen = chosen.with_load(load) if load is not None else chosen

@@ -76,7 +76,7 @@ def split_rows(file: TraceFile, delimiter: str = ",", names: Sequence[str] | Non
         if len(row) < 2 and not "".join(row).strip():
             blank.append(reader.line_num)
         elif header is None:
-            header = [name.strip() for name in row]
+            header = [" ".join(name.split()) for name in row]
         elif len(row) != len(header):
             wrong_message = wrong_message or _row_length(len(row), len(header), names is None)
             wrong.append(reader.line_num)

@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from sysgym.core.errors import InputFileError, SettingError, UnknownNameError
 from sysgym.workloads.checks import Anomaly, anomalies_of
 from sysgym.workloads.cleaning import clean_jobs
@@ -171,7 +173,8 @@ def _jobs(file: TraceFile, name: str, raw: RawTable) -> tuple[JobTable | None, l
     if raw.faults or format.jobs is None:
         return None, []
     try:
-        return format.jobs(file.path, raw), []
+        table = format.jobs(file.path, raw)
+        return (None if np.isnan(table.columns["submit_time"]).any() else table), []
     except InputFileError as error:
         message = str(error).split(": ", 1)[-1]
         lines = () if error.line is None else (error.line,)

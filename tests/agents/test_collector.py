@@ -363,7 +363,7 @@ def test_an_exception_in_a_receiver_reaches_every_client_every_receiver_and_the_
     with pytest.raises(ZeroDivisionError, match="the policy divided"):
         collector.serve("actor", broken)
     for thread in (*clients, other):
-        error = finish(thread, 1.0)
+        error = finish(thread)
         assert isinstance(error, Collected) and isinstance(error.__cause__, ZeroDivisionError)
     with pytest.raises(Collected, match="a receiver has failed: the policy divided"):
         collector.send([0], x=states(1))
@@ -396,6 +396,9 @@ def test_settings_out_of_range_are_named():
     with pytest.raises(SettingError, match="two receivers have the same label"):
         Collector(FIELDS, 1, [Receiver("t", 1), Receiver("t", 2)])
     collector = Collector(FIELDS, 2, [Receiver("actor", 2, **ACTOR)])
+    for clients in ([0, 2], [-1, 0], [1, 1]):
+        with pytest.raises(SettingError, match="give different numbers from 0 to 1"):
+            collector.send(clients, x=states(0, 1))
     collector.send([0, 1], x=states(0, 1))
     with pytest.raises(SettingError, match=r"action \[30\] was answered; expected action, 2 of each"):
         collector.receive("actor").answer(action=np.zeros(30))

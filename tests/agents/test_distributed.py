@@ -13,6 +13,7 @@ from sysgym.agents.distributed import connect
 from sysgym.agents.training import Training
 from sysgym.core.errors import SettingError
 
+pytestmark = pytest.mark.xdist_group("ray")
 SMALL = {"num_envs": 6, "rollout_steps": 12, "actors": 2, "environment": {"truncate": True, "length": 5}}
 RAY = SMALL | {"backend": "ray"}
 

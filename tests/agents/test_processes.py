@@ -140,7 +140,9 @@ def test_a_stuck_worker_is_replaced_and_its_place_told(opened, tmp_path):
     here, there = actors_of(opened, "toy/Stuck-v0", marker=str(tmp_path / "hung"), watchdog=1.0)
     for worker in there.environments._workers:
         worker.patience = lambda watchdog: 1.0
-    with pytest.warns(UserWarning, match=r"did not answer for 1 s \(File .*toy.py.* in step\); a new one"):
+    with pytest.warns(
+        UserWarning, match=r"did not answer for 1 s \(File .*toy.py.* in step\) .* larger watchdog\); a new one"
+    ):
         assert_same(slots_of(here), slots_of(there))
 
 
@@ -201,6 +203,7 @@ def test_settings_out_of_range_are_named(monkeypatch):
         "workers is 9; it must be at least 1 .* and at most 5": {"backend": "processes", "workers": 9},
         "workers is 2; only backend='processes'": {"workers": 2},
         "workers is -1; it must be at least 1": {"backend": "processes", "workers": -1},
+        "watchdog is 0.0; it must be above 0": {"backend": "processes", "watchdog": 0.0},
         "min_batch is 0; it must be at least 1": {"min_batch": 0},
         "actors is -2; it must be at least 1": {"actors": -2},
         "actors is 0; it must be at least 1": {"actors": 0},

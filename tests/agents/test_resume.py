@@ -188,3 +188,16 @@ def test_signals_are_left_as_they_were(tmp_path):
         assert signal.getsignal(signal.SIGTERM) == before[1]  # a second one is not held up
     with pytest.raises(SystemExit):
         interruption.end_run()
+
+
+@pytest.mark.parametrize("learner", ["torch", "native"])
+def test_a_run_goes_on_with_the_learner_that_began_it(learner, tmp_path, monkeypatch):
+    """And with any number of threads, which change no bit."""
+    monkeypatch.setattr("sysgym.agents.training.SAVE_SECONDS", 0.0)
+    whole = agents.train("toy/Cards-v0", "ppo", frames=1024, learner=learner, threads=2, **SMALL)
+    pieces = train_in_pieces([3], 1024, tmp_path / "run", "toy/Cards-v0", "ppo", learner=learner, threads=1, **SMALL)
+    assert pieces.weights_sha256() == whole.weights_sha256()
+    begun = agents.train("toy/Cards-v0", "ppo", frames=512, learner=learner, output=tmp_path / "other", **SMALL)
+    other = {"torch": "native", "native": "torch"}[learner]
+    crossed = agents.train("toy/Cards-v0", "ppo", frames=1024, learner=other, output=tmp_path / "other", resume=True)
+    assert begun.frames == 512 and crossed.frames == 1024

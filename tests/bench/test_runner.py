@@ -101,6 +101,7 @@ def test_processes_give_the_same_results(study, broken):
     assert [r.evidence for r in pooled] == [r.evidence for r in alone]
 
 
+@pytest.mark.xdist_group("ray")
 def test_ray_gives_the_same_results(study, broken, local_ray):
     alone, _ = states(study(broken))
     spread, seen = states(study(broken), resume=False, backend="ray")
@@ -109,6 +110,7 @@ def test_ray_gives_the_same_results(study, broken, local_ray):
     assert [r.evidence for r in spread] == [r.evidence for r in alone]
 
 
+@pytest.mark.xdist_group("ray")
 def test_a_run_that_is_lost_on_ray_is_recorded_and_stops_no_other(study, local_ray, tmp_path):
     (tmp_path / "deadly.py").write_text("import os\n" + BROKEN.replace('{}["nothing"]', "os.kill(os.getpid(), 9)"))
     found, _ = states(study('[[policies]]\npolicy = "deadly.py"\ntrusted = true'), backend="ray")

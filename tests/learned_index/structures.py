@@ -1,12 +1,14 @@
 """Every static structure with the options that make a difference, small enough for small key sets."""
 
-from sysgym.learned_index import RMI, BinarySearch, BPlusTree, InterpolatedTree, PGMIndex, RadixSpline
+from sysgym.learned_index import RMI, BinarySearch, BPlusTree, CompressedTree, InterpolatedTree, PGMIndex, RadixSpline
 from sysgym.learned_index.rmi import ROOTS
 
 STRUCTURES = {
     "binary": (BinarySearch, {}),
     "btree": (BPlusTree, {}),
     "btree_wide": (BPlusTree, {"stride": 64}),
+    "compressed": (CompressedTree, {}),
+    "interpolated_odd": (InterpolatedTree, {"stride": 40}),
     "interpolated": (InterpolatedTree, {"stride": 32}),
     "pgm_1": (PGMIndex, {"epsilon": 1}),
     "pgm_16": (PGMIndex, {}),

@@ -112,3 +112,9 @@ def test_mistakes_are_one_line_and_exit_code_2(profile, monkeypatch, capsys, wor
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+def test_the_shipped_policy_places_from_the_command_line(profile, monkeypatch, capsys):
+    assert _run(monkeypatch, profile, "--devices", "2xA100", "--method", "policy", "--json") == 0
+    row = json.loads(capsys.readouterr().out)
+    assert row["method"] == "policy" and set(row["assignment"]) == {0, 1}

@@ -71,6 +71,17 @@ def test_bert_has_the_published_programs_values(bert, devices, memory, batches, 
     assert sorted(node for stage in plan.stages for node in stage.node_ids) == sorted(bert.node_ids)
 
 
+@pytest.mark.parametrize(
+    ("devices", "memory", "seconds"),
+    [(2, 2.5, 263.354289), (2, 3.5, 260.226823), (4, 1.2, 137.130992), (4, 2.5, 131.677341), (4, 80, 130.113735)],
+)
+def test_gnmt_has_the_published_programs_values(shared_data, devices, memory, seconds):
+    graph = read_piper(shared_data("graphs/piper/gnmt.json.gz"))
+    plan = plan_hybrid(graph, devices, memory * GIB, 25 * GIB, 256)
+    assert plan.seconds == pytest.approx(seconds, rel=1e-6)
+    assert plan.sets == 17_914
+
+
 def test_bert_has_43_sets_and_needs_more_than_two_gigabytes_on_8_devices(bert):
     assert plan_hybrid(bert, 8, 80 * GIB, 25 * GIB, 8).sets == 43
     for memory in (2, 1):

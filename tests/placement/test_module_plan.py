@@ -246,6 +246,23 @@ def test_the_emitted_split_runs_and_gives_the_unsplit_output():
     assert results.get(timeout=5) < 1e-5
 
 
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["unet", "siamese", "inception"])
+def test_stages_run_one_after_another_give_the_unsplit_output(name):
+    from torch.distributed.pipelining import pipeline
+
+    torch.manual_seed(0)
+    module, inputs = _build(name, "cpu")
+    found = plan(module, inputs, "2xT4")
+    given = tuple(torch.randn_like(each) for each in inputs)
+    with torch.no_grad():
+        wanted = module.eval()(*given)
+        pipe = pipeline(module, mb_args=inputs, split_spec=found.split_spec())
+        assert pipe.num_stages == len(found.pipeline.stages) == 2
+        output = pipe(*given)
+    assert torch.allclose(output[0] if isinstance(output, tuple) else output, wanted, atol=1e-5)
+
+
 def test_a_module_that_is_called_twice_is_never_a_border():
     with torch.device("meta"):
         module, inputs = Siamese(), (torch.zeros(3, 16), torch.zeros(3, 16))

@@ -103,6 +103,15 @@ def test_every_stage_of_the_search_has_its_definitions_cost(seed, shape):
             assert cost.memory_bytes <= 400.0 * (1 + 1e-12)
 
 
+def test_a_search_that_loses_labels_still_names_what_it_found(monkeypatch):
+    monkeypatch.setattr("sysgym.placement.labels.LABELS", (2, 2))
+    layers = layers_of_graph(generate("branches", 3, seed=1))
+    cluster = Cluster.uniform(4, latency=np.array(1e-5), bandwidth=np.array(1e9))
+    plan = plan_parallel(layers, cluster, Training(8))
+    assert not plan.exact
+    assert all(plan.seconds <= seconds * (1 + 1e-12) for seconds in plan.pure.values())
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_one_stage_of_one_micro_batch_is_the_overlapped_chain(seed):
     generator = np.random.default_rng(seed)

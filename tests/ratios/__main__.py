@@ -15,13 +15,15 @@ import gymnasium as gym
 import numpy as np
 
 import sysgym  # noqa: F401  registers the ids
-from sysgym.agents import train
 from sysgym.jobsched import replay
 from sysgym.workloads import poisson_pareto, read_trace, write_swf
 from tests.ratios import learned_index
+from tests.ratios.backends import backend_rows
 from tests.ratios.exprsimp import expression_rows
+from tests.ratios.learning import learning_rows
 from tests.ratios.logs import million_job_rows
 from tests.ratios.placement import placement_rows
+from tests.ratios.placement_environment import placement_environment_rows
 
 ROUNDS = 7
 DATA = Path(os.environ.get("SYSGYM_DATA") or Path(__file__).parents[3] / "shared" / "data")
@@ -93,6 +95,12 @@ def log_rows(rows):
     rows.append(
         (f"EASY, whole {name}, SimPy, jobs/s", simpy, 40_000, "RLScheduler's loop: 43,000 (measured elsewhere)")
     )
+    reserved = rate(lambda: replay(jobs, "conservative"), count, 3)
+    rows.append(
+        (f"conservative, whole {name}, compiled, jobs/s", reserved, count, f"{count / reserved:.2f} s, goal 1 s")
+    )
+    learned = rate(lambda: replay(jobs, "easy_sjbf", "per_event", predictor="learned"), count, 3)
+    rows.append((f"EASY++, learned predictor, whole {name}, compiled, jobs/s", learned, None, ""))
 
 
 def environment_rows(rows):
@@ -117,52 +125,21 @@ def environment_rows(rows):
         )
 
 
-def training_rate(algorithm, mode, frames=200_000, **settings):
-    """Frames a second of a training run on compact JobSched, two tanh networks of 2x64, 64 environments."""
-    seen = []
-    fixed = {"rollout_steps": 32, "network": "flat", "hidden": (64, 64), "activation": "tanh", "num_envs": 64}
-    train(
-        "sysgym/JobSched-v0",
-        algorithm,
-        frames=frames,
-        mode=mode,
-        environment={"observation": "compact"},
-        on_progress=seen.append,
-        **fixed,
-        **settings,
-    )
-    return seen[-1].frames_per_second, max(progress.lag for progress in seen)
-
-
-def training_rows(rows):
-    """Actor and learner in turn and side by side."""
-    training_rate("ppo", "sync", frames=10_000)
-    schedule = {"epochs": 4, "minibatches": 4}
-    rows.append(("train PPO, 4 epochs of 4x512, sync, frames/s", training_rate("ppo", "sync", **schedule)[0], None, ""))
-    schedule = {"epochs": 1, "minibatches": 4}
-    turn, _ = training_rate("ppo", "sync", **schedule)
-    beside, _ = training_rate("ppo", "lockstep", **schedule)
-    rows.append(("train PPO, 1 epoch of 4x512, sync, frames/s", turn, None, ""))
-    rows.append(
-        ("train PPO, 1 epoch of 4x512, lockstep, frames/s", beside, None, f"{beside / turn:.2f}x sync, goal 1.25x")
-    )
-    found, lag = training_rate("vtrace", "async", minibatches=1)
-    rows.append(("train V-trace, async, frames/s", found, 250_000, f"largest lag {lag}, goal 2"))
-
-
 def main():
     """Measure and print."""
     rows = []
     log_rows(rows)
     million_job_rows(rows)
     environment_rows(rows)
-    training_rows(rows)
+    learning_rows(rows)
+    backend_rows(rows)
     placement_rows(rows, rate)
+    placement_environment_rows(rows, stepping, single)
     expression_rows(rows, rate, DATA)
     width = max(len(name) for name, *_ in rows)
     print(f"{'':{width}} {'rate':>12} {'goal':>12}  beside")
     for name, measured, goal, beside in rows:
-        verdict = "" if goal is None else f"{goal:,}" + ("" if measured >= goal else " !")
+        verdict = "" if goal is None else f"{goal:,.0f}" + ("" if measured >= goal else " !")
         print(f"{name:{width}} {measured:12,.0f} {verdict:>12}  {beside}")
     print(f"medians of one run, {os.cpu_count()} cores, Python {sys.version.split()[0]}")
     learned_index.main()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sysgym.learned_index import BPlusTree, GappedIndex, InterpolatedTree, PGMIndex
+from sysgym.learned_index import BPlusTree, CompressedTree, GappedIndex, InterpolatedTree, PGMIndex
 from sysgym.learned_index.keysets import KEY_SETS, key_set, present_queries
 
 KEYS = int(os.environ.get("SYSGYM_BENCH_KEYS", "20000000"))
@@ -48,7 +48,7 @@ def key_set_rows(name, keys):
     begin = time.process_time()
     fast = BPlusTree.build(keys)
     build = 1e9 * (time.process_time() - begin) / len(keys)
-    small = [InterpolatedTree.build(keys), PGMIndex.build(keys, epsilon=64), BPlusTree.build(keys, stride=128)]
+    small = [InterpolatedTree.build(keys), CompressedTree.build(keys), PGMIndex.build(keys, epsilon=64)]
     small = [index for index in small if index.size_bytes <= 0.1 * len(keys)]
     truth = np.searchsorted(keys, queries)
     assert all(np.array_equal(index.search(queries), truth) for index in (fast, *small))

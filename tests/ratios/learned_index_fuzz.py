@@ -1,23 +1,32 @@
-"""Ten million lookups a structure against numpy.searchsorted: `python -m tests.ratios.learned_index_fuzz`.
+"""Ten million lookups a structure against numpy.searchsorted: `python -m tests.ratios.learned_index_fuzz [NAME...]`.
 
-Every key set, as unsigned, signed and float keys; queries are present keys, their neighbours, random numbers and the
-ends of the type, on both sides. Prints the number of wrong answers, which must be 0.
+Every key set and every family of IndexTune, as unsigned, signed and float keys; queries are present keys, their
+neighbours, random numbers and the ends of the type, on both sides. Prints the number of wrong answers, which must be 0.
 """
+
+import sys
 
 import numpy as np
 
 from sysgym.learned_index import GappedIndex
 from sysgym.learned_index.keysets import KEY_SETS, key_set
+from sysgym.learned_index.tuning.families import TRAINING, VALIDATION, draw_keys
 from tests.learned_index.structures import STRUCTURES, build
 
 KEYS = 200_000
-QUERIES = 350_000
+QUERIES = 130_000
+FAMILIES = {
+    **{name: (lambda name=name: key_set(name, KEYS)) for name in KEY_SETS},
+    **{name: (lambda k=k: draw_keys("train", k, KEYS)) for k, (name, _) in enumerate(TRAINING)},
+    **{name: (lambda k=k: draw_keys("valid", k, KEYS)) for k, (name, _) in enumerate(VALIDATION)},
+    **{name: (lambda k=k: draw_keys("test", k, KEYS)) for k, name in ((5, "bursts"), (6, "words"))},
+}
 
 
 def cases():
     """(name, keys, queries): three types of each key set."""
-    for name in KEY_SETS:
-        unsigned = key_set(name, KEYS)
+    for name, draw in FAMILIES.items():
+        unsigned = draw()
         generator = np.random.default_rng(len(name))
         unsigned = np.sort(np.concatenate([unsigned, generator.choice(unsigned, KEYS // 20)]))  # duplicates
         for dtype in (np.uint64, np.int64, np.float64):
@@ -34,9 +43,9 @@ def cases():
             yield f"{name} {np.dtype(dtype)}", keys, generator.choice(pool, QUERIES)
 
 
-def main():
+def main(names):
     """Count."""
-    wrong, asked = dict.fromkeys([*STRUCTURES, "gapped"], 0), dict.fromkeys([*STRUCTURES, "gapped"], 0)
+    wrong, asked = dict.fromkeys(names, 0), dict.fromkeys(names, 0)
     for _, keys, queries in cases():
         truth = {side: np.searchsorted(keys, queries, side) for side in ("left", "right")}
         for name in wrong:
@@ -49,4 +58,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:] or [*STRUCTURES, "gapped"])

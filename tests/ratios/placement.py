@@ -7,9 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from sysgym.placement import PLACETO, Cluster, Evaluator, build_graph, read_graph, simulate
+from sysgym.placement import PLACETO, Cluster, Evaluator, build_graph, plan, read_graph, simulate
 from sysgym.placement.exact import solve_contiguous
 from sysgym.placement.execution import PLACETO_BANDWIDTH
+from sysgym.placement.hybrid import plan_hybrid, read_piper
+from sysgym.placement.torch_import import import_module
+from sysgym.placement.torch_models import transformer
 
 DATA = Path(os.environ.get("SYSGYM_DATA") or Path(__file__).parents[3] / "shared" / "data")
 GOALS = {100: 100_000, 1_000: 10_000, 10_000: 1_000}
@@ -36,6 +39,23 @@ def placement_rows(rows, rate):
         took = statistics.median(seconds)
         beside = f"{took:.2f} s a solution; the authors' C++: 16.4 s (measured elsewhere)"
         rows.append(("placement, exact contiguous, BERT-12 training, solutions/h", 3600 / took, 225, beside))
+    planner_rows(rows, rate)
+
+
+def planner_rows(rows, rate):
+    """Importing a transformer of 24 layers, planning it, and Piper's programme on its branching graph."""
+    module, inputs = transformer(24)
+    imports = rate(lambda: import_module(module, inputs), 3600, 1)
+    beside = f"{3600 / imports:.1f} s, {import_module(module, inputs).flops / 1e9:.2f} GFLOP"
+    rows.append(("placement, import of a 24-layer transformer, imports/h", imports, 240, beside))
+    plans = rate(lambda: plan(module, inputs, "4xA100"), 3600, 1)
+    rows.append(("placement, plan of it on 4xA100, plans/h", plans, None, f"{3600 / plans:.1f} s, import included"))
+    path = DATA / "graphs/piper/gnmt.json.gz"
+    if path.exists():
+        graph = read_piper(path)
+        solved = rate(lambda: plan_hybrid(graph, 4, 1.2 * 2**30, 25 * 2**30, 256), 3600, 3)
+        beside = f"{3600 / solved:.2f} s; the authors' program: 160-181 s (measured elsewhere)"
+        rows.append(("placement, Piper on gnmt, 4 devices, plans/h", solved, 300, beside))
 
 
 def _random_graph(size):

@@ -86,6 +86,11 @@ def test_broken_rows_are_counted_and_do_not_end_the_reading(tmp_path):
     assert errors == {("field_count", None, 1), ("not_a_number", "cpu_milli", 1), ("not_a_number", "memory_mib", 1)}
 
 
+def test_a_job_without_a_submission_is_an_error(tmp_path):
+    report = validate(save(tmp_path, made.TIRESIAS.replace("0,1,0,606", "0,1,,606")))
+    assert found(report)["missing_values", "submit_time"] == ("error", 1, (2,)) and report.cleaning == {}
+
+
 def test_missing_and_unexpected_columns(tmp_path):
     fewer = validate(save(tmp_path, made.OPENB_FEWER))
     assert fewer.count("missing_optional_column") == 6 * 2 and fewer.is_sound

@@ -1,6 +1,7 @@
 """Policies that come with the package, one safetensors file each.
 
-Each was trained by the study of the same name in `experiments`, whose records say how well it does.
+Each has a study of its name in `experiments`, whose records say how well it does and whose head says how it was
+trained.
 """
 
 from __future__ import annotations

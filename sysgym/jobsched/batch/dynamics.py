@@ -14,7 +14,7 @@ from sysgym.core.events import EventKind
 from sysgym.jobsched.batch.episodes import ACCASIM, EASY, NO_BACKFILL, NO_BOUND, NO_JOB, RLSCHEDULER, Episodes, Flags
 from sysgym.jobsched.batch.model import Jobs
 from sysgym.jobsched.batch.observation import show_jobs
-from sysgym.jobsched.batch.prediction import corrected, predicted, remember
+from sysgym.jobsched.batch.prediction import corrected, predicted, remember_end, remember_start, reset_memory
 from sysgym.jobsched.batch.priorities import F1, priority
 from sysgym.jobsched.batch.rewards import job_score
 from sysgym.jobsched.batch.rows import insert, insert_behind, place_of, remove, remove_job, uncounted
@@ -64,6 +64,7 @@ def _start(s: Episodes, b: int, jobs: Jobs, flags: Flags, job: int) -> None:
     insert_behind(s.ending[b], running, s.real_end[b], first, job)
     s.running_count[b] = running + 1
     _watch(s, b, job)
+    remember_start(flags.predictor, jobs, job, s.memory[b])
     s.free[b] -= size
     s.earned[b] += job_score(flags.score, now - jobs.submit_time[job], jobs.run_time[job])
 
@@ -167,7 +168,7 @@ def _arrive(s: Episodes, b: int, jobs: Jobs, flags: Flags, job: int) -> None:
     log_event(s, b, _SUBMIT, job, jobs.processors[job])
     first, count = s.first[b], s.waiting_count[b]
     i, submit, size = job - first, jobs.submit_time[job], jobs.processors[job]
-    planned = predicted(flags.predictor, jobs, job, s.history[b])
+    planned = predicted(flags.predictor, jobs, job, s.memory[b])
     s.planned_time[b, i], s.corrections[b, i] = planned, 0
     s.key[b, i] = priority(flags.order, submit, submit, planned, size) if flags.order <= F1 else submit
     insert(s.waiting[b], count, place_of(s.waiting[b], count, s.key[b], first, job), job)
@@ -186,8 +187,7 @@ def _complete(s: Episodes, b: int, jobs: Jobs, flags: Flags) -> None:
     remove_job(s.running[b], count, s.planned_end[b], s.first[b], job)
     s.running_count[b] = count - 1
     s.free[b] += jobs.processors[job]
-    if flags.learns:
-        remember(jobs, job, s.history[b])
+    remember_end(flags.predictor, jobs, job, s.time[b], s.memory[b])
 
 
 @uncounted
@@ -272,7 +272,7 @@ def begin(
         s.start_time[b] = np.nan
         s.arrived[b] = s.waiting_count[b] = s.running_count[b] = s.expiring_count[b] = s.event_count[b] = 0
         s.earned[b] = 0.0
-        s.history[b] = 0.0
+        reset_memory(s.memory[b])
         _run_to_decision(s, b, jobs, flags)
         _show(s, b, jobs)
 

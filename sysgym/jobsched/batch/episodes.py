@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from sysgym.jobsched.batch.learning import FEATURES
 from sysgym.jobsched.batch.model import DECIDED_BACKFILLS, Rules
-from sysgym.jobsched.batch.prediction import CORRECTORS, HISTORY_COLUMNS, PREDICTORS, Prediction
+from sysgym.jobsched.batch.prediction import CORRECTORS, PREDICTORS, Prediction
 from sysgym.jobsched.batch.priorities import ORDERS
 from sysgym.jobsched.batch.rewards import QueueReward
 
@@ -23,7 +24,7 @@ class Episodes(NamedTuple):
     A job is named by its row in the workload; arrays about the jobs of an episode begin at its `first`. Rows of jobs
     are sorted: `waiting` by `key`, `candidates` by `candidate_key`, `running` by `planned_end`, `ending` by `real_end`,
     `expiring` (the running jobs that will outlive their plan) by `planned_end`. `bound` is the shadow that a blocked
-    job keeps, where the backfilling has one; `history` holds what a predictor knows of each owner of jobs.
+    job keeps, where the backfilling has one; `memory` is what a predictor knows (`prediction.with_memory`).
     """
 
     time: NDArray[np.float64]
@@ -48,7 +49,7 @@ class Episodes(NamedTuple):
     planned_time: NDArray[np.float64]
     planned_end: NDArray[np.float64]
     real_end: NDArray[np.float64]
-    history: NDArray[np.float64]
+    memory: NDArray[np.float64]
     visible: NDArray[np.int64]
     event_time: NDArray[np.float64]
     event_kind: NDArray[np.int8]
@@ -68,7 +69,6 @@ class Flags(NamedTuple):
     per_event: bool
     predictor: int
     corrector: int
-    learns: bool
     score: int
     final: bool
 
@@ -85,14 +85,13 @@ def flags_of(rules: Rules, reward: QueueReward, prediction: Prediction | None = 
         per_event=rules.pass_rule == "per_event",
         predictor=PREDICTORS.index(prediction.predictor),
         corrector=CORRECTORS.index(prediction.corrector),
-        learns=prediction.learns,
         score=reward.score,
         final=reward.final,
     )
 
 
-def allocate(episodes: int, length: int, window: int, owners: int = 0) -> Episodes:
-    """Zeroed state of a number of episodes with `length` jobs each, and histories of so many owners of jobs."""
+def allocate(episodes: int, length: int, window: int, memory: int = 0) -> Episodes:
+    """Zeroed state of a number of episodes with `length` jobs each, and so many rows for a predictor."""
 
     def zeros(dtype: Any, *shape: int) -> NDArray[Any]:
         return np.zeros((episodes, *shape), dtype=dtype)
@@ -120,7 +119,7 @@ def allocate(episodes: int, length: int, window: int, owners: int = 0) -> Episod
         planned_time=zeros(np.float64, length),
         planned_end=zeros(np.float64, length),
         real_end=zeros(np.float64, length),
-        history=zeros(np.float64, owners, HISTORY_COLUMNS),
+        memory=zeros(np.float64, memory, FEATURES),
         visible=zeros(np.int64, window),
         event_time=zeros(np.float64, 3 * length),
         event_kind=zeros(np.int8, 3 * length),

@@ -94,7 +94,8 @@ def decided_rules(backfill: str, pass_rule: str, commit: bool = True) -> Rules:
 class Jobs(NamedTuple):
     """The columns of a workload that a simulation reads, all of shape (n,); no policy sees them.
 
-    `owner` numbers the users densely from 0; jobs whose user is unknown belong to one owner.
+    The last three are places in a predictor's memory, empty without one: the history of a job's user, that of the jobs
+    which are alike, and its own features (`prediction.with_memory`).
     """
 
     submit_time: NDArray[np.float64]
@@ -103,6 +104,8 @@ class Jobs(NamedTuple):
     processors: NDArray[np.int64]
     user: NDArray[np.int64]
     owner: NDArray[np.int64]
+    alike: NDArray[np.int64]
+    note: NDArray[np.int64]
 
 
 class KnownJobs(NamedTuple):
@@ -155,7 +158,7 @@ def job_columns(workload: Workload) -> Jobs:
         workload.requested_time,
         workload.processors,
         workload.user,
-        np.unique(workload.user, return_inverse=True)[1].astype(np.int64),
+        *(np.empty(0, dtype=np.int64) for _ in range(3)),
     )
     # one layout for all, whatever window or scaling made them: another would be compiled for anew
     return Jobs(*(read_only(np.ascontiguousarray(column)) for column in columns))
@@ -185,7 +188,7 @@ def _check(workload: Workload) -> None:
         which = "no run times" if unknown == len(workload) else f"no run time for {unknown} of {len(workload)} jobs"
         raise WorkloadError(
             f"{source}: the log (format {format!r}) has {which}; keep the jobs that have one with "
-            "workload.with_run_times(), or take another log"
+            "workload.with_run_times() (--with-run-times), or take another log"
         )
     if not workload.machine.is_known:
         raise WorkloadError(f"{source}: the log doesn't tell the size of the machine; give it with processors=...")

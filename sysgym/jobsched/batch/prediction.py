@@ -9,6 +9,7 @@ an event of its own, before all others of its instant and without a pass:
 | `requested` | the request itself |
 | `perfect` | the run time, which no scheduler knows; for comparison |
 | `last_two` | mean of the user's last two ended jobs, rounded down; the request until there are two |
+| `learned` | a regression over the user's history, learned as jobs end; see `learning` |
 
 | corrector | new prediction |
 |---|---|
@@ -29,23 +30,22 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from sysgym.core.engines import read_only
 from sysgym.core.errors import SettingError, UnknownNameError
+from sysgym.jobsched.batch import learning
 from sysgym.jobsched.batch.model import Jobs
 from sysgym.jobsched.batch.rows import uncounted
 
-PREDICTORS = ("requested", "perfect", "last_two")
-REQUESTED, PERFECT, LAST_TWO = range(len(PREDICTORS))
+PREDICTORS = ("requested", "perfect", "last_two", "learned")
+REQUESTED, PERFECT, LAST_TWO, LEARNED = range(len(PREDICTORS))
 CORRECTORS = ("reqtime", "tsafrir", "doubling")
 REQTIME, TSAFRIR, DOUBLING = range(len(CORRECTORS))
 
 INCREMENTS = tuple(60.0 * minutes for minutes in (0, 1, 5, 15, 30, 60, 120, 300, 600, 1200, 3000, 6000))
 """Seconds that the corrector `tsafrir` adds to the first prediction, one after another."""
 
-SHORTEST_PREDICTION = 1.0
-"""Seconds; what is rounded down to nothing would neither end nor double."""
-
-_ENDED, _LAST, _BEFORE = range(3)
-HISTORY_COLUMNS = 3
+_WEIGHTS, _SQUARES, _FIRST_HISTORY = range(3)
+"""Rows of a predictor's memory; histories and the features of the jobs follow."""
 
 
 @dataclass(frozen=True)
@@ -98,25 +98,67 @@ class Predictor(Protocol):
         ...
 
 
+def with_memory(jobs: Jobs, prediction: Prediction) -> tuple[Jobs, int]:
+    """The jobs with their places in a predictor's memory, and its number of rows.
+
+    A row has `learning.FEATURES` places. The first two hold weights; then come the histories of users, of alike jobs
+    (same user, request and processors), and the features of each job. Jobs of unknown users share one history.
+    """
+    owner = np.unique(jobs.user, return_inverse=True)[1].astype(np.int64) + _FIRST_HISTORY
+    rows = int(owner.max()) + 1
+    alike = note = owner
+    if prediction.predictor == "learned":
+        same = np.stack([jobs.user.astype(np.float64), jobs.requested_time, jobs.processors.astype(np.float64)])
+        alike = np.unique(same, axis=1, return_inverse=True)[1].astype(np.int64).ravel() + rows
+        note = np.arange(len(owner)) + int(alike.max()) + 1
+        rows = int(note.max()) + 1
+    return jobs._replace(owner=read_only(owner), alike=read_only(alike), note=read_only(note)), rows
+
+
 @uncounted
-def predicted(predictor: int, jobs: Jobs, job: int, history: NDArray[np.float64]) -> float:
+def reset_memory(memory: NDArray[np.float64]) -> None:
+    """Forget everything."""
+    if len(memory) > 0:
+        memory[:] = 0.0
+        learning.begin_weights(memory[_WEIGHTS])
+
+
+@uncounted
+def predicted(predictor: int, jobs: Jobs, job: int, memory: NDArray[np.float64]) -> float:
     """Planned time of a job that is submitted now; `predictor` is an index of `PREDICTORS`."""
     requested: float = jobs.requested_time[job]
+    if predictor < LAST_TWO:
+        return requested
+    own = memory[jobs.owner[job]]
+    two: float = learning.mean_of_two(own, requested)
     if predictor == LAST_TWO:
-        own = history[jobs.owner[job]]
-        if own[_ENDED] >= 2:
-            mean: float = math.floor((own[_LAST] + own[_BEFORE]) / 2)
-            return min(requested, max(SHORTEST_PREDICTION, mean))
-    return requested
+        return two
+    alike, features, now = memory[jobs.alike[job]], memory[jobs.note[job]], jobs.submit_time[job]
+    learning.describe(features, own, alike, requested, jobs.processors[job], now)
+    learning.note_submission(own, now)
+    planned: float = learning.planned_seconds(memory[_WEIGHTS], features, requested)
+    return planned
 
 
 @uncounted
-def remember(jobs: Jobs, job: int, history: NDArray[np.float64]) -> None:
-    """Note the run time of a job that has ended in its owner's history."""
-    own = history[jobs.owner[job]]
-    own[_BEFORE] = own[_LAST]
-    own[_LAST] = jobs.run_time[job]
-    own[_ENDED] += 1.0
+def remember_start(predictor: int, jobs: Jobs, job: int, memory: NDArray[np.float64]) -> None:
+    """Note that a job has started."""
+    if predictor == LEARNED:
+        memory[jobs.owner[job], learning.RUNNING] += 1.0
+        memory[jobs.alike[job], learning.RUNNING] += 1.0
+
+
+@uncounted
+def remember_end(predictor: int, jobs: Jobs, job: int, now: float, memory: NDArray[np.float64]) -> None:
+    """Learn from a job that has ended."""
+    if predictor < LAST_TWO:
+        return
+    run, requested = jobs.run_time[job], jobs.requested_time[job]
+    if predictor == LEARNED:
+        features, size = memory[jobs.note[job]], jobs.processors[job]
+        learning.learn_from(memory[_WEIGHTS], memory[_SQUARES], features, run, requested, size)
+        learning.note_end(memory[jobs.alike[job]], run, requested, now)
+    learning.note_end(memory[jobs.owner[job]], run, requested, now)
 
 
 @uncounted
@@ -139,10 +181,12 @@ class Forecast:
     """
 
     def __init__(self, prediction: Prediction, jobs: Jobs, own: Predictor | None = None) -> None:
-        self._jobs, self._own = jobs, own
+        self._own = own
         self._predictor = PREDICTORS.index(prediction.predictor)
         self._corrector = CORRECTORS.index(prediction.corrector)
-        self._history = np.zeros((int(jobs.owner.max()) + 1, HISTORY_COLUMNS))
+        self._jobs, rows = with_memory(jobs, prediction)
+        self._memory = np.zeros((rows, learning.FEATURES))
+        reset_memory(self._memory)
 
     def predict(self, job: int, now: float) -> float:
         """Planned time of a job that is submitted now.
@@ -151,16 +195,21 @@ class Forecast:
             SettingError: A predictor of one's own says something that is no time.
         """
         if self._own is None:
-            return float(predicted(self._predictor, self._jobs, job, self._history))
-        seconds = float(self._own.predict(job, now))
-        if not 0 < seconds < math.inf:
-            raise SettingError(f"the predictor says {seconds!r} for job {job}; it must be finite and above 0 seconds")
-        return min(seconds, float(self._jobs.requested_time[job]))
+            return float(predicted(self._predictor, self._jobs, job, self._memory))
+        answer = self._own.predict(job, now)
+        if not (isinstance(answer, int | float | np.number) and 0 < answer < math.inf):
+            raise SettingError(f"the predictor says {answer!r} for job {job}; it must be finite and above 0 seconds")
+        return min(float(answer), float(self._jobs.requested_time[job]))
+
+    def start(self, job: int) -> None:
+        """A job has started."""
+        if self._own is None:
+            remember_start(self._predictor, self._jobs, job, self._memory)
 
     def learn(self, job: int, now: float, run_time: float) -> None:
         """A job has ended."""
         if self._own is None:
-            remember(self._jobs, job, self._history)
+            remember_end(self._predictor, self._jobs, job, now, self._memory)
         else:
             self._own.learn(job, now, run_time)
 

@@ -24,7 +24,7 @@ from sysgym.jobsched.batch.episodes import allocate, flags_of
 from sysgym.jobsched.batch.kernel import event_log
 from sysgym.jobsched.batch.model import Rules, decided_rules
 from sysgym.jobsched.batch.observation import QueueEncoding
-from sysgym.jobsched.batch.prediction import Forecast, Prediction, Predictor
+from sysgym.jobsched.batch.prediction import Forecast, Prediction, Predictor, with_memory
 from sysgym.jobsched.batch.rewards import QueueReward
 from sysgym.jobsched.batch.sequences import JobSequences
 from sysgym.jobsched.batch.simulator import BatchMachine
@@ -174,15 +174,15 @@ def _replay_scheduler(workload: Workload, rules: Rules, engine: str, predictor: 
     if resolve_engine(engine, needs_simulator=own is not None) == "simpy":
         return _simulate(workload, rules, prediction, own)
     sequences = JobSequences(workload, None, "all")
-    owners = int(sequences.jobs.owner.max()) + 1 if prediction.learns else 0
-    episodes = allocate(1, sequences.length, 1, owners)
+    jobs, rows = with_memory(sequences.jobs, prediction) if prediction.learns else (sequences.jobs, 0)
+    episodes = allocate(1, sequences.length, 1, rows)
     if rules.backfill == "conservative":
         per_event = rules.pass_rule == "per_event"
         reservations = reservations_of(sequences.length)
-        replay_conservatively(episodes, reservations, sequences.jobs, per_event, sequences.processors)
+        replay_conservatively(episodes, reservations, jobs, per_event, sequences.processors)
     else:
         flags = flags_of(rules, QueueReward(), prediction)
-        replay_in_order(episodes, sequences.jobs, flags, sequences.processors)
+        replay_in_order(episodes, jobs, flags, sequences.processors)
     return event_log(episodes, 0)
 
 

@@ -229,6 +229,8 @@ class BatchMachine:
         self.free -= self.size[job]
         self.clock.at(self.real_end[job], self._priorities["completion"], lambda _: self._complete())
         self._watch(job, 0)
+        if self.forecast is not None:
+            self.forecast.start(job)
 
     def _block(self, free: int) -> None:
         """Let others start while the committed job can't; see `model` for what may."""

@@ -6,7 +6,8 @@ not count in seconds (times) or KB (memory):
     {"submit_time": "queued_at", "run_time": {"column": "elapsed", "unit": "ms"}, "processors": "cores", "status": ""}
 
 or the same in a TOML file. Columns that the mapping leaves out are taken by our own names where the file has them; an
-empty name leaves a column out. `processors` is the requested count, `allocated_processors` the granted one.
+empty name leaves a column out. `processors` is the requested count, `allocated_processors` the granted one. A mapping
+may also name the columns of `EXTRA_COLUMNS`, such as `gpus` and `gpu_type`.
 """
 
 from __future__ import annotations
@@ -26,12 +27,15 @@ from sysgym.workloads.job_table import COLUMNS, JobTable, make_columns
 from sysgym.workloads.raw_table import Fault, RawTable, codes, first_lines, known_or
 from sysgym.workloads.text_table import parse_cells, split_rows
 from sysgym.workloads.trace_file import TraceFile
+from sysgym.workloads.workload import EXTRA_COLUMNS
 
 _DELIMITERS = ",;\t"
 _REQUIRED = ("submit_time", "run_time", "processors")
-_TEXT_COLUMNS = ("user", "group", "executable", "queue", "partition")
+_TEXT_COLUMNS = ("user", "group", "executable", "queue", "partition", "name", "gpu_type", "qos", "role", "allocation")
 _OWN_NAMES = {"processors": "requested_processors"}
-_NAMES = {name for name in COLUMNS if name != "requested_processors"} | {"processors"}
+_OWN = {name for name in COLUMNS if name != "requested_processors"} | {"processors"}
+_NAMES = _OWN | set(EXTRA_COLUMNS)
+"""What a mapping may name; only the first kind is taken without one, where the file has that name."""
 
 TIME_UNITS: Mapping[str, tuple[float, float]] = {
     "s": (1, 1),
@@ -117,6 +121,8 @@ def jobs(path: Path, raw: RawTable) -> JobTable:
     for name, column in raw.columns.items():
         if column.dtype.kind == "O":
             given[name], categories[name] = codes(column)
+        elif name in EXTRA_COLUMNS and EXTRA_COLUMNS[name][0] is np.float64:
+            given[name] = np.where(column == -1, np.nan, column)
     if "run_time" not in given:
         given["run_time"] = np.full(len(raw), np.nan)
     return JobTable(make_columns(path, given, raw.lines), categories=categories)
@@ -128,7 +134,7 @@ def _sources(file: TraceFile, names: list[str], columns: Mapping[str, Any] | str
     for name in mapping:
         if name not in _NAMES:
             raise UnknownNameError("column", name, _NAMES)
-    entries = {name: name for name in sorted(_NAMES) if name in names} | mapping
+    entries = {name: name for name in sorted(_OWN) if name in names} | mapping
     sources = {name: _source(name, entry) for name, entry in entries.items() if entry != ""}
     for name in _REQUIRED:
         if name not in entries or (name == "submit_time" and name not in sources):

@@ -21,6 +21,7 @@ from sysgym.workloads.job_table import JobTable, make_columns
 from sysgym.workloads.raw_table import Fault, RawTable, first_lines
 from sysgym.workloads.trace_file import TraceFile, open_trace
 
+_LARGEST = 2**31
 _WAVES = ("fresh_durations", "first_wave", "rest_wave")
 
 
@@ -99,12 +100,15 @@ def _profile(record: Mapping[str, Any]) -> DagProfile:
         raise ValueError("an edge leads to a stage that is not there")
     if not is_acyclic(len(stages), edges):
         raise ValueError("the edges form a cycle")
-    return DagProfile(int(record["query"]), float(record["size_gb"]), stages, edges)
+    query, size = int(record["query"]), float(record["size_gb"])
+    if not (0 <= query < _LARGEST and 0 <= size < _LARGEST):
+        raise ValueError(f"query {query} of {size} GB is out of range")
+    return DagProfile(query, size, stages, edges)
 
 
 def _stage(record: Mapping[str, Any]) -> StageProfile:
     tasks = int(record["num_tasks"])
-    if tasks < 1:
+    if not 1 <= tasks < _LARGEST:
         raise ValueError(f"a stage has {tasks} tasks")
     return StageProfile(tasks, *(_waves(record[name]) for name in _WAVES))
 

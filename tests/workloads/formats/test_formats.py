@@ -11,6 +11,7 @@ import pytest
 from sysgym.core.errors import InputFileError, SettingError, UnknownNameError, WorkloadError
 from sysgym.jobsched import replay
 from sysgym.workloads import FORMATS, Repair, read_dag_profiles, read_nodes, read_trace
+from sysgym.workloads.log_summary import summary_of
 from tests.workloads.formats import made_tables as made
 
 
@@ -325,6 +326,8 @@ ROW_FAULTS = [
     ("philly", ",2,5903", ",2.5,5903", "line 3, column requested_processors: 2.5 is not a whole number"),
     ("pollux", ",6,", ",six,", "line 3, column num_replicas: 'six'"),
     ("tiresias", "0,1,0,606", "0,1,soon,606", "line 2, column submit_time: 'soon'"),
+    ("tiresias", "0,1,0,606", "0,1,,606", "line 2: 1 jobs have no submission"),
+    ("openb", "Pending,7,7,", "Pending,,7,", "line 4: 1 jobs have no submission"),
     ("gavel", "\t8\n", "\t8\t9\n", "line 2: 8 fields, expected 7"),
     ("gavel", "476285.000000", "nan", "line 2, column arrival_time: 'nan'"),
     ("azure_llm", "396", "3 9 6", "line 3, column ContextTokens: '3 9 6'"),
@@ -356,3 +359,16 @@ def test_a_column_without_labels():
 
     with pytest.raises(UnknownNameError, match="column of names 'user'"):
         poisson_pareto(10, 4).labels("user")
+
+
+def test_numbers_that_are_too_large_for_a_calendar_or_a_column(file):
+    with pytest.raises(InputFileError, match="is out of range"):
+        read_trace(file(made.TPCH.replace('"query": 3', '"query": 99999999999999999999')))
+    far = read_trace(file(made.ALEA.replace("1356996160", "1356996160000000000")))
+    assert sum(summary_of(far)["arrivals_by_hour"]) == 2
+
+
+def test_a_name_over_two_lines_is_shown_in_one(file):
+    with pytest.raises(InputFileError, match="the file has c, a b") as caught:
+        read_trace(file('c,"a\nb"\n1,2\n'))
+    assert "\n" not in str(caught.value)

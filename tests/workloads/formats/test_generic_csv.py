@@ -122,3 +122,12 @@ def test_a_broken_mapping_file(tmp_path, text, what):
         toml.write_text(text)
     with pytest.raises(InputFileError, match=what):
         read_trace(table(tmp_path, PLAIN), processors=4, columns=toml)
+
+
+def test_columns_of_gpu_clusters_by_mapping(tmp_path):
+    text = "submit_time,run_time,processors,gpus,model,waited\n0,5,1,4,V100|T4,1500\n2,5,1,,A10,\n"
+    columns = {"gpus": "gpus", "gpu_type": "model", "wait_time": {"column": "waited", "unit": "ms"}}
+    workload = read_trace(table(tmp_path, text), processors=4, columns=columns)
+    assert workload.extra["gpus"].tolist() == [4, -1] and workload.labels("gpu_type") == ("V100|T4", "A10")
+    assert workload.extra["wait_time"][0] == 1.5 and np.isnan(workload.extra["wait_time"][1])
+    assert read_trace(table(tmp_path, text), processors=4).extra == {}

@@ -1,0 +1,34 @@
+"""Rows of `sysgym index bench` on the leaderboard."""
+
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import sortedcontainers
+
+from sysgym.bench.index_records import append_rows
+from sysgym.bench.indexes import STRUCTURES, compare
+from sysgym.bench.leaderboard import leaderboard
+from sysgym.bench.records import read_records
+
+
+def test_rows_become_a_table_of_the_leaderboard(tmp_path):
+    keys, file = np.arange(0, 3000, 3, dtype=np.uint64), tmp_path / "records.jsonl"
+    rows, _ = compare("thirds", keys, queries=200, rounds=3)
+    batched = [row for row in rows if row.batch_ns is not None]
+    assert append_rows(file, rows, keys, 200) == len(batched) and all(len(row.rounds_ns) == 3 for row in batched)
+    records = read_records(file)
+    assert {r.policy.kind for r in records if r.policy.name in STRUCTURES} == {"code"}
+    assert records[0].played.size == 1000 and records[0].environment.direction == "min"
+    (table,) = leaderboard(records)
+    assert {row.policy for row in table.rows} == {row.name for row in batched}
+    append_rows(file, rows, keys, 200)
+    assert len(leaderboard(read_records(file))[0].rows) == len(batched)
+
+
+def test_rivals_that_are_installed_take_part(monkeypatch):
+    """pygm 1.0 names its class SortedList; a stand-in, since it is not among our dependencies."""
+    stand_in = SimpleNamespace(SortedList=lambda keys: sortedcontainers.SortedList(keys.tolist()))
+    monkeypatch.setitem(sys.modules, "pygm", stand_in)
+    rows, missing = compare("thirds", np.arange(0, 3000, 3, dtype=np.uint64), queries=50, rounds=1)
+    assert "pygm" not in missing and next(row for row in rows if row.name == "pygm").single_ns > 0
