@@ -307,7 +307,7 @@ class Builder:
         stack = [(root, 0, 0, len(wanted))]
         while stack:
             term, place, low, high = stack.pop()
-            if wanted[low] == place:
+            if low < high and wanted[low] == place:
                 found[place] = term
                 low += 1
             place += 1

@@ -149,6 +149,7 @@ def test_places_and_terms_of_a_tree_fit():
             tree.append(term)
             stack.extend(child for child in reversed(builder.rows[term][1:4]) if child >= 0)
         assert builder.terms_at(root, [*range(len(tree)), -1, len(tree)]) == [*tree, -1, -1]
+        assert builder.terms_at(root, [-1]) == [-1] == builder.terms_at(root, [len(tree)])
         first = {term: tree.index(term) for term in set(tree)}
         assert builder.positions(builder.order(root)) == first
 
