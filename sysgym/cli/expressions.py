@@ -22,7 +22,8 @@ def simplify(
         str, typer.Argument(metavar="[EXPRESSION|FILE]", help="An expression, or a file of them (.txt, .jsonl).")
     ] = "",
     method: Annotated[
-        list[str] | None, typer.Option(help="greedy, beam, anneal, random, or a rival: z3, z3_ctx; repeatable.")
+        list[str] | None,
+        typer.Option(help="greedy, beam, anneal, random, agent, or a rival: z3, z3_ctx, egglog, sympy; repeatable."),
     ] = None,
     time_limit: Annotated[float | None, typer.Option(help="Seconds an expression.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the methods that draw.")] = 0,
@@ -35,7 +36,7 @@ def simplify(
         int, typer.Option("--generate", help="Compare methods on so many generated expressions instead.")
     ] = 0,
     distribution: Annotated[
-        str, typer.Option(help="Of generated expressions: neurewriter, halide, fuzz.")
+        str, typer.Option(help="Of generated expressions: neurewriter, halide, fuzz, inverse.")
     ] = "neurewriter",
     prove_rules: Annotated[
         bool, typer.Option("--prove-rules", help="Prove the rules in FILE instead, or the published ones.")

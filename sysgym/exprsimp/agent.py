@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import ThreadpoolController
 
 from sysgym.core.errors import CheckpointError
 from sysgym.core.term_network import TermFunction, pack
@@ -96,14 +97,20 @@ def agent(bench: Workbench, search: Search, guide: Guide | None = None) -> State
     guide = guide or packaged_guide()
     best = greedy(bench, search)
     try:
-        while not search.over():
-            found = _followed(bench, search, guide, best)
-            if found is None:
-                return best
-            best = search.swept(bench, found)
+        with _matrix_library().limit(limits=1, user_api="blas"):  # small products gain nothing from threads
+            while not search.over():
+                found = _followed(bench, search, guide, best)
+                if found is None:
+                    return best
+                best = search.swept(bench, found)
     except ArenaFull:
         pass
     return best
+
+
+@cache
+def _matrix_library() -> ThreadpoolController:
+    return ThreadpoolController()
 
 
 def _followed(bench: Workbench, search: Search, guide: Guide, start: State) -> State | None:

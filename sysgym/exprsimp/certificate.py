@@ -2,7 +2,8 @@
 
 A certificate is plain JSON: the input, the output, and steps. A step names a place in the expression (pre-order over
 its tree) whose term is exchanged everywhere it occurs: by a rule, in one of its orientations, or by a term whose
-equality carries a proof of its own.
+equality carries a proof of its own. Steps that don't touch each other are written as one pass, whose places are all
+those of the expression before it, so that thousands of rewrites cost a few walks over the expression.
 The checker has its own matcher (`matcher`), reads the rules' table and their stored proofs,
 follows proofs with `witness.verify`, and knows nothing of any search.
 """
@@ -47,20 +48,29 @@ def bools_of(expression: Expression) -> list[str]:
     return [f"v{value}" for value in sorted(set(rows[rows[:, 0] == Op.BOOL_VAR, 4].tolist()))]
 
 
-def write_step(builder: Builder, order: list[int], term: int, result: int, reason: Mapping[str, Any]) -> dict[str, Any]:
-    """One step as JSON: a rule with its orientation, or a proof, to which the result is added.
+def write_steps(
+    builder: Builder, order: list[int], exchanges: Mapping[int, tuple[int, Mapping[str, Any]]]
+) -> dict[str, Any]:
+    """One step as JSON, or several as a pass.
 
     Args:
         builder: Table of the terms.
         order: Terms of the expression at hand, the root last.
-        term: What is exchanged.
-        result: What takes its place.
-        reason: The rule and orientation, or the proof.
+        exchanges: What takes a term's place, and why: the rule and orientation, or the proof.
     """
-    step: dict[str, Any] = {"position": builder.position(order[-1], term, order), **reason}
-    if "proof" in reason:
-        step["result"] = term_text(builder, result)
-    return step
+    places = builder.positions(order)
+    steps: list[dict[str, Any]] = []
+    for term, (result, reason) in exchanges.items():
+        step: dict[str, Any] = {"position": places[term], **reason}
+        if "proof" in reason:
+            step["result"] = term_text(builder, result)
+        steps.append(step)
+    return steps[0] if len(steps) == 1 else {"pass": steps}
+
+
+def single_steps(certificate: Certificate) -> list[dict[str, Any]]:
+    """All steps, those of passes one by one."""
+    return [single for step in certificate["steps"] for single in step.get("pass", [step])]
 
 
 def replay(certificate: Certificate, rules: Sequence[Rule] | None = None) -> Expression:
@@ -106,24 +116,49 @@ def _proved_rules() -> dict[str, Rule]:
 def _follow(
     builder: Builder, root: int, step: Mapping[str, Any], rules: Mapping[str, Rule], bools: Sequence[str]
 ) -> int:
-    place = step["position"]
-    term = builder.at(root, place) if type(place) is int else -1
-    if term < 0:
-        raise CertificateError(f"the expression has no position {place!r}")
+    steps = step.get("pass", [step])
+    places = [single["position"] for single in steps]
+    if not places or any(type(place) is not int for place in places):
+        raise CertificateError(f"the expression has no position {places!r}")
+    results: dict[int, int] = {}
+    for place, term, single in zip(places, builder.terms_at(root, places), steps, strict=True):
+        if term < 0:
+            raise CertificateError(f"the expression has no position {place!r}")
+        results[term] = _result(builder, term, single, rules, bools)
+    order = builder.order(root)
+    if len(results) > 1:
+        _require_apart(builder, order, results)
+    return builder.exchange(root, results, order)
+
+
+def _result(
+    builder: Builder, term: int, step: Mapping[str, Any], rules: Mapping[str, Rule], bools: Sequence[str]
+) -> int:
+    """What a step puts in a term's place."""
     if "rule" in step:
         rule = rules.get(step["rule"])
         if rule is None:
             raise CertificateError(f"there is no proved rule {step['rule']!r}")
-        result = _apply(builder, rule, int(step["orientation"]), term)
-        if result is None:
+        made = _apply(builder, rule, int(step["orientation"]), term)
+        if made is None:
             raise CertificateError(f"rule {rule.id} ({rule.text}) does not apply to {term_text(builder, term)}")
-    else:
-        result = builder.load(parse(step["result"], bools))
-        if builder.sorts[result] != builder.sorts[term]:
-            result = _as_truth(builder, term, result)
-        if not verify(claim(builder, term, result), step["proof"]):
-            raise CertificateError(f"the proof does not show that {term_text(builder, term)} is {step['result']}")
-    return builder.replace(root, term, result)
+        return made
+    result = builder.load(parse(step["result"], bools))
+    if builder.sorts[result] != builder.sorts[term]:
+        result = _as_truth(builder, term, result)
+    if not verify(claim(builder, term, result), step["proof"]):
+        raise CertificateError(f"the proof does not show that {term_text(builder, term)} is {step['result']}")
+    return result
+
+
+def _require_apart(builder: Builder, order: list[int], results: Mapping[int, int]) -> None:
+    """Refuse a pass in which a term stands within another: it could not be told what the outer one becomes."""
+    above: set[int] = set()
+    for term in order:
+        if any(child in above or child in results for child in builder.rows[term][1:4] if child >= 0):
+            above.add(term)
+            if term in results:
+                raise CertificateError(f"the pass exchanges {term_text(builder, term)} and a term within it")
 
 
 def _as_truth(builder: Builder, term: int, result: int) -> int:

@@ -476,6 +476,10 @@ class ExpressionKernel(Engine):
             np.concatenate([e.of_input[row], costs.ravel()]).astype(np.float64),
         )
 
+    def costs(self, row: int) -> NDArray[np.int64]:
+        """Size and length of every expression of an episode, (rewrites + 1, 2)."""
+        return self._episodes.event_cost[row, : int(self._episodes.rewrites[row]) + 1].copy()
+
     def metrics(self, row: int) -> dict[str, float]:
         """See `Engine.metrics`."""
         return episode_metrics(self.events(row))

@@ -1,10 +1,11 @@
-"""Random expressions: typed by construction, seeded, split by shape, in three named distributions.
+"""Random expressions: typed by construction, seeded, split by shape, in four named distributions.
 
 `neurewriter` follows table 2 of Chen & Tian (NeurIPS 2019) in compact length: 10 to 579 characters, 106.84 on average,
 3 to 100 nodes, 27.39 on average, and the shares of at most 20, 30, 50 and 100 characters.
 `halide` follows the operators,
 constants and lengths of the expressions that Halide's compiler meets. `fuzz` draws all operators alike. All of them
-hold `select`, and divisors that are 0, negative or variable, which compilers' data lacks.
+hold `select`, and divisors that are 0, negative or variable, which compilers' data lacks. `inverse` makes short ones
+of `fuzz` longer by proved rules, so that a short form is known (`generate_inverse`).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from sysgym.core.errors import SettingError, UnknownNameError, require_range
 from sysgym.core.seeding import stream
 from sysgym.exprsimp import kernel
 from sysgym.exprsimp.arena import load, make_arena
+from sysgym.exprsimp.inverse import lengthened
 from sysgym.exprsimp.model import Builder, Expression, Op, Sort
 from sysgym.exprsimp.printer import to_text
 from sysgym.exprsimp.rules.table import published_rules
@@ -90,6 +92,10 @@ DISTRIBUTIONS = {
 }  # fmt: skip
 
 
+NAMES = (*DISTRIBUTIONS, "inverse")
+"""All distributions."""
+
+
 def generate(
     count: int, distribution: str = "neurewriter", seed: int = 0, split: str | None = None, *, reducible: bool = False
 ) -> list[Expression]:
@@ -97,7 +103,7 @@ def generate(
 
     Args:
         count: How many.
-        distribution: neurewriter, halide or fuzz.
+        distribution: neurewriter, halide, fuzz or inverse.
         seed: Equal seeds give equal lists, and a longer list begins with a shorter one.
         split: train, valid or test, which share no shape (the text with variables and constants blanked); None for all.
         reducible: Whether at least one simplifying rule must apply, as in the published set.
@@ -109,18 +115,45 @@ def generate(
     >>> [len(generate(3, "halide", seed=1)), generate(1, seed=5) == generate(2, seed=5)[:1]]
     [3, True]
     """
-    if distribution not in DISTRIBUTIONS:
-        raise UnknownNameError("distribution", distribution, DISTRIBUTIONS)
+    if distribution not in NAMES:
+        raise UnknownNameError("distribution", distribution, NAMES)
     if split is not None and split not in SPLITS:
         raise UnknownNameError("split", split, SPLITS)
     require_range("count", count, 1)
     found: dict[str, Expression] = {}
-    for made in _drawn(DISTRIBUTIONS[distribution], stream(seed, f"expressions/{distribution}"), count * _TRIES):
+    for made in _stream_of(distribution, stream(seed, f"expressions/{distribution}"), count * _TRIES):
         if (split is None or split_of(made) == split) and (not reducible or is_reducible(made)):
             found.setdefault(to_text(made), made)
             if len(found) == count:
                 return list(found.values())
     raise SettingError(f"found only {len(found)} distinct expressions of {count}; ask for fewer")
+
+
+def generate_inverse(count: int, seed: int = 0) -> list[tuple[Expression, Expression]]:
+    """Expressions of the distribution `inverse`, each with the short form that it was made from.
+
+    Args:
+        count: How many.
+        seed: Equal seeds give equal lists.
+    """
+    require_range("count", count, 1)
+    drawn = _inverse(stream(seed, "expressions/inverse"), count * _TRIES)
+    return [pair for pair, _ in zip(drawn, range(count), strict=False)]
+
+
+def _stream_of(distribution: str, generator: np.random.Generator, most: int) -> Iterator[Expression]:
+    if distribution == "inverse":
+        return (made for made, _ in _inverse(generator, most))
+    return _drawn(DISTRIBUTIONS[distribution], generator, most)
+
+
+def _inverse(generator: np.random.Generator, most: int) -> Iterator[tuple[Expression, Expression]]:
+    """Longer expressions beside their short forms."""
+    for _ in range(most):
+        target = _Draw(DISTRIBUTIONS["fuzz"], generator).expression(int(generator.integers(3, 16)))
+        made = lengthened(target, generator, int(generator.integers(10, 100)))
+        if not _is_trivial(target) and made.size > target.size:
+            yield made, target
 
 
 def shape_of(expression: Expression) -> str:

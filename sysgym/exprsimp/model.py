@@ -9,6 +9,8 @@ The grammar is Halide's as used by Chen & Tian (NeurIPS 2019, appendix A.1), wit
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -275,45 +277,50 @@ class Builder:
 
     def replace(self, root: int, old: int, new: int, order: list[int] | None = None) -> int:
         """The root with one subterm exchanged everywhere it occurs; `order(root)` may be given where it is known."""
-        changed: dict[int, int] = {old: new}
+        return self.exchange(root, {old: new}, order)
+
+    def exchange(self, root: int, results: Mapping[int, int], order: list[int] | None = None) -> int:
+        """The root with several subterms, none within another, exchanged everywhere they occur; O(terms)."""
+        changed: dict[int, int] = dict(results)
         for term in order or self.order(root):
             op, a, b, c, value = self.rows[term]
-            if term != old and (a in changed or b in changed or c in changed):
+            if term not in changed and (a in changed or b in changed or c in changed):
                 a, b, c = changed.get(a, a), changed.get(b, b), changed.get(c, c)
                 changed[term] = self.add(op, a, b, c, value)
         return changed.get(root, root)
 
-    def position(self, root: int, wanted: int, order: list[int] | None = None) -> int:
-        """Place of a subterm in pre-order over the tree (its first occurrence), or -1."""
-        sizes = self.sizes
-        holds: set[int] = set()
-        for term in order or self.order(root):
-            _, a, b, c, _ = self.rows[term]
-            if term == wanted or a in holds or b in holds or c in holds:
-                holds.add(term)
-        if root not in holds:
-            return -1
-        place, term = 0, root
-        while term != wanted:
+    def positions(self, order: list[int]) -> dict[int, int]:
+        """Place in pre-order over the tree of the first occurrence of every term of `order(root)`; O(terms)."""
+        places = {order[-1]: 0}
+        for term in reversed(order):
+            place = places[term] + 1
+            for child in self.rows[term][1:4]:
+                if child >= 0:
+                    places[child] = min(place, places.get(child, place))
+                    place += self.sizes[child]
+        return places
+
+    def terms_at(self, root: int, places: Sequence[int]) -> list[int]:
+        """The subterms at places in pre-order, -1 where the tree has none; a walk down to all of them together."""
+        found = dict.fromkeys(places, -1)
+        wanted = sorted(place for place in found if 0 <= place < self.sizes[root])
+        stack = [(root, 0, 0, len(wanted))]
+        while stack:
+            term, place, low, high = stack.pop()
+            if low < high and wanted[low] == place:
+                found[place] = term
+                low += 1
             place += 1
             for child in self.rows[term][1:4]:
-                if child in holds:
-                    term = child
+                if child < 0 or low == high:
                     break
-                place += sizes[child]
-        return place
+                place += self.sizes[child]
+                end = bisect_left(wanted, place, low, high)
+                if end > low:
+                    stack.append((child, place - self.sizes[child], low, end))
+                low = end
+        return [found[place] for place in places]
 
     def at(self, root: int, place: int) -> int:
         """The subterm at a place in pre-order, or -1 where the tree has no such place."""
-        sizes = self.sizes
-        if not 0 <= place < sizes[root]:
-            return -1
-        term = root
-        while place:
-            place -= 1
-            for child in self.rows[term][1:4]:
-                if place < sizes[child]:
-                    term = child
-                    break
-                place -= sizes[child]
-        return term
+        return self.terms_at(root, [place])[0]

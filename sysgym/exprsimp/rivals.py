@@ -12,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from sysgym.exprsimp.computer_algebra import simplified
+from sysgym.exprsimp.equality_saturation import saturated
 from sysgym.exprsimp.model import Builder, Expression, Op, Sort
 from sysgym.exprsimp.proofs import encode, solver_module
 from sysgym.exprsimp.witness import ONE, Linear, Meaning, combine
@@ -209,5 +211,28 @@ class _Reader:
         return {hash(meaning.atoms[atom]) if atom != ONE else ONE: number for atom, number in meaning.forms[-1].items()}
 
 
-RIVALS: dict[str, Callable[[Expression, float | None], Answer]] = {"z3": z3_simplify, "z3_ctx": z3_context}
+def egglog(expression: Expression, time_limit: float | None = None) -> Answer:
+    """Equality saturation by our rules; see `equality_saturation`.
+
+    Raises:
+        SettingError: egglog isn't installed.
+    """
+    found, seconds = saturated(expression, time_limit)
+    return Answer(expression if found is None else found, seconds)
+
+
+def sympy(expression: Expression, time_limit: float | None = None) -> Answer:
+    """SymPy's `simplify`; see `computer_algebra`. It knows no time limit.
+
+    Raises:
+        SettingError: SymPy isn't installed.
+    """
+    del time_limit
+    found, seconds = simplified(expression)
+    return Answer(expression if found is None else found, seconds)
+
+
+RIVALS: dict[str, Callable[[Expression, float | None], Answer]] = {
+    "z3": z3_simplify, "z3_ctx": z3_context, "egglog": egglog, "sympy": sympy,
+}  # fmt: skip
 """Rivals by name; each takes an expression and a time limit in seconds."""

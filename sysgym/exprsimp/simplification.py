@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from sysgym.core.errors import SettingError, UnknownNameError, require_range
+from sysgym.core.protocols import Policy, StatePolicy
 from sysgym.core.seeding import stream
-from sysgym.exprsimp.certificate import Certificate, CertificateError, bools_of, replay
+from sysgym.exprsimp.certificate import Certificate, CertificateError, bools_of, replay, single_steps
 from sysgym.exprsimp.evaluation import draw_points, evaluate
 from sysgym.exprsimp.model import Builder, Expression, ExpressionError, Op
 from sysgym.exprsimp.parser import parse
@@ -23,9 +24,9 @@ from sysgym.exprsimp.printer import to_text
 from sysgym.exprsimp.proofs import encode, solver_module
 from sysgym.exprsimp.rivals import RIVALS
 from sysgym.exprsimp.rules.table import Rule
-from sysgym.exprsimp.workbench import Workbench
+from sysgym.exprsimp.workbench import State, Workbench
 
-METHODS = (*SEARCHES, *RIVALS)
+METHODS = (*SEARCHES, "agent", *RIVALS)
 MOST_NODES = 5_000
 POINTS = 1_000
 _PROOF_SECONDS = 1.0
@@ -54,7 +55,7 @@ class Simplification:
 
 def simplify(
     text: str | Expression,
-    method: str = "beam",
+    method: str | Policy | StatePolicy = "beam",
     time_limit: float | None = None,
     *,
     seed: int = 0,
@@ -66,7 +67,8 @@ def simplify(
 
     Args:
         text: The expression, or its text.
-        method: greedy, beam, anneal, random, or a rival: z3, z3_ctx.
+        method: greedy, beam, anneal, random, agent, or a rival: z3, z3_ctx, egglog, sympy; or a policy of the
+            environment `sysgym/ExprSimplify-v0`, which plays one episode.
         time_limit: Seconds for the method; searches end by themselves too.
         seed: Of anneal and random.
         bools: Names of Bool variables.
@@ -82,26 +84,40 @@ def simplify(
     '1'
     """
     expression = parse(text, bools, lenient=lenient) if isinstance(text, str) else text
-    if method not in METHODS:
+    if isinstance(method, str) and method not in METHODS:
         raise UnknownNameError("method", method, METHODS)
+    if not isinstance(method, str | Policy | StatePolicy):
+        raise SettingError(f"method is {method!r}; give a name ({', '.join(METHODS)}) or a policy")
     if time_limit is not None:
         require_range("time_limit", time_limit, 0.0, open_low=True)
     if expression.size > MOST_NODES:
         raise ExpressionError(
             f"the expression has {expression.size} nodes; simplify takes up to {MOST_NODES}, so split it"
         )
-    if method in RIVALS:
+    if isinstance(method, str) and method in RIVALS:
         return _by_rival(expression, method, time_limit)
     began = time.perf_counter()
     bench = Workbench(expression, rules)
-    state = SEARCHES[method](bench, Search(time_limit, seed))
+    state = _found(bench, Search(time_limit, seed), method)
     if not _no_worse(bench.cost(state.root), bench.cost(bench.start)):
-        state = type(state)(bench.start)
+        state = State(bench.start)
     seconds = time.perf_counter() - began
     certificate = bench.certificate(state)
     size, length = bench.cost(state.root)
-    steps = tuple(_told(step) for step in certificate["steps"])
+    steps = tuple(_told(step) for step in single_steps(certificate))
     return Simplification(certificate["output"], length, size, steps, certificate, seconds)
+
+
+def _found(bench: Workbench, search: Search, method: str | Policy | StatePolicy) -> State:
+    if not isinstance(method, str):
+        from sysgym.exprsimp.played import played  # noqa: PLC0415  the environment's kernel
+
+        return played(bench, search, method)
+    if method == "agent":
+        from sysgym.exprsimp.agent import agent  # noqa: PLC0415  its weights
+
+        return agent(bench, search)
+    return SEARCHES[method](bench, search)
 
 
 def _no_worse(after: tuple[int, int], before: tuple[int, int]) -> bool:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from sysgym.core.seeding import stream
 from sysgym.exprsimp import kernel
 from sysgym.exprsimp.arena import FULL, Arena, below, compiled, intern, load, make_arena, replace
-from sysgym.exprsimp.certificate import Certificate, bools_of, claim, write_step
+from sysgym.exprsimp.certificate import Certificate, bools_of, claim, write_steps
 from sysgym.exprsimp.evaluation import draw_points, evaluate_row
 from sysgym.exprsimp.model import Builder, Expression, Op
 from sysgym.exprsimp.printer import to_text
@@ -149,14 +149,18 @@ class Workbench:
         root = table.term(self.start)
         steps: list[dict[str, Any]] = []
         for move in state.moves:
-            group = self._single(move)
-            reasons = {table.term(single.term): (table.term(single.result), self._reason(single)) for single in group}
-            order = builder.order(root)
-            while (old := next((term for term in order if term in reasons), None)) is not None:
-                new, reason = reasons[old]
-                steps.append(write_step(builder, order, old, new, reason))
-                root = builder.replace(root, old, new, order)
+            reasons = {
+                table.term(single.term): (table.term(single.result), self._reason(single))
+                for single in self._single(move)
+            }
+            while True:
                 order = builder.order(root)
+                # a term that a rule changes in a normal form holds none that another changes
+                exchanges = {term: reasons[term] for term in order if term in reasons}
+                if not exchanges:
+                    break
+                steps.append(write_steps(builder, order, exchanges))
+                root = builder.exchange(root, {term: result for term, (result, _) in exchanges.items()}, order)
                 if move.variant != NORMALISE:
                     break
         output = to_text(builder.expression(root))

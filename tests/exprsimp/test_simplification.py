@@ -46,7 +46,7 @@ def test_worked_examples(text, expected):
     assert same and (result.size, result.length) <= (parse(expected).size, len(expected)), result.text
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [method for method in METHODS if method not in ("egglog", "sympy")])
 def test_every_method_keeps_the_value_and_never_grows(method):
     generator = np.random.default_rng(7)
     for place in range(12):

@@ -3,11 +3,12 @@
 import json
 import time
 
+import gymnasium as gym
 import numpy as np
 
 from sysgym.exprsimp import kernel, parse, parse_many, simplify, to_text
 from sysgym.exprsimp.arena import load_nodes, make_arena
-from sysgym.exprsimp.certificate import replay
+from sysgym.exprsimp.certificate import replay, single_steps
 from sysgym.exprsimp.evaluation import draw_points
 from sysgym.exprsimp.model import Builder
 from sysgym.exprsimp.rules.table import orientations, published_rules
@@ -47,8 +48,13 @@ def expression_rows(rows, rate, data):
     count = sum(len(forest) for forest in batches)
     variants = f"{len(program.rule)} variants of {len(published_rules())} rules"
     rows.append(("expressions, full mask, states/s", rate(fill, count, 3), None, variants))
+    for name, arguments, goal in (("106 rules", {}, 50_000), ("629 rules", {"normalise": False}, 20_000)):
+        envs = gym.make_vec("sysgym/ExprSimplify-v0", num_envs=64, **arguments)
+        rows.append((f"ExprSimplify, make_vec 64, full mask, {name}, steps/s", stepping(envs, 100), goal, ""))
+    one = gym.make_vec("sysgym/ExprSimplify-v0", num_envs=1)
+    rows.append(("ExprSimplify, one at a time, steps/s", stepping(one, 2000), 3_000, ""))
     certificates = [simplify(text, "random", seed=1).certificate for text in texts[::200]]
-    steps = sum(len(certificate["steps"]) for certificate in certificates)
+    steps = sum(len(single_steps(certificate)) for certificate in certificates)
     rows.append(
         (
             "expressions, certificate replay, steps/s",
@@ -57,9 +63,22 @@ def expression_rows(rows, rate, data):
             "",
         )
     )
-    for method, goal in (("greedy", None), ("beam", 100)):
+    for method, goal in (("greedy", None), ("beam", 100), ("agent", 50)):
         done = rate(lambda name=method: [simplify(text, name) for text in texts[::40]], len(texts[::40]), 1)
         rows.append((f"expressions, {method}, expressions/s", done, goal, ""))
+
+
+def stepping(envs, steps):
+    """Steps a second under random allowed actions; only `step` is timed, in seconds of this process."""
+    generator = np.random.default_rng(0)
+    _, info = envs.reset(seed=0)
+    spent = 0.0
+    for step in range(steps + steps // 4):
+        actions = np.array([generator.choice(np.flatnonzero(mask)) for mask in info["action_mask"]])
+        begin = time.process_time()
+        info = envs.step(actions)[4]
+        spent += (time.process_time() - begin) if step >= steps // 4 else 0.0
+    return steps * envs.num_envs / spent
 
 
 def check_applications(wanted=MILLION, seed=0, batch=2000, points=24):

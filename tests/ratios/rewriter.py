@@ -1,10 +1,12 @@
 """Train the rewriter that is packaged, and compare all methods in one run.
 
     python -m tests.ratios.rewriter train OUTPUT [--longest CHARACTERS] [--lessons N] [--frames N]
-    python -m tests.ratios.rewriter table [--count N]
+    python -m tests.ratios.rewriter table [--methods M ...] [--every N] [--long-only]
+    python -m tests.ratios.rewriter trials [--every N]
 
-Training plays the training expressions of the shared data (where they are at hand) and generated ones of both
+Training plays the training expressions of the shared data (where they are at hand) and generated ones of two
 distributions, on one thread. The table is that of docs/expressions.md: every method on the validation expressions.
+Trials compares searches with the agent at equal numbers of rewrites tried.
 """
 
 import argparse
@@ -16,12 +18,17 @@ from pathlib import Path
 import torch
 
 from sysgym.agents.training import Training
-from sysgym.exprsimp import to_text
+from sysgym.exprsimp import parse, to_text
+from sysgym.exprsimp.agent import agent, write_weights
+from sysgym.exprsimp.comparison import compare
+from sysgym.exprsimp.episode import EpisodeConfig
 from sysgym.exprsimp.generator import generate
+from sysgym.exprsimp.policies import SEARCHES, Search, beam, greedy
+from sysgym.exprsimp.workbench import Workbench
 
 DATA = Path(os.environ.get("SYSGYM_DATA") or Path(__file__).parents[3] / "shared" / "data") / "expressions"
 ENV = "sysgym/ExprSimplify-v0"
-METHODS = ("agent", "greedy", "beam", "random", "anneal", "z3", "z3_ctx", "egglog", "sympy")
+METHODS = ("agent", "greedy", "beam", "anneal", "random", "z3", "z3_ctx", "egglog", "sympy")
 
 
 def training_expressions(longest=None, generated=6_000):
@@ -34,7 +41,7 @@ def training_expressions(longest=None, generated=6_000):
 
 
 def train(output, longest, lessons, frames, seed=0):
-    """Imitation, then its own episodes; writes the policy."""
+    """Imitation, then its own episodes; writes the weights that `simplify` reads."""
     torch.set_num_threads(1)
     begun, spent = time.perf_counter(), time.process_time()
     texts = training_expressions(longest)
@@ -43,21 +50,65 @@ def train(output, longest, lessons, frames, seed=0):
         environment={"expressions": texts},
     )  # fmt: skip
     print(f"{len(texts)} expressions, imitation done, {time.process_time() - spent:.0f} s of CPU time", flush=True)
-    training.policy().save(f"{output}.imitation")
     for progress in training.run():
         if progress.update % 20 == 0:
             print(progress.frames, progress.mean_return, f"{time.process_time() - spent:.0f}", flush=True)
-    training.policy().save(output)
+    weights = {name: value.numpy(force=True) for name, value in training.network.policy.state_dict().items()}
+    write_weights(output, weights, [rule.id for rule in EpisodeConfig().actions])
     spent = time.process_time() - spent
     print(f"done: {spent:.0f} s of CPU time, {time.perf_counter() - begun:.0f} s by the clock", flush=True)
 
 
+def validation(every, long_only):
+    """The validation expressions, or every so many of them."""
+    lines = (DATA / "halide_caviar_val.jsonl").read_text().splitlines()[::every]
+    texts = [json.loads(line)["expr"] for line in lines]
+    return [text for text in texts if not long_only or len(text) > 100]
+
+
+def table(methods, every, long_only):
+    """One JSON line a method, all in one run; see `comparison.compare`."""
+    for row in compare(validation(every, long_only), methods):
+        print(json.dumps(row), flush=True)
+
+
+def trials(every):
+    """Searches beside the agent at equal numbers of rewrites tried: shares, and rewrites an expression."""
+    inputs = [parse(text) for text in validation(every, False)]
+    length = sum(one.length for one in inputs)
+    mean = 0.0
+    searches = {"agent": agent, "greedy": greedy, "beam": beam}
+    for name in (*searches, "beam, as many", "random, as many", "anneal, as many"):
+        kept = tried = 0
+        for one in inputs:
+            bench, search = Workbench(one), Search()
+            if name in searches:
+                found = searches[name](bench, search)
+            elif name.startswith("beam"):
+                search.width, search.layers, search.successors = 4, 5, max(4, round(mean / 5))
+                found = beam(bench, search)
+            else:
+                search.walks = round(mean)
+                found = SEARCHES[name.split(",")[0]](bench, search)
+            kept, tried = kept + min(bench.cost(found.root)[1], one.length), tried + search.tried
+        mean = mean or tried / len(inputs)
+        print(f"{name}: {1 - kept / length:.4f} of the length, {tried / len(inputs):.1f} rewrites tried", flush=True)
+
+
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("train",))
-    parser.add_argument("output")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("train", "table", "trials"))
+    parser.add_argument("output", nargs="?", default="rewriter.safetensors")
     parser.add_argument("--longest", type=int)
     parser.add_argument("--lessons", type=int, default=100)
-    parser.add_argument("--frames", type=int, default=50_000)
+    parser.add_argument("--frames", type=int, default=40_000)
+    parser.add_argument("--methods", nargs="*", default=METHODS)
+    parser.add_argument("--every", type=int, default=1)
+    parser.add_argument("--long-only", action="store_true")
     given = parser.parse_args()
-    train(given.output, given.longest, given.lessons, given.frames)
+    if given.what == "train":
+        train(given.output, given.longest, given.lessons, given.frames)
+    elif given.what == "table":
+        table(given.methods, given.every, given.long_only)
+    else:
+        trials(given.every)
