@@ -47,7 +47,7 @@ class Proof:
         status: "proved", "refuted", "unknown" or "vacuous" (nothing satisfies the condition).
         milliseconds: Time of the solver.
         solver: Name and version.
-        query: SHA-256 of the question in SMT-LIB.
+        query: SHA-256 of the question's assertions in SMT-LIB.
         counterexample: Values by name under which the sides differ, with "lhs" and "rhs"; None unless refuted.
         trials: Random values, corners among them, that satisfied the condition and gave equal sides.
     """
@@ -200,7 +200,8 @@ def _version(solver: Any) -> str:
 
 
 def _hash(check: Any) -> str:
-    return hashlib.sha256(check.to_smt2().encode()).hexdigest()
+    """Of the assertions alone: the order in which z3 declares names depends on what the process has asked before."""
+    return hashlib.sha256("\n".join(each.sexpr() for each in check.assertions()).encode()).hexdigest()
 
 
 def plain(expression: Expression) -> Expression:

@@ -13,7 +13,7 @@ from sysgym.exprsimp import ExpressionError, kernel, matcher
 from sysgym.exprsimp.arena import load, make_arena, unload
 from sysgym.exprsimp.evaluation import draw_points, evaluate
 from sysgym.exprsimp.model import Builder
-from sysgym.exprsimp.proofs import prove, read_certificates
+from sysgym.exprsimp.proofs import CERTIFICATES, prove, read_certificates
 from sysgym.exprsimp.rules.program import compile_rules
 from sysgym.exprsimp.rules.table import (
     CATEGORIES,
@@ -73,7 +73,8 @@ def test_every_rule_is_proved_and_its_certificate_stored():
         assert proof.trials >= 100, rule.text
         assert stored[rule.id].status == "proved"
         if stored[rule.id].solver == proof.solver:
-            assert stored[rule.id].query == proof.query, f"{rule.text}: run sysgym simplify --prove-rules --certificate"
+            remedy = f"sysgym simplify --prove-rules --certificate {CERTIFICATES}"
+            assert stored[rule.id].query == proof.query, f"{rule.text}: run {remedy}"
     assert stored.keys() == {rule.id for rule in RULES}
 
 
