@@ -44,7 +44,7 @@ def prepare(
     log: str | Path | None = None,
     clean: str = "default",
     processors: int | None = None,
-    seconds: float = 30.0,
+    seconds: float = 25.0,
 ) -> tuple[Path, Path]:
     """Write the demo's study.
 

@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 
 from sysgym.bench.guard import guarded
 from sysgym.bench.play import begin, decoded, door_of
-from sysgym.bench.policies import ResolvedPolicy, resolve_policy
+from sysgym.bench.policies import ResolvedPolicy, policy_file, resolve_policy
 from sysgym.core.errors import SettingError, UnknownNameError
 from sysgym.jobsched.batch.policies import HEURISTICS
 from sysgym.jobsched.batch.replay import SCHEDULERS, Schedule, replay
 from sysgym.workloads.workload import Workload
 
 ENVIRONMENT = "sysgym/BatchSched-v0"
+DEFAULT_OBSERVATION = "features"
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +72,7 @@ def replay_policies(
         if predictor is not None:
             raise SettingError(f"a predictor goes with a named scheduler, not with the policy {name!r}")
         behind = backfill or _trained_backfill(policy.policy)
-        schedule = replay(workload, policy, pass_rule, engine, backfill=behind)
+        schedule = replay(workload, policy, pass_rule, engine, backfill=behind, observation=policy.observation)
         counted = {"backfill": behind, "invalid_actions": policy.invalid_actions}
         yield Replay(schedule, _row(schedule, policy.name) | counted)
 
@@ -82,10 +83,12 @@ class Guest:
     Args:
         resolved: The policy.
         actions: Its action space; action 0 is the oldest job, which doing nothing (`fcfs`) takes.
+        observation: Name of the observation that it sees.
     """
 
-    def __init__(self, resolved: ResolvedPolicy, actions: gym.Space[Any]) -> None:
+    def __init__(self, resolved: ResolvedPolicy, actions: gym.Space[Any], observation: str) -> None:
         self.name, self.policy, self.actions = resolved.name, resolved.policy, actions
+        self.observation = observation
         self.invalid_actions = 0
 
     def reset(self) -> None:
@@ -119,15 +122,28 @@ class ViewGuest(Guest):
 def _policy(name: str, workload: Workload) -> str | StateGuest | ViewGuest:
     if name in SCHEDULERS:
         return name
-    env = gym.make(ENVIRONMENT, workload=workload, split="all", sequence_length=1, disable_env_checker=True)
+    seen = _trained_observation(name)
+    arguments = {"workload": workload, "observation": seen, "split": "all", "sequence_length": 1}
+    env = gym.make(ENVIRONMENT, disable_env_checker=True, **arguments)
     try:
         resolved = resolve_policy(name, env)
         guest = StateGuest if hasattr(resolved.policy, "act_on_state") else ViewGuest
-        return guest(resolved, env.action_space)
+        return guest(resolved, env.action_space, seen)
     except UnknownNameError as error:
         raise UnknownNameError("policy", name, [*SCHEDULERS, *HEURISTICS]) from error
     finally:
         env.close()
+
+
+def _trained_observation(name: str) -> str:
+    """What a checkpoint was trained to see; the default for everything else."""
+    path, _ = policy_file(name)
+    if path.suffix != ".safetensors" or not path.is_file():
+        return DEFAULT_OBSERVATION
+    from sysgym.agents import load  # noqa: PLC0415  only who loads a checkpoint waits for the room of agents
+
+    seen = load(path).environment.get("observation", DEFAULT_OBSERVATION)
+    return seen if isinstance(seen, str) else DEFAULT_OBSERVATION
 
 
 def _trained_backfill(policy: Any) -> str:

@@ -190,7 +190,7 @@ def demo(
     output: Annotated[Path, typer.Option(help="Folder for study, results and report.")] = Path("demo"),
     clean: Clean = "default",
     processors: Processors = None,
-    seconds: Annotated[float, typer.Option(help="Time for the training.")] = 30.0,
+    seconds: Annotated[float, typer.Option(help="Time for the training.")] = 25.0,
     as_json: Json = False,
 ) -> None:
     """Replay a log, train a scheduler on its first weeks, test it on the last, and write a report.

@@ -2,6 +2,7 @@
 
 import pytest
 
+from sysgym.agents import train
 from sysgym.bench.replays import replay_policies
 from sysgym.core.errors import PolicyError, UnknownNameError
 from sysgym.workloads.synthetic import poisson_pareto
@@ -76,3 +77,13 @@ def test_what_a_policy_prints_is_no_result(rows, capfd):
 def test_a_misspelt_scheduler_is_offered_the_nearest(jobs):
     with pytest.raises(UnknownNameError, match="did you mean easy"):
         list(replay_policies(jobs, ["eazy"]))
+
+
+def test_a_trained_policy_sees_what_it_was_trained_on(tmp_path):
+    log = poisson_pareto(jobs=120, processors=16, seed=2)
+    for observation in ("features", "queue"):
+        saved = tmp_path / f"{observation}.safetensors"
+        arguments = {"workload": log, "observation": observation, "sequence_length": 20}
+        train("sysgym/BatchSched-v0", frames=128, environment=arguments, output=saved, num_envs=4, rollout_steps=16)
+        (found,) = replay_policies(log, [str(saved)])
+        assert found.row["jobs"] == 120 and found.row["invalid_actions"] == 0
