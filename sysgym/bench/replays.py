@@ -123,7 +123,7 @@ def _policy(name: str, workload: Workload) -> str | StateGuest | ViewGuest:
     if name in SCHEDULERS:
         return name
     seen = _trained_observation(name)
-    arguments = {"workload": workload, "observation": seen, "split": "all", "sequence_length": 1}
+    arguments: dict[str, Any] = {"workload": workload, "observation": seen, "split": "all", "sequence_length": 1}
     env = gym.make(ENVIRONMENT, disable_env_checker=True, **arguments)
     try:
         resolved = resolve_policy(name, env)
