@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from sysgym.agents.actor import Behaviour, Weights
+from sysgym.agents.choice_kernels import decide_choices
 from sysgym.agents.inference import LARGEST_STANDARD
 from sysgym.agents.kernels import RELU, TANH, decide, forward, standardize
 from sysgym.agents.networks import Network, Perceptron
@@ -22,7 +23,12 @@ Rows = NDArray[np.int64]
 
 def suits(network: Network) -> bool:
     """Whether a network's policy and value are perceptrons on the processor."""
-    return network.architecture.kind == "flat" and next(network.parameters()).device.type == "cpu"
+    return network.architecture.kind in ("flat", "choices") and next(network.parameters()).device.type == "cpu"
+
+
+def compiled_behaviour(network: Network) -> CompiledBehaviour:
+    """The compiled policy of a network that `suits`."""
+    return CompiledChoices(network) if network.architecture.kind == "choices" else CompiledBehaviour(network)
 
 
 def flattened(perceptron: Perceptron, prefix: str) -> tuple[Floats, dict[str, tuple[slice, tuple[int, ...]]]]:
@@ -116,3 +122,65 @@ class CompiledBehaviour(Behaviour):
             standardize(seen, self._mean, self._deviation, LARGEST_STANDARD, self._inputs)
             seen = self._inputs
         return seen
+
+
+class CompiledChoices(CompiledBehaviour):
+    """`Behaviour` for a network over choices."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__(network)
+        self._logits = np.zeros((0, 0), dtype=np.float32)
+        self._numbers = np.zeros(0, dtype=np.int64)
+
+    def logits(self, observations: NDArray[np.generic]) -> Floats:
+        """See `Behaviour.logits`; of all actions."""
+        inputs = self._encoded(observations)
+        rows, actions, features = inputs.shape
+        memory = np.empty(rows * actions * int(self._widths[1:].sum()), dtype=np.float32)
+        flat = inputs.reshape(rows * actions, features)
+        return forward(self._weights, self._widths, self._activation, flat, memory).reshape(rows, actions).copy()
+
+    def choose(
+        self,
+        observations: NDArray[np.generic],
+        masks: NDArray[np.int8],
+        uniforms: NDArray[np.float64],
+        actions: NDArray[np.int64],
+        log_probabilities: NDArray[np.float64],
+    ) -> None:
+        """See `Behaviour.choose`; only the rows of allowed actions pass."""
+        inputs = self._encoded(observations)
+        row = decide_choices(
+            self._weights,
+            self._widths,
+            self._activation,
+            inputs,
+            self._gathered,
+            self._outputs[0],
+            self._logits,
+            self._numbers,
+            masks,
+            uniforms,
+            self._scratch,
+            actions,
+            log_probabilities,
+        )
+        if row >= 0:
+            raise SysgymError(f"the action mask of row {row} allows no action; an environment must allow at least one")
+
+    def _encoded(self, observations: NDArray[np.generic]) -> Floats:
+        """Observations (N, A, F) as `Network.inputs` has them."""
+        rows, actions, features = observations.shape
+        if len(self._inputs) != rows:
+            self._inputs = np.zeros((rows, actions, features), dtype=np.float32)
+            self._gathered = np.zeros(self._inputs.size, dtype=np.float32)
+            self._outputs = np.zeros((1, rows * actions * int(self._widths[1:].sum())), dtype=np.float32)
+            self._logits = np.zeros((rows, actions), dtype=np.float32)
+            self._numbers, self._scratch = np.arange(rows), np.zeros(actions)
+        if observations.dtype == np.float32 and observations.flags.c_contiguous and self.network.scale is None:
+            return observations  # type: ignore[return-value]
+        self._inputs[:] = observations
+        if self.network.scale is not None:
+            flat = self._inputs.reshape(rows * actions, features)
+            standardize(flat, self._mean, self._deviation, LARGEST_STANDARD, flat)
+        return self._inputs

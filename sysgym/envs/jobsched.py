@@ -229,6 +229,6 @@ class JobSchedVectorEnv(EngineVectorEnv):
         **settings: Any,
     ) -> None:
         engine, self.config, self.workload = build_jobsched_engine(num_envs, **settings)
+        super().__init__(engine, autoreset_mode, episode_metrics)
         if settings.get("observation") == "choices":
             self.metadata = {**self.metadata, "network": "choices"}
-        super().__init__(engine, autoreset_mode, episode_metrics)
