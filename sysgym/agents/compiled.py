@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from sysgym.agents.actor import Behaviour, Weights
+from sysgym.agents.byte_kernels import decide_bytes, forward_bytes
 from sysgym.agents.choice_kernels import decide_choices
 from sysgym.agents.inference import LARGEST_STANDARD
 from sysgym.agents.kernels import RELU, TANH, decide, forward, standardize
@@ -20,6 +21,9 @@ from sysgym.core.errors import SysgymError
 Floats = NDArray[np.float32]
 Rows = NDArray[np.int64]
 
+MANY_BYTES = 1024
+"""Smallest observation of bytes whose empty cells are worth skipping."""
+
 
 def suits(network: Network) -> bool:
     """Whether a network's policy and value are perceptrons on the processor."""
@@ -28,7 +32,15 @@ def suits(network: Network) -> bool:
 
 def compiled_behaviour(network: Network) -> CompiledBehaviour:
     """The compiled policy of a network that `suits`."""
+    if sees_bytes(network):
+        return CompiledBytes(network)
     return CompiledChoices(network) if network.architecture.kind == "choices" else CompiledBehaviour(network)
+
+
+def sees_bytes(network: Network) -> bool:
+    """Whether a perceptron takes many bytes as they are, which `byte_kernels` does faster."""
+    bytes_seen = network.spaces.dtype == "uint8" and network.scale is None and network.spaces.size >= MANY_BYTES
+    return network.architecture.kind == "flat" and bytes_seen
 
 
 def flattened(perceptron: Perceptron, prefix: str) -> tuple[Floats, dict[str, tuple[slice, tuple[int, ...]]]]:
@@ -122,6 +134,48 @@ class CompiledBehaviour(Behaviour):
             standardize(seen, self._mean, self._deviation, LARGEST_STANDARD, self._inputs)
             seen = self._inputs
         return seen
+
+
+class CompiledBytes(CompiledBehaviour):
+    """`Behaviour` for a perceptron over images of bytes."""
+
+    def logits(self, observations: NDArray[np.generic]) -> Floats:
+        """See `Behaviour.logits`."""
+        seen, numbers = self._cells(observations)
+        return forward_bytes(self._weights, self._widths, self._activation, seen, numbers, self._outputs[0]).copy()
+
+    def choose(
+        self,
+        observations: NDArray[np.generic],
+        masks: NDArray[np.int8],
+        uniforms: NDArray[np.float64],
+        actions: NDArray[np.int64],
+        log_probabilities: NDArray[np.float64],
+    ) -> None:
+        """See `Behaviour.choose`."""
+        seen, numbers = self._cells(observations)
+        row = decide_bytes(
+            self._weights,
+            self._widths,
+            self._activation,
+            seen,
+            numbers,
+            self._outputs[0],
+            masks,
+            uniforms,
+            self._scratch,
+            actions,
+            log_probabilities,
+        )
+        if row >= 0:
+            raise SysgymError(f"the action mask of row {row} allows no action; an environment must allow at least one")
+
+    def _cells(self, observations: NDArray[np.generic]) -> tuple[NDArray[np.uint8], Rows]:
+        """Observations as (N, cells), and the numbers below N."""
+        rows = len(observations)
+        if self._outputs.size != rows * int(self._widths[1:].sum()):
+            self._outputs = np.zeros((1, rows * int(self._widths[1:].sum())), dtype=np.float32)
+        return np.ascontiguousarray(observations).reshape(rows, -1), np.arange(rows)  # type: ignore[return-value]
 
 
 class CompiledChoices(CompiledBehaviour):

@@ -70,7 +70,9 @@ class Learner(abc.ABC, Generic[SettingsKind]):
 
     def behaviour(self) -> Behaviour:
         """Who plays for this algorithm."""
-        return compiled_behaviour(self.network) if suits(self.network) else Behaviour(self.network)
+        behaviour = compiled_behaviour(self.network) if suits(self.network) else Behaviour(self.network)
+        behaviour.masked = self.settings.masked
+        return behaviour
 
     def state(self) -> tuple[Tensors, dict[str, Any]]:
         """What a resumed run needs beside the weights: arrays, and plain values as JSON takes them."""

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sysgym.agents.byte_kernels import forward_byte_shards, policy_byte_shards
 from sysgym.agents.choice_kernels import choice_shards, forward_choice_shards
 from sysgym.agents.compiled import Floats, Rows, flattened, widths_of
 from sysgym.agents.gradients import SUMS, forward_shards, last_layer, log_taken, policy_shards, value_shards
@@ -104,6 +105,11 @@ class NativePerceptron:
         total: Floats = tree_sum(self._gradients[: self._shards])
         return total
 
+    def follow(self, gradient: Floats) -> None:
+        """Let the next `descend` follow this gradient, (weights,), instead of the minibatch's."""
+        self._shards = 1
+        self._gradients[0] = gradient
+
     def descend(self, rate: float) -> float:
         """One step of the optimiser on `gradient`, cut as `Learner` says, unless its norm is not finite.
 
@@ -164,6 +170,33 @@ class NativePerceptron:
         self._outputs, self._deltas = np.zeros((2, shards, largest * inside), dtype=np.float32)
         self._gradients = np.zeros((shards, len(self.weights)), dtype=np.float32)
         self._sums = np.zeros((shards, len(SUMS)))
+
+
+class NativeBytes(NativePerceptron):
+    """A policy over images of bytes that learns natively; inputs are uint8 (M, cells)."""
+
+    def forward(self, inputs: Any, rows: Rows, masks: NDArray[np.int8] | None = None) -> None:
+        """See `NativePerceptron.forward`."""
+        self._reserve(len(rows))
+        self._cells = inputs
+        self._over_shards(forward_byte_shards, inputs, rows, tail=(self._outputs,))
+
+    def policy_gradient(
+        self,
+        rows: Rows,
+        masks: NDArray[np.int8],
+        actions: Rows,
+        old: Floats,
+        advantages: Floats,
+        clip: float,
+        entropy_weight: float,
+    ) -> dict[str, float]:
+        """See `NativePerceptron.policy_gradient`."""
+        memory = (self._outputs, self._deltas, self._gradients, self._sums)
+        behind = (masks, actions, old, advantages, clip, entropy_weight)
+        self._over_shards(policy_byte_shards, self._cells, rows, tail=(*memory, *behind))
+        means = self._sums[: self._shards].sum(axis=0) / len(rows)
+        return dict(zip(SUMS, means.tolist(), strict=True))
 
 
 class NativeChoices(NativePerceptron):

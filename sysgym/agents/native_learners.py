@@ -22,7 +22,8 @@ from torch import Tensor
 from sysgym.agents.a2c import A2C
 from sysgym.agents.actor_critic import ActorCritic, Batch, means
 from sysgym.agents.learner import Learner, require_finite
-from sysgym.agents.native import NativeChoices, NativePerceptron
+from sysgym.agents.compiled import sees_bytes
+from sysgym.agents.native import NativeBytes, NativeChoices, NativePerceptron
 from sysgym.agents.networks import Network, Perceptron
 from sysgym.agents.optimizers import Tensors
 from sysgym.agents.ppo import PPO
@@ -210,6 +211,30 @@ class NativeVTrace(NativeActorCritic, VTrace):
 
 class NativeReinforce(NativeLearner[Any], Reinforce):
     """`reinforce.Reinforce` with compiled gradients."""
+
+    def __init__(self, network: Network, settings: Any, seed: int, threads: int = 1) -> None:
+        super().__init__(network, settings, seed, threads)
+        if sees_bytes(network):
+            assert isinstance(network.policy, Perceptron)
+            self.policy = NativeBytes(
+                network.policy, "policy", network.architecture.activation, settings, self.policy.team
+            )
+
+    def _encoded(self, observations: Array | Tensor) -> Any:
+        """Bytes as they are where the policy takes them so."""
+        if isinstance(self.policy, NativeBytes):
+            return np.asarray(observations).reshape(len(observations), -1)
+        return super()._encoded(observations)
+
+    def _descend_policy(self, *terms: Any) -> dict[str, float]:
+        """Without a step, as long as further slots are to be added; see `ReinforceSettings.slots_per_step`."""
+        told = self.policy.policy_gradient(*terms)
+        whole = self._add([self.policy.gradient()])
+        if whole is not None:
+            self.policy.follow(whole[0])
+            told["policy_gradient_norm"] = self.policy.descend(self.optimizer.param_groups[0]["lr"])
+            require_finite({"policy_gradient_norm": told["policy_gradient_norm"]})
+        return told
 
     def _learn(
         self, rollout: Rollout, chosen: Rows, weights: NDArray[np.float64], entropy_weight: float

@@ -372,7 +372,8 @@ class Training:
         players: list[Player] = []
         try:
             for rows in stage.rows:
-                role = Role(rows, self.learner.behaviour(), self.seed, begun, group, self.backend.min_batch)
+                cycle: int | None = getattr(self.settings, "workloads", None)
+                role = Role(rows, self.learner.behaviour(), self.seed, begun, group, self.backend.min_batch, cycle)
                 players.append(stage.player(role, self.settings.rollout_steps, threaded=self.mode != "sync"))
             if earlier is not None:
                 self._restore_players(players, earlier)
