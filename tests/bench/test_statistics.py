@@ -149,3 +149,15 @@ def test_crossed_means_draw_whole_runs_and_shared_scenarios():
 def test_scores_that_are_not_finite_are_refused():
     with pytest.raises(SettingError, match="not finite"):
         statistics.bootstrap([1.0, float("nan")])
+
+
+def test_profile_bands_hold_the_profile_and_are_the_percentiles_of_replicates(matrices):
+    a, _ = matrices
+    thresholds = [0.25, 0.5, 0.75]
+    low, high = statistics.profile_band(a, thresholds, replicates=300, seed=4)
+    rows = statistics.resample(10, 8, 300, seed=4)
+    drawn = [statistics.performance_profile(a[r, np.arange(8)], thresholds) for r in rows]
+    expected = np.percentile(drawn, [2.5, 97.5], axis=0)
+    assert np.allclose([low, high], expected, rtol=0, atol=1e-12)
+    profile = statistics.performance_profile(a, thresholds)
+    assert (low < profile).all() and (profile < high).all()
