@@ -121,10 +121,16 @@ def paired_win_rate(first: ArrayLike, second: ArrayLike) -> float:
     return float(((x > y) + 0.5 * (x == y)).mean())
 
 
+def lost(scores: ArrayLike, best: ArrayLike) -> NDArray[np.bool_]:
+    """Where a policy scores less than the best heuristic, by more than `TIE`; shapes broadcast."""
+    behind: NDArray[np.bool_] = np.asarray(scores) < np.asarray(best) - TIE
+    return behind
+
+
 def fraction_lost(scores: ArrayLike, best: ArrayLike) -> float:
     """Share of paired scenarios on which a policy scores less than the best heuristic, by more than `TIE`."""
     x, y = _paired(scores, best)
-    return float((x < y - TIE).mean())
+    return float(lost(x, y).mean())
 
 
 def all_tie(values: ArrayLike, spread: float = TIE_SPREAD) -> bool:
@@ -226,25 +232,32 @@ def improvement_interval(
     return interval(wins.mean(), (weighted * chosen_y).sum(axis=(1, 2)) / wins.size)
 
 
-def crossed_means(scores: ArrayLike, scenario_rows: NDArray[np.int64], seed: int = 0) -> NDArray[np.float64]:
-    """Means of a policy in replicates that resample its runs and, jointly for all policies, the scenarios.
+def scenario_weights(scenarios: int, replicates: int = REPLICATES, seed: int = 0) -> NDArray[np.float64]:
+    """How much each scenario counts in each replicate of a mean; shape (B, scenarios), rows sum to 1.
+
+    Policies that share these weights are resampled jointly, which is what pairs them.
+    """
+    return _counts(resample(scenarios, 1, replicates, seed))[:, :, 0] / scenarios
+
+
+def crossed_runs(scores: ArrayLike, weights: NDArray[np.float64], seed: int = 0) -> NDArray[np.float64]:
+    """Means of a policy's runs in replicates that resample its runs and, jointly for all policies, the scenarios.
 
     A learned policy has several runs (training seeds) that met the same scenarios; whole runs are drawn as units, and
-    the scenarios by the indices that the caller shares between policies, which is what pairs them. One run leaves
-    the scenarios alone as the source of uncertainty.
+    the scenarios by the weights. One run leaves the scenarios alone as the source of uncertainty.
 
     Args:
         scores: Shape (runs, scenarios).
-        scenario_rows: int64, shape (B, scenarios), such as `resample(scenarios)[:, :, 0]`.
+        weights: From `scenario_weights`, shape (B, scenarios).
         seed: Of the draw of runs.
 
     Returns:
-        float64, shape (B,).
+        float64, shape (B, runs): the means of the runs that were drawn.
     """
     matrix = _matrix(scores)
-    runs, replicates = len(matrix), len(scenario_rows)
-    weights = _counts(resample(runs, 1, replicates, seed))[:, :, 0] / runs
-    means: NDArray[np.float64] = np.take_along_axis(weights @ matrix, scenario_rows, axis=1).mean(axis=1)
+    runs, replicates = len(matrix), len(weights)
+    chosen = resample(runs, 1, replicates, seed)[:, :, 0]
+    means: NDArray[np.float64] = np.take_along_axis(weights @ matrix.T, chosen, axis=1)
     return means
 
 
