@@ -3,8 +3,8 @@
 An entry of a policy is one run on one environment, a mean over its scenarios, on a scale that environments share: the
 normalised score where random and bound are known everywhere, else the ratio to the environment's best heuristic. The
 figure of a row is the interquartile mean of its entries (Agarwal et al., NeurIPS 2021); fewer than four give the mean.
-Intervals resample scenarios jointly for all policies, and runs, independently for each environment. Where an environment
-is a single scenario (one graph, one expression set), environments are what varies, and they are resampled as well.
+Intervals resample scenarios jointly for all policies, and runs, independently for each environment. Where an
+environment is a single scenario (one graph), environments are what varies, and they are resampled as well.
 
 A policy that has not played every environment of a board is named and not ranked.
 """
@@ -252,9 +252,7 @@ def _resamples_environments(played: Sequence[Contest]) -> bool:
     return len(played) > 1 and any(contest.scenarios == 1 for contest in played)
 
 
-def _line(
-    name: str, replicates: Sequence[Replicates], measure: str, environments: NDArray[np.int64] | None
-) -> _Line:
+def _line(name: str, replicates: Sequence[Replicates], measure: str, environments: NDArray[np.int64] | None) -> _Line:
     found, entries, drawn = [], [], []
     for replicate in replicates:
         contest = replicate.contest

@@ -28,9 +28,7 @@ class Profile:
     high: NDArray[np.float64]
 
 
-def profile_of(
-    name: str, replicates: Sequence[Replicates], environments: NDArray[np.int64] | None = None
-) -> Profile:
+def profile_of(name: str, replicates: Sequence[Replicates], environments: NDArray[np.int64] | None = None) -> Profile:
     """The profile of a policy that played in every contest; each has anchors.
 
     Args:

@@ -95,7 +95,7 @@ def profile_band(
     """
     matrix = _matrix(scores)
     above = (matrix[:, :, None] > np.asarray(thresholds, dtype=np.float64)).reshape(matrix.size, -1)
-    drawn = _counts(resample(*matrix.shape, replicates, seed)).reshape(replicates, -1)
+    drawn = _counts(resample(len(matrix), matrix.shape[1], replicates, seed)).reshape(replicates, -1)
     low, high = np.percentile(drawn @ above.astype(np.float64) / matrix.size, [2.5, 97.5], axis=0)
     return low, high
 
@@ -286,7 +286,8 @@ def _matrix(scores: ArrayLike) -> Scores:
 def _drawn(matrix: Scores, rows: NDArray[np.int64]) -> Scores:
     """The replicates that `resample` says, shape (B, n, m), gathered from the flat matrix."""
     tasks = matrix.shape[1]
-    return matrix.ravel().take(rows * tasks + np.arange(tasks))
+    drawn: Scores = matrix.ravel().take(rows * tasks + np.arange(tasks))
+    return drawn
 
 
 def _paired(first: ArrayLike, second: ArrayLike) -> tuple[Scores, Scores]:

@@ -155,9 +155,12 @@ class Run:
             "environment": self.environment.model_dump(exclude={"scenarios"}),
             "policy": self.policy.model_dump(
                 exclude={
-                    "environments": True, "play": True, "trusted": True, "draws": True,
+                    "environments": True,
+                    "play": True,
+                    "trusted": True,
+                    "draws": True,
                     "train": {"seeds", "environment"},
-                }  # fmt: skip
+                }
             ),
             "training": None if self.policy.train is None else [self.training_seed, *self.training_budget],
             "evaluation": [content.split, self.scenarios, content.seed, content.budgets.scenario_steps],
@@ -170,7 +173,7 @@ class Run:
         if self.policy.play == SAMPLED:
             description["play"] = SAMPLED
         if self.draw:
-            description["draw"] = self.draw
+            description["draw"] = [self.draw]
         return _short_hash(description)
 
     def _located(self, environment: EnvironmentPart) -> dict[str, Any]:

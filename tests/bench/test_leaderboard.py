@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from sysgym.bench import formats, leaderboard, statistics
+from sysgym.bench.boards import boards
 from sysgym.bench.contests import contests
 from sysgym.bench.leaderboard import leaderboard as tables_of
 from sysgym.bench.leaderboard import to_data
-from sysgym.bench.boards import boards
 from sysgym.bench.markdown import boards_to_markdown
 from sysgym.core.errors import UnknownNameError
 from tests.bench.conftest import make_record
@@ -102,7 +102,9 @@ def test_the_last_record_of_a_run_counts_and_failures_are_listed():
     assert rows["sjf"].mean.estimate == pytest.approx(NOISE.mean()) and "mine" not in rows
     assert table.failures == [("mine", "KeyError: 'x' (mine.py, line 3)")]
     (failed,) = tables_of([make_record("mine", [], failure="boom")])
-    assert failed.rows == [] and "Failed: mine: boom" in boards_to_markdown(boards([make_record("mine", [], failure="boom")]))
+    assert failed.rows == [] and "Failed: mine: boom" in boards_to_markdown(
+        boards([make_record("mine", [], failure="boom")])
+    )
 
 
 def test_trainings_of_different_budgets_are_no_one_policy():

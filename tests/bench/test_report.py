@@ -29,7 +29,9 @@ RENDER = "import sys; from sysgym.bench.report import write_report; from sysgym.
 
 @pytest.fixture(scope="module")
 def records():
-    made = [make_record(name, NOISE * factor, bound=BOUND) for name, factor in (("random", 2), ("fcfs", 1.3), ("sjf", 1))]
+    made = [
+        make_record(name, NOISE * factor, bound=BOUND) for name, factor in (("random", 2), ("fcfs", 1.3), ("sjf", 1))
+    ]
     made += [make_record("mine <b>", NOISE, kind="code", bound=BOUND)]
     made += [make_record("PPO", NOISE * f, seed=seed, bound=BOUND) for seed, f in enumerate((0.8, 0.81, 0.82))]
     made += [make_record(name, -NOISE * factor, name="Dark & <odd>", direction="max")
@@ -149,7 +151,9 @@ def test_without_records_there_is_no_report(tmp_path):
 
 
 def test_positions_follow_the_data():
-    figure = plots.comparison_figure(leaderboard([make_record("a", NOISE), make_record("b", NOISE * 2 + NOISE[::-1])])[0])
+    figure = plots.comparison_figure(
+        leaderboard([make_record("a", NOISE), make_record("b", NOISE * 2 + NOISE[::-1])])[0]
+    )
     first, second = figure.bars
     assert first.point == figure.reference < second.low < second.point < second.high
     assert [tick.at for tick in figure.ticks] == sorted(tick.at for tick in figure.ticks)
