@@ -150,7 +150,8 @@ class BatchMachine:
         self._after_arrival(job)
 
     def _after_arrival(self, job: int) -> None:
-        self._make_pass()
+        if self.rules.pass_when_full or self.size[job] <= self.available():
+            self._make_pass()
 
     def _complete(self) -> None:
         job = self.ending.pop(0)
