@@ -146,7 +146,10 @@ def _backfill(s: Episodes, b: int, jobs: Jobs, flags: Flags, free: int, shadow: 
 def _submitted_too_wide(s: Episodes, b: int, jobs: Jobs, free: int) -> bool:
     """Whether the last event is the submission of a job that doesn't fit."""
     last = s.event_count[b] - 1
-    return last >= 0 and s.event_kind[b, last] == _SUBMIT and jobs.processors[s.event_subject[b, last]] > free
+    if last < 0 or s.event_kind[b, last] != _SUBMIT:
+        return False
+    need: int = jobs.processors[s.event_subject[b, last]]
+    return need > free
 
 
 @uncounted
