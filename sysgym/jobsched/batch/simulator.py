@@ -12,7 +12,6 @@ from collections.abc import Callable, Generator, Mapping
 from typing import Any
 
 import numpy as np
-import simpy
 from numpy.typing import NDArray
 from simpy.events import EventPriority
 from sortedcontainers import SortedKeyList
