@@ -10,11 +10,9 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, insort
 from collections.abc import Callable, Generator, Mapping
-from heapq import heappush
 from typing import Any
 
 import numpy as np
-import simpy
 from numpy.typing import NDArray
 from simpy.events import EventPriority
 
@@ -27,6 +25,7 @@ from sysgym.jobsched.batch.prediction import Forecast
 from sysgym.jobsched.batch.priorities import CHANGING, ORDERS, priority
 from sysgym.jobsched.batch.rewards import QueueReward
 from sysgym.jobsched.batch.sequences import JobSequences
+from sysgym.jobsched.clock import Clock
 
 _CLASSES = {
     "batch": ("expiry", "completion", "compression", "arrival", "pass", "due"),
@@ -35,16 +34,6 @@ _CLASSES = {
 """What comes first at one instant, by pass rule; "compression" and "due" are events of conservative backfilling."""
 
 NO_JOB = -1
-
-
-class Clock(simpy.Environment):
-    """SimPy's environment with events at absolute times, so that no instant is rounded on its way."""
-
-    def at(self, time: float, priority: EventPriority, callback: Callable[[simpy.Event], None]) -> None:
-        """Call back at `time`; at one instant, a smaller priority comes first, then the order of scheduling."""
-        event = simpy.Event(self)
-        event._ok, event._value, event.callbacks = True, None, [callback]
-        heappush(self._queue, (time, priority, next(self._eid), event))
 
 
 class Queue:
