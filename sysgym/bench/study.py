@@ -150,7 +150,7 @@ class Run:
     def id(self) -> str:
         """16 hexadecimal digits: a hash of everything that the outcome depends on."""
         content = self.study.content
-        description = {
+        description: dict[str, Any] = {
             "study": content.name,
             "environment": self.environment.model_dump(exclude={"scenarios"}),
             "policy": self.policy.model_dump(
@@ -173,7 +173,7 @@ class Run:
         if self.policy.play == SAMPLED:
             description["play"] = SAMPLED
         if self.draw:
-            description["draw"] = [self.draw]
+            description["draw"] = self.draw
         return _short_hash(description)
 
     def _located(self, environment: EnvironmentPart) -> dict[str, Any]:
