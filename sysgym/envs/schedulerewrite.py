@@ -80,16 +80,20 @@ class ScheduleRewriteEnv(EngineEnv):
     `rows`, the default: `Box(-4, 4, (N + 1, 40), float32)`, a row a job in the order of arrival, the last one for the
     front; zeros where there is no job. Times are scaled, all is clipped.
 
-    | columns | content |
+    | columns | of the job |
     |---|---|
-    | 0 to 6 | 1; length, 1/length; largest and mean demand, share of resources of which it needs more than half; arrival |
+    | 0 to 2, 6 | 1; length, 1/length; arrival |
+    | 3 to 5 | largest and mean demand, share of the resources of which it needs more than half |
     | 7 to 11 | wait, log slowdown, share of all slowdowns; place in the order; start |
     | 12 to 15 | how lately it was moved, whether ever; whether it stands behind the cursor, and how far |
-    | 16 to 20 | earliest start beside the jobs up to the cursor: after its arrival, before its start, after the soonest of all; the finish after the soonest of all; the slowdown |
-    | 21 to 24 | how much it keeps others waiting, how many shorter ones; how much it is kept waiting, by how many longer ones |
+    | 16 to 18 | earliest start beside the jobs up to the cursor, from its arrival, to its start, from the soonest |
+    | 19, 20 | finish with that start, from the soonest of all; slowdown with it |
+    | 21, 22 | how much it keeps others waiting, how many shorter ones |
+    | 23, 24 | how much it is kept waiting, by how many longer ones |
     | 25 to 27 | whether the row is the cursor, and the picked job; 1/length of the picked job |
     | 28 to 32 | moves left, the mean slowdown over the best, its logarithm, jobs over N, whether a job is picked |
-    | 33 to 38 | of the picked job behind this row: places moved, time gained, the same over its length, its wait; time to the next job's start; sum of 1/length of the jobs that it passes |
+    | 33 to 36 | of the picked job behind this row: places moved, time gained, the same over its length, its wait |
+    | 37, 38 | likewise: time to the next job's start; sum of 1/length of the jobs that it passes |
     | 39 | 1 in the last row |
 
     The cursor is the job that was moved last. No column comes from playing moves; a view costs about as much as one or
@@ -119,7 +123,7 @@ class ScheduleRewriteEnv(EngineEnv):
     |---|---|---|
     | `resources` | 10 | D; or several, of which each sequence draws one |
     | `arrival_rate`, `sequence_length` | 0.7, 50 | of the generator |
-    | `variant` | "standard" | `uniform_short`, `uniform_long`, `uniform_resource`, `dynamic_rate`, see `SequenceGenerator` |
+    | `variant` | "standard" | another of `workloads.job_sequences.VARIANTS`, such as `uniform_short` |
     | `split` | "train" | `train`, `valid`, `test`: streams that share nothing |
     | `workload` | None | the generator; or jobsets, or a `JobsetSource` such as windows of a log |
     | `capacity` | 10 | units of every resource |
@@ -150,7 +154,7 @@ class ScheduleRewriteEnv(EngineEnv):
 
     ## Version History
     - v0: first version.
-    """  # fmt: skip
+    """
 
     metadata: dict[str, Any] = {"render_modes": [], "discount": 1.0}  # noqa: RUF012  Gymnasium's declaration
     heuristics = HEURISTICS

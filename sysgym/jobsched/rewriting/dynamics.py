@@ -277,7 +277,7 @@ def _nearest(links: Ints, job: int, upwards: bool, found: Ints) -> int:
     queue, seen = np.empty(nodes, dtype=np.int64), np.zeros(nodes, dtype=np.bool_)
     queue[0], seen[job] = job, True
     filled, read = 1, 0
-    while read < filled and filled <= WINDOW:
+    while read < filled <= WINDOW:
         node, last = queue[read], 0
         read += 1
         if upwards:

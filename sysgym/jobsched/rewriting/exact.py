@@ -42,7 +42,7 @@ def optimum(instance: Instance, order: NDArray[np.int64] | None = None) -> NDArr
 
 
 @njit(cache=True, nogil=True)
-def _search(jobs: Jobs, room: NDArray[Any], best: Ints) -> None:
+def _search(jobs: Jobs, room: NDArray[Any], best: Ints) -> None:  # noqa: PLR0912  a depth-first search in one loop
     """Depth first; at each depth the jobs in the order of the bound that placing them leaves."""
     count = len(best)
     start = np.empty(count, dtype=np.int64)
@@ -74,9 +74,8 @@ def _search(jobs: Jobs, room: NDArray[Any], best: Ints) -> None:
             continue
         tried[depth, job] = True
         if depth > 0 and job < order[depth - 1] and soonest[depth, job] == soonest[depth - 1, job]:
-            if start[job] != soonest[depth, job]:
-                start[job] = soonest[depth, job]
-            if _apart(jobs, room, order[depth - 1], start[order[depth - 1]], job, start[job]):
+            before = order[depth - 1]
+            if _apart(jobs, room, before, start[before], job, soonest[depth, job]):
                 continue
         start[job] = soonest[depth, job]
         put(jobs, room, job, start[job])
@@ -100,7 +99,7 @@ def _search(jobs: Jobs, room: NDArray[Any], best: Ints) -> None:
 
 @njit(cache=True, nogil=True)
 def _slowdown(jobs: Jobs, job: int, start: int) -> float:
-    return (start + jobs.length[job] - jobs.arrival[job]) / jobs.length[job]
+    return float((start + jobs.length[job] - jobs.arrival[job]) / jobs.length[job])
 
 
 @njit(cache=True, nogil=True)

@@ -41,7 +41,7 @@ class Episodes(NamedTuple):
     `links` and `tried` are the graph and the pairs that were played, of published moves; row and column n is the root.
     """
 
-    count: Ints
+    size: Ints
     horizon: Ints
     rewrites: Ints
     picked: Ints
@@ -75,7 +75,7 @@ class Numbers(NamedTuple):
 
 @njit(cache=True, nogil=True)
 def _jobs(e: Episodes, numbers: Numbers, b: int) -> Jobs:
-    n = e.count[b]
+    n = e.size[b]
     return Jobs(e.arrival[b, :n], e.length[b, :n], e.needs[b, :n], numbers.guard, numbers.free, e.horizon[b])
 
 
@@ -93,7 +93,7 @@ def _sort_by_start(start: Ints, order: Ints) -> None:
 def begin_rows(e: Episodes, rows: Ints, numbers: Numbers, room: Ints) -> None:
     """Begin an episode in each of the rows, whose jobs are there."""
     for b in rows:
-        n, jobs = e.count[b], _jobs(e, numbers, b)
+        n, jobs = e.size[b], _jobs(e, numbers, b)
         order_by(numbers.initial, jobs, room, e.order[b, :n])
         place_order(jobs, e.order[b, :n], room, e.start[b, :n])
         e.rewrites[b], e.picked[b] = 0, -1
@@ -110,7 +110,7 @@ def begin_rows(e: Episodes, rows: Ints, numbers: Numbers, room: Ints) -> None:
 @njit(cache=True, nogil=True)
 def _targets(e: Episodes, numbers: Numbers, b: int, job: int, mask: NDArray[Any]) -> bool:
     """Set the rows behind which a job may go; returns whether there are any."""
-    n, front = e.count[b], len(mask) - 1
+    n, front = e.size[b], len(mask) - 1
     if not numbers.published:
         if n < 2:
             return False
@@ -134,7 +134,7 @@ def _allow(e: Episodes, numbers: Numbers, b: int, mask: NDArray[Any]) -> None:
         _targets(e, numbers, b, e.picked[b], mask)
         return
     scratch = np.zeros(len(mask), dtype=np.int8)
-    for job in range(e.count[b]):
+    for job in range(e.size[b]):
         if _targets(e, numbers, b, job, scratch):
             mask[job] = 1
     mask[-1] = 1
@@ -142,7 +142,7 @@ def _allow(e: Episodes, numbers: Numbers, b: int, mask: NDArray[Any]) -> None:
 
 @njit(cache=True, nogil=True)
 def _move(e: Episodes, numbers: Numbers, b: int, action: int, room: Ints) -> None:
-    n, job, jobs = e.count[b], e.picked[b], _jobs(e, numbers, b)
+    n, job, jobs = e.size[b], e.picked[b], _jobs(e, numbers, b)
     order, start = e.order[b, :n], e.start[b, :n]
     front = e.order.shape[1]
     if numbers.published:
@@ -194,7 +194,7 @@ def show_rows(
     """Write observations and masks of the chosen rows."""
     for b in range(len(rows)):
         if rows[b]:
-            n = e.count[b]
+            n = e.size[b]
             _allow(e, numbers, b, masks[b])
             write_view(
                 _jobs(e, numbers, b), e.demand[b, :n], numbers.capacity, e.order[b, :n], e.start[b, :n],
@@ -238,7 +238,7 @@ class RewriteKernel(Engine):
         e, layout = self._episodes, self._layout
         for row, seed, episode in zip(rows.tolist(), seeds.tolist(), episodes.tolist(), strict=True):
             instance = Instance.of(jobset_of(self.source, seed, episode, options), self.config.capacity)
-            n = e.count[row] = len(instance)
+            n = e.size[row] = len(instance)
             for name in ("arrival", "length", "demand"):
                 getattr(e, name)[row, :n] = getattr(instance, name)
             pack(instance.demand, layout.width, layout.fields, e.needs[row, :n])
@@ -257,7 +257,7 @@ class RewriteKernel(Engine):
 
     def state(self, row: int) -> RewriteState:
         """See `Engine.state`."""
-        e, n = self._episodes, int(self._episodes.count[row])
+        e, n = self._episodes, int(self._episodes.size[row])
         mask = np.zeros(self.num_actions, dtype=np.int8)
         _allow(e, self._numbers, row, mask)
         arrays = {
@@ -278,7 +278,7 @@ class RewriteKernel(Engine):
 
     def events(self, row: int) -> EventLog:
         """See `Engine.events`."""
-        e, n = self._episodes, int(self._episodes.count[row])
+        e, n = self._episodes, int(self._episodes.size[row])
         starts = e.starts[row, : int(e.rewrites[row]) + 1, :n]
         changed = np.ones(starts.shape, dtype=np.bool_)
         changed[1:] = starts[1:] != starts[:-1]
@@ -288,9 +288,9 @@ class RewriteKernel(Engine):
 
     def metrics(self, row: int) -> dict[str, float]:
         """See `Engine.metrics`."""
-        e, n = self._episodes, int(self._episodes.count[row])
-        columns = (getattr(e, name)[row, :n].copy() for name in ("arrival", "length", "demand"))
-        return rewrite_metrics(self.events(row), Instance(*columns, self.config.capacity))
+        e, n = self._episodes, int(self._episodes.size[row])
+        jobs = {name: getattr(e, name)[row, :n].copy() for name in ("arrival", "length", "demand")}
+        return rewrite_metrics(self.events(row), Instance(**jobs, capacity=self.config.capacity))
 
     def snapshot(self) -> dict[str, NDArray[Any]]:
         """See `Engine.snapshot`."""

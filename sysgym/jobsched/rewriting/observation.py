@@ -1,8 +1,8 @@
 """What a policy sees: a row of features for every job, and one for the front, in both engines.
 
-While a job is to be picked, a row tells what that job is, how it stands, and what it does to others. Once one is picked,
-rows also tell what would come of putting it behind them. Nothing is found by playing moves: a view costs about as much
-as one or two evaluations of a schedule, for the starts that jobs would get behind what was placed before them.
+While a job is to be picked, a row tells what that job is, how it stands, and what it does to others. Once one is
+picked, rows also tell what would come of putting it behind them. Nothing is found by playing moves: a view costs about
+as much as one or two evaluations of a schedule, for the starts that jobs would get behind what was placed before them.
 """
 
 from __future__ import annotations

@@ -85,9 +85,7 @@ class BuildingPolicy(StatePolicy):
         every: Whether jobs that stand in their place already are moved there too, one after another.
     """
 
-    def __init__(
-        self, name: str, wanted: Callable[[Instance], NDArray[np.int64]], every: bool = False
-    ) -> None:
+    def __init__(self, name: str, wanted: Callable[[Instance], NDArray[np.int64]], every: bool = False) -> None:
         self.name, self.wanted, self.every = name, wanted, every
         self.reset()
 

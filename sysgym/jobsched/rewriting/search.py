@@ -2,9 +2,9 @@
 
 An evaluation places all jobs anew in a changed order and asks for the mean slowdown. Both searches draw the same
 changes: half of them bring a job forward that waits, drawn by (slowdown - 1), to the place of a job that runs while it
-waits; the others insert a random job at a random place, or, rarely, let two jobs change places. Behind an improvement
-the jobs are sorted by their starts, which leaves the schedule or betters it: the neighbours of a place are then those of
-a time.
+waits; the others insert a random job at a random place, or, rarely, let two jobs change places. Behind a change that is
+kept the jobs are sorted by their starts, which leaves the schedule or betters it: the neighbours of a place are then
+those of a time.
 
 Uniform insertion alone from SJF-offline with a temperature of 0.05, as in our reference sheet, is `Search(informed=
 False)`; the difference is reported in docs/schedulers.md.
@@ -42,7 +42,7 @@ class Search(NamedTuple):
 
 @njit(cache=True, nogil=True)
 def improve(jobs: Jobs, search: Search, key: int, room: NDArray[Any], order: Ints) -> float:
-    """Search from an order; leaves the best one met in `order` and returns its mean slowdown.
+    """Search from an order and leave the best one met in its place; returns a mean slowdown that it doesn't exceed.
 
     Args:
         jobs: The instance.
@@ -64,9 +64,8 @@ def improve(jobs: Jobs, search: Search, key: int, room: NDArray[Any], order: Int
         place_order(jobs, trial, room, trial_start)
         value = mean_slowdown(jobs, trial_start)
         heat = search.temperature * (1.0 - number / search.evaluations)
-        if value > now:
-            if heat <= 0.0 or uniform(key, 0, _DRAWS * number) >= math.exp((now - value) / heat):
-                continue
+        if value > now and (heat <= 0.0 or uniform(key, 0, _DRAWS * number) >= math.exp((now - value) / heat)):
+            continue
         order[:], start[:], now = trial, trial_start, value
         if search.informed:
             _sort(start, order)
