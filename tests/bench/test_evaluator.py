@@ -38,6 +38,11 @@ def code(tmp_path):
     return write
 
 
+def test_a_policy_file_needs_no_constructor(code):
+    text = "class Policy:\n    def reset(self): pass\n    def act(self, observation, action_mask): return 0\n"
+    assert evaluate(code(text), TOY, scenarios=2).values == evaluate("first", TOY, scenarios=2).values
+
+
 class Batch:
     """The shortest job, for many observations at once; keeps how many it was asked for."""
 
