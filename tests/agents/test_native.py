@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from sysgym.agents.actor import Weights
 from sysgym.agents.algorithms import ALGORITHMS
 from sysgym.agents.architecture import choose_architecture
+from sysgym.agents.compiled import CompiledBytes, compiled_behaviour
 from sysgym.agents.kernels import TANH, activate
-from sysgym.agents.networks import build_network
+from sysgym.agents.networks import build_network, masked_log_probabilities
 from sysgym.agents.settings import make_settings
 from sysgym.agents.spaces import Spaces
 from sysgym.core.errors import TrainingError
@@ -27,10 +29,10 @@ ONE_STEP = {
 ROWS = Spaces((5, 12), "float32", 0, 5)
 
 
-def learner(algorithm, kind, threads=1, spaces=WIDE, normalize=False, **settings):
+def learner(algorithm, kind, threads=1, spaces=WIDE, normalize=False, network=None, **settings):
     found = ALGORITHMS[algorithm]
-    network = "flat" if spaces.shape == WIDE.shape else "choices"
-    architecture = choose_architecture(spaces, network, (16, 8), settings.pop("activation", "tanh"), normalize)
+    kinds = {WIDE.shape: "flat", ROWS.shape: "choices"}
+    architecture = choose_architecture(spaces, network or kinds[spaces.shape], (16, 8), settings.pop("activation", "tanh"), normalize)
     network = build_network(spaces, architecture, seed=3)
     with torch.no_grad():
         network.policy.layers[-1].weight.mul_(30.0)  # probabilities that are far from equal
@@ -78,6 +80,42 @@ def test_gradients_equal_those_of_torch(algorithm, settings, skip_forced, spaces
             for name, gradient in theirs.items():
                 # over choices, the last bias moves all logits alike: its gradient is 0 up to rounding
                 assert np.abs(ours[name] - gradient).max() <= 1e-5 * np.abs(gradient).max() + 1e-8, name
+
+
+IMAGES = Spaces((30, 37), "uint8", 0, 4)
+
+
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+def test_bytes_learn_and_play_without_their_empty_cells(activation):
+    played = filled_rollout(Spaces((30, 37), "float32", 0, 4), 10, 4)
+    random = np.random.default_rng(0)
+    cells = random.integers(1, 4, size=played.observations.shape) * (random.random(played.observations.shape) < 0.1)
+    played.observations = cells.astype(np.uint8)
+    settings = {"episodes_per_workload": 2, "max_gradient_norm": 1e9, "activation": activation, "spaces": IMAGES}
+    pair = [learner("reinforce", kind, network="flat", **settings) for kind in ("torch", "native")]
+    for learned in pair:
+        learned.update(played, 0.0)
+    ours, theirs = gradients(pair[1], "policy"), gradients(pair[0], "policy")
+    for name, gradient in theirs.items():
+        assert np.abs(ours[name] - gradient).max() <= 1e-5 * np.abs(gradient).max(), name
+    behaviour = pair[0].behaviour()
+    behaviour.load(Weights.of(pair[0].network, 1))
+    expected = pair[0].network.policy_logits(torch.from_numpy(played.observations[0])).detach().numpy()
+    assert isinstance(behaviour, CompiledBytes)
+    assert np.allclose(behaviour.logits(played.observations[0]), expected, atol=1e-4)
+
+
+def test_choices_are_played_as_the_network_says():
+    network = learner("ppo", "torch", spaces=ROWS).network
+    behaviour, played = compiled_behaviour(network), filled_rollout(ROWS, 3, 6)
+    behaviour.load(Weights.of(network, 1))
+    actions, told = np.zeros(6, dtype=np.int64), np.zeros(6)
+    behaviour.choose(played.observations[0], played.masks[0], np.full(6, 0.7), actions, told)
+    masks = torch.from_numpy(played.masks[0]).bool()
+    log_all = masked_log_probabilities(network.policy_logits(torch.from_numpy(played.observations[0])), masks)
+    assert np.allclose(told, log_all.detach().numpy()[np.arange(6), actions], atol=1e-5)
+    assert np.allclose(behaviour.logits(played.observations[0]), network.policy_logits(
+        torch.from_numpy(played.observations[0])).detach().numpy(), atol=1e-5)  # fmt: skip
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "rmsprop", "rmsprop_inside"])

@@ -381,6 +381,11 @@ class SlottedKernel(Engine):
         """See `Engine.metrics`."""
         return slotted_metrics(self.events(row), self.jobset(row), int(self._state.time[row]), self.config)
 
+    @property
+    def columns(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Settings and memory of all episodes, for compiled rules: see `settings_of` and `model.state_columns`."""
+        return self._numbers, self._memory
+
     def jobset(self, row: int) -> Jobset:
         """The arrivals of the episode in this row, those to come included: for scores and bounds, not for policies."""
         elements = int(self._state.elements[row])

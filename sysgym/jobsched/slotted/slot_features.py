@@ -111,10 +111,11 @@ def _write_state(state: SlottedState, offsets: NDArray[Any], layout: Layout, out
     """What is common to all choices; see `write_choices`."""
     horizon, resources = state.free.shape
     slots = state.slot_length.shape[0]
-    arrived = 0
+    arrived, latest = 0, 0
     for job in range(state.job_enter.shape[0]):
         if state.job_enter[job] >= 0:
             arrived += 1
+            latest = max(latest, state.job_enter[job])
     first = STATE_FEATURES - len(LENGTHS)
     for slot in range(slots):
         length = state.slot_length[slot]
@@ -132,7 +133,7 @@ def _write_state(state: SlottedState, offsets: NDArray[Any], layout: Layout, out
             out[STATE_FEATURES + resource] += length * state.slot_demand[slot, resource]
     out[3] = state.backlog_count / (state.backlog_count + slots)
     out[4] = state.since / layout.since_unit
-    out[5] = arrived / (state.time + 1)
+    out[5] = arrived / (latest + 1)  # by the clock it would never stand still, and hide that a policy does
     for resource in range(resources):
         work = out[STATE_FEATURES + resource] / (layout.capacity * horizon)
         out[STATE_FEATURES + resource] = work / (work + 1)
@@ -188,7 +189,7 @@ def write_choices(state: SlottedState, shown: NDArray[Any], rows: NDArray[Any], 
     could start now beside it, with shorter ones that could only start now without it; for each resource its demand,
     and what would be left over during its run at the least. Then, the same in every row, the state: of all slots the
     share with a job, and with one that could start now; the sum of their inverse lengths; the backlog b as
-    b / (b + M); the time since the last arrival; arrivals a time step so far; slots by length (`LENGTHS`); for each
+    b / (b + M); the time since the last arrival; arrivals a time step up to the last one; slots by length (`LENGTHS`); for each
     resource the work in the slots, w capacities times horizons, as w / (w + 1); and the units in use in the rows of
     `PROFILE`. In the rows of void and of empty slots the first part is 0.
     """
