@@ -104,7 +104,8 @@ class ScheduleRewriteEnv(EngineEnv):
     ## Rewards
     Paid with the second decision. `log_best`, the default: log(least mean slowdown before / after), so an episode
     returns log(initial / best). `best`: the same as a difference over the initial. `decrease`: of the schedule at
-    hand. `published`: `decrease` less 0.01 a move. `final`: all of `log_best` when the episode ends. Or a function of (state before, action, state after).
+    hand. `published`: `decrease` less 0.01 a move. `final`: all of `log_best` when the episode ends. Or a function of
+    (state before, action, state after).
 
     ## Starting State
     `ejf`: jobs placed in the order of arrival. `initial` names another list schedule. Sequences come from (seed,

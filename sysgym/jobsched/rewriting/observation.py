@@ -199,7 +199,7 @@ def _write_harm(jobs: Jobs, start: Ints, view: NDArray[Any]) -> None:
 
 @njit(cache=True, nogil=True)
 def _write_rivalry(jobs: Jobs, order: Ints, cursor: int, soonest: Ints, view: NDArray[Any]) -> None:
-    """Columns 40 to 43: what two jobs behind the cursor cost each other if one starts at its soonest, then the other."""
+    """Columns 40 to 43: what jobs behind the cursor cost each other if one starts at its soonest, then the other."""
     count = len(order)
     for place in range(cursor + 1, count):
         job = order[place]
