@@ -10,6 +10,7 @@ from gymnasium.vector import AutoresetMode
 from sysgym.core.errors import SettingError, require_range
 from sysgym.core.protocols import Engine
 from sysgym.envs.base import EngineEnv, EngineVectorEnv, require_known
+from sysgym.envs.bounds import Bound
 from sysgym.jobsched.rewriting.engine import build_engine
 from sysgym.jobsched.rewriting.model import CAPACITY, RewriteConfig
 from sysgym.jobsched.rewriting.policies import HEURISTICS
@@ -164,6 +165,8 @@ class ScheduleRewriteEnv(EngineEnv):
     do_nothing = "stop"
     objective = "mean_slowdown"
     direction = "min"
+    bound = Bound("bound", 1.0)
+    domain = "Cluster scheduling"
     time_unit = "moves"
     scenario_arguments: ClassVar[dict[str, Any]] = {}
 
