@@ -11,6 +11,7 @@ from gymnasium.vector import AutoresetMode
 from sysgym.core.errors import require_range
 from sysgym.core.protocols import Engine
 from sysgym.envs.base import EngineEnv, EngineVectorEnv, require_known
+from sysgym.envs.bounds import Bound
 from sysgym.jobsched.dag.arrivals import ArrivalRules, DagJobs, jobs_of
 from sysgym.jobsched.dag.engine import build_engine
 from sysgym.jobsched.dag.model import DagConfig
@@ -113,8 +114,8 @@ class DagSchedEnv(EngineEnv):
 
     ## Information
     `action_mask` (int8); at the end `metrics`: `mean_completion_time` (unfinished jobs count with their age),
-    `median_completion_time`, `max_age`, `jobs`, `unfinished`, `makespan`, `horizon`, and of complete episodes
-    `lower_bound`, `over_bound`, `makespan_bound`; seconds, from the event log.
+    `median_completion_time`, `max_age`, `jobs`, `unfinished`, `makespan`, `horizon`, `lower_bound`, `over_bound`, and of
+    complete episodes `makespan_bound`; seconds, from the event log.
 
     ## Arguments
     | name | default | meaning |
@@ -162,6 +163,8 @@ class DagSchedEnv(EngineEnv):
     do_nothing = "idle"
     objective = "mean_completion_time"
     direction = "min"
+    bound = Bound("bound", metric="lower_bound")
+    domain = "Cluster scheduling"
     time_unit = "s"
 
     def __init__(self, render_mode: str | None = None, **arguments: Any) -> None:

@@ -8,6 +8,9 @@ over E:
 * the sum of completion times is at least that of a machine E times as fast which serves whoever has least left (the
   shortest remaining work first is optimal there), and at least the sum of (moving delay + p_j);
 * the makespan is at least the end of that machine's work, and at least the last submission + moving delay + p_j.
+
+Of an episode that was cut, the same holds for the times that jobs spent in the system until then, because that machine
+has the fewest jobs unfinished at every instant.
 """
 
 from __future__ import annotations
@@ -41,14 +44,24 @@ class Bounds(NamedTuple):
     path: Floats
 
 
-def lower_bounds(table: ProfileTable, arrivals: Arrivals, executors: int, moving_delay: int) -> Bounds:
-    """The bounds of an episode that ends when all its jobs have."""
+def lower_bounds(
+    table: ProfileTable, arrivals: Arrivals, executors: int, moving_delay: int, until: float = np.inf
+) -> Bounds:
+    """The bounds of an episode, or of its part until a time.
+
+    Args:
+        table: The profiles.
+        arrivals: Jobs; those that arrive until then count.
+        executors: E.
+        moving_delay: ms.
+        until: Where the episode was cut, ms; the makespan is then bounded by what that leaves.
+    """
     reachable = int(np.searchsorted(LEVELS, min(executors, LEVELS[-1])))
     work, path = _least_times(table, arrivals.kind, arrivals.duration_key, arrivals.episode, executors, reachable)
     path += moving_delay
     submit = arrivals.submit.astype(np.float64)
-    flow, end = _fluid(submit, work / executors)
-    mean = max(flow, float(path.sum())) / len(submit)
+    flow, end = _fluid(submit, work / executors, until)
+    mean = max(flow, float(np.minimum(path, until - submit).sum())) / len(submit)
     makespan = max(end, float((submit + path).max()))
     return Bounds(mean / 1000.0, makespan / 1000.0, work / 1000.0, path / 1000.0)
 
@@ -86,8 +99,8 @@ def _least_times(
 
 
 @njit(cache=True, nogil=True)
-def _fluid(submit: Floats, time: Floats) -> tuple[float, float]:
-    """Sum of completion times of one machine that always serves the job with the least time left, and its end."""
+def _fluid(submit: Floats, time: Floats, until: float) -> tuple[float, float]:
+    """Times in the system until then of one machine that always serves the job with the least left; and its end."""
     jobs = submit.shape[0]
     left, now, flow, done, arrived = time.copy(), 0.0, 0.0, 0, 0
     while done < jobs:
@@ -97,15 +110,13 @@ def _fluid(submit: Floats, time: Floats) -> tuple[float, float]:
         for j in range(arrived):
             if left[j] >= 0.0 and (best < 0 or left[j] < left[best]):
                 best = j
-        until = submit[arrived] if arrived < jobs else np.inf
-        if best < 0:
-            now = until
-        elif now + left[best] <= until:
-            now += left[best]
-            flow += now - submit[best]
+        following = submit[arrived] if arrived < jobs else np.inf
+        if best >= 0 and now + left[best] <= following:
+            following = now + left[best]
             left[best] = -1.0
-            done += 1
-        else:
-            left[best] -= until - now
-            now = until
+        elif best >= 0:
+            left[best] -= following - now
+        flow += (arrived - done) * max(0.0, min(following, until) - now)
+        done += best >= 0 and left[best] < 0.0
+        now = following
     return flow, now

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from sysgym.core.events import EventKind, EventLog
@@ -27,8 +29,8 @@ def dag_metrics(
         `mean_completion_time` over the jobs that arrived, in which an unfinished job counts with its age, so that
         leaving jobs out never pays; `median_completion_time`, `max_age` (the longest of all, which shows starvation),
         `jobs`, `unfinished`, `makespan` (last end), `horizon` (where the episode was to be cut, 0 if nowhere), all
-        times in seconds. Of episodes whose jobs have all ended also `lower_bound` of the mean, `over_bound` (mean over
-        bound) and `makespan_bound`.
+        times in seconds; `lower_bound` of the mean and `over_bound`, the mean over it; and, where all jobs have ended,
+        `makespan_bound`.
     """
     submits, finishes = events.of(EventKind.SUBMIT), events.of(EventKind.FINISH)
     end = np.full(len(arrivals.kind), end_time)
@@ -43,9 +45,12 @@ def dag_metrics(
         "makespan": float(finishes.time[-1]) if len(finishes) else 0.0,
         "horizon": arrivals.horizon / 1000.0,
     }
-    if len(finishes) == len(arrivals.kind):
-        bounds = lower_bounds(table, arrivals, config.executors, config.moving_delay)
+    if len(age) and scores["mean_completion_time"] > 0:
+        known = replace(arrivals, kind=arrivals.kind[: len(age)], submit=arrivals.submit[: len(age)])
+        complete = len(finishes) == len(arrivals.kind)
+        until = np.inf if complete else 1000.0 * end_time
+        bounds = lower_bounds(table, known, config.executors, config.moving_delay, until)
         scores["lower_bound"] = bounds.mean_completion_time
         scores["over_bound"] = scores["mean_completion_time"] / bounds.mean_completion_time
-        scores["makespan_bound"] = bounds.makespan
+        scores |= {"makespan_bound": bounds.makespan} if complete else {}
     return scores
