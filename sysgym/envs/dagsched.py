@@ -72,11 +72,11 @@ class DagSchedEnv(EngineEnv):
 
     | part | shape | meaning |
     |---|---|---|
-    | `nodes` | (N, 18) | see below |
+    | `nodes` | (N, 19) | see below |
     | `node_mask` | (N,) | 1 where there is a stage |
     | `edges` | (2 N, 2) | parent, child |
     | `edge_mask` | (2 N,) | 1 where there is an edge |
-    | `globals` | (8,) | see below |
+    | `globals` | (10,) | see below |
 
     | features | of a stage |
     |---|---|
@@ -84,18 +84,21 @@ class DagSchedEnv(EngineEnv):
     | 2, 3, 4 | tasks left, expected work left, expected duration of a task |
     | 7, 8 | longest way to the job's end, the same over the job's |
     | 5, 6 | executors on it, promised or moving to it |
-    | 9, 10, 11 | executors that its job has, expects; whether they are asked for now |
-    | 12, 13, 14 | its job's expected work left, longest way, share of work in both |
-    | 15, 16, 17 | work beyond that of the job with the least; share of jobs with less; the job's age |
+    | 9 | time that it keeps its executors |
+    | 10, 11, 12 | executors that its job has, expects; whether they are asked for now |
+    | 13, 14, 15 | its job's expected work left, longest way, share of work in both |
+    | 16, 17, 18 | work beyond that of the job with the least; share of jobs with less; the job's age |
 
     The globals: jobs / 10; executors to be committed; whether they are a job's, a stage's; those in the common pool;
-    work left of all; jobs that are not seen / 10; whether idling is allowed.
+    work left of all; jobs that are not seen / 10; whether idling is allowed; executors whose stages have work for
+    10 s, for 40 s.
 
     Executors are over all executors, times and counts on a logarithmic scale.
 
-    `rows`: `Box(-4, 4, (N L + 1, 32), float32)`, a row an action: the features of its stage, executors it commits
-    (over all, over the free ones, over the tasks left), executors of the job afterwards, time they would take for the
-    job's work, whether these are its last tasks, and the globals. Rows of masked actions are 0.
+    `rows`: `Box(-4, 4, (N L + 1, 36), float32)`, a row an action: the features of its stage; executors it commits, over
+    all, over the free ones, over the tasks left; executors of the job afterwards, and the time they would take for its
+    work; whether these are its last tasks; the time that the stage would keep its executors; and the globals. Rows of
+    masked actions are 0.
 
     ## Rewards
     `completion`, the default: minus the jobs in the system, integrated until the next decision, seconds over 100; an
@@ -114,8 +117,8 @@ class DagSchedEnv(EngineEnv):
 
     ## Information
     `action_mask` (int8); at the end `metrics`: `mean_completion_time` (unfinished jobs count with their age),
-    `median_completion_time`, `max_age`, `jobs`, `unfinished`, `makespan`, `horizon`, `lower_bound`, `over_bound`, and of
-    complete episodes `makespan_bound`; seconds, from the event log.
+    `median_completion_time`, `max_age`, `jobs`, `unfinished`, `makespan`, `horizon`, `lower_bound`, `over_bound`, and
+    of complete episodes `makespan_bound`; seconds, from the event log.
 
     ## Arguments
     | name | default | meaning |

@@ -26,6 +26,8 @@ from sysgym.jobsched.dag.model import (
     FINISH,
     FINISHED,
     FREE,
+    IDLE,
+    JOB,
     KIND,
     MOVING,
     PARENTS_LEFT,
@@ -34,6 +36,8 @@ from sysgym.jobsched.dag.model import (
     SELECTED,
     SOURCE_JOB,
     SOURCE_STAGE,
+    STAGE,
+    STATUS,
     SUBMIT,
     TAKEN,
     TASKS,
@@ -44,14 +48,16 @@ from sysgym.jobsched.dag.model import (
 )
 from sysgym.jobsched.dag.profiles import ProfileTable, uncounted
 
-FEATURES = 18
+FEATURES = 19
 """Numbers that describe a stage."""
-GLOBALS = 8
+GLOBALS = 10
 JOB_FEATURES = 9
 """The last of them, which describe its job."""
-ROW_FEATURES = FEATURES + 14
+ROW_FEATURES = FEATURES + 17
 """Numbers that describe an action: of its stage, of the commitment, and of the cluster."""
 BOUND = 4.0
+LOCKED_SECONDS = (10.0, 40.0)
+"""An executor counts as locked where its stage has work for so long; tasks are not taken back."""
 OBSERVATIONS = ("graph", "rows")
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -228,6 +234,12 @@ def _describe_jobs(numbers: Integers, job: Integers, executors: int, outlook: Ou
 
 
 @uncounted
+def _crew(stage: Integers, s: int) -> int:
+    """Executors that work on a stage or will."""
+    return int(stage[s, RUNNING] + stage[s, PROMISED] + stage[s, MOVING])
+
+
+@uncounted
 def _describe(
     numbers: Integers, job: Integers, stage: Integers, executors: int, table: ProfileTable, outlook: Outlook, s: int,
     j: int, out: NDArray[Any],
@@ -245,6 +257,7 @@ def _describe(
     out[6] = (stage[s, PROMISED] + stage[s, MOVING]) / executors
     out[7] = _scaled(outlook.path[s])
     out[8] = outlook.path[s] / max(outlook.job_path[j], 1e-9)
+    out[9] = _scaled(outlook.work[s] / max(_crew(stage, s), 1))
     for place in range(JOB_FEATURES):
         out[FEATURES - JOB_FEATURES + place] = outlook.about[j, place]
 
@@ -262,12 +275,18 @@ def _least_work(numbers: Integers, job: Integers, outlook: Outlook) -> tuple[flo
 
 @uncounted
 def _describe_cluster(
-    numbers: Integers, job: Integers, executor: Integers, hidden: int, total: float, out: NDArray[Any]
+    numbers: Integers, stage: Integers, executor: Integers, hidden: int, total: float, outlook: Outlook
 ) -> None:
-    """Write the globals."""
-    executors, pooled = executor.shape[0], 0
+    """Write the globals into the outlook."""
+    executors, pooled, locked, long_locked, out = executor.shape[0], 0, 0, 0, outlook.around
     for e in range(executors):
-        pooled += executor[e, 1] < 0 and executor[e, 0] == 0
+        if executor[e, STATUS] == IDLE:
+            pooled += executor[e, JOB] < 0
+        elif executor[e, STAGE] >= 0:
+            s = executor[e, STAGE]
+            time = outlook.work[s] / max(_crew(stage, s), 1)
+            locked += time > LOCKED_SECONDS[0]
+            long_locked += time > LOCKED_SECONDS[1]
     present = numbers[ARRIVED] - numbers[DONE]
     out[0] = min(present / 10.0, BOUND)
     out[1] = numbers[FREE] / executors
@@ -277,6 +296,8 @@ def _describe_cluster(
     out[5] = _scaled(total / executors)
     out[6] = min(hidden / 10.0, BOUND)
     out[7] = 1.0 if numbers[CAN_WAIT] else 0.0
+    out[8] = locked / executors
+    out[9] = long_locked / executors
 
 
 @uncounted
@@ -352,6 +373,7 @@ def describe_action(
     out[FEATURES + 3] = commits / untaken
     out[FEATURES + 4] = _scaled(outlook.job_work[j] / (has + commits))
     out[FEATURES + 5] = 1.0 if job[j, UNTAKEN] == untaken else 0.0
+    out[FEATURES + 6] = _scaled(outlook.work[s] / (_crew(stage, s) + commits))
     describe_waiting(outlook, out)
 
 
@@ -372,7 +394,7 @@ def prepare(
     least, total = _least_work(numbers, job, outlook)
     _describe_jobs(numbers, job, executor.shape[0], outlook, least)
     hidden = _hidden_jobs(numbers, node, job, stage.shape[0] // job.shape[0])
-    _describe_cluster(numbers, job, executor, hidden, total, outlook.around)
+    _describe_cluster(numbers, stage, executor, hidden, total, outlook)
 
 
 @uncounted

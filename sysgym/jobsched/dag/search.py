@@ -165,7 +165,7 @@ def first_weights(seed: int = 0) -> Floats:
     matrix, last = generator.normal(0.0, 0.3, (HIDDEN, ROW_FEATURES)), np.zeros(HIDDEN)
     # a unit a feature: selectable (every stage, but not "none"), job's work, that beyond the least, runnable, longest
     # way over the job's, executors committed
-    for unit, (feature, weight) in enumerate(((0, 30.0), (12, -8.0), (15, -2.0), (1, 1.5), (8, 1.0), (18, 2.0))):
+    for unit, (feature, weight) in enumerate(((0, 30.0), (13, -8.0), (16, -2.0), (1, 1.5), (8, 1.0), (19, 2.0))):
         matrix[unit], last[unit] = 0.0, weight
         matrix[unit, feature] = 1.0
     return np.concatenate([matrix.ravel(), np.zeros(HIDDEN), last, np.zeros(1)])
