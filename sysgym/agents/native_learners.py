@@ -21,8 +21,8 @@ from torch import Tensor
 
 from sysgym.agents.a2c import A2C
 from sysgym.agents.actor_critic import ActorCritic, Batch, means
-from sysgym.agents.learner import Learner, require_finite
 from sysgym.agents.compiled import sees_bytes
+from sysgym.agents.learner import Learner, require_finite
 from sysgym.agents.native import NativeBytes, NativeChoices, NativePerceptron
 from sysgym.agents.networks import Network, Perceptron
 from sysgym.agents.optimizers import Tensors

@@ -460,8 +460,8 @@ def _learner_kind(name: str, algorithm: Algorithm, network: Network) -> str:
     suits = algorithm.native and compiled.suits(network)
     if name == "native" and not suits:
         raise SettingError(
-            "learner is 'native', which knows multi-layer perceptrons (network='flat') on the processor, and not "
-            "evolution; use 'torch'"
+            "learner is 'native', which knows multi-layer perceptrons (network='flat' or 'choices') on the processor, "
+            "and not evolution; use 'torch'"
         )
     if name == "auto":
         return "native" if suits and max(network.architecture.hidden) <= native.WIDEST else "torch"

@@ -130,6 +130,7 @@ class JobSchedEnv(EngineEnv):
     | `image_colour` | (20, 224) float32 | machine cells in the colour of their job, as published |
     | `compact` | (91,) float32 | H counts of unfinished jobs, R x H free units, M x (length, demands), backlog |
     | `slots` | (10, 27) float32 | a row a slot: its job, when it could start, the queue, the machine |
+    | `choices` | (11, 41) float32 | a row an action: its job, whom it would block; the state, alone in void's row |
 
     An object with `spec` and `encode` (see `sysgym.jobsched.slotted.observation.Encoder`) takes a name's place.
 
@@ -184,7 +185,7 @@ class JobSchedEnv(EngineEnv):
     images are kept up to date cell by cell: read them, copy them, but do not write to them.
 
     ## Baselines and Bound
-    `sjf`, `sjf_hold`, `packer`, `packer_sjf`, `tetris`, `fcfs`, `random`, and `void`, which does nothing. A mean
+    `sjf`, `sjf_hold`, `gated_linear`, `packer`, `packer_sjf`, `tetris`, `fcfs`, `random`, and `void`, which does nothing. A mean
     slowdown of 1 (no job waits) bounds every policy from below; under contention it is not reached.
 
     ## Validation

@@ -31,8 +31,9 @@ ROWS = Spaces((5, 12), "float32", 0, 5)
 
 def learner(algorithm, kind, threads=1, spaces=WIDE, normalize=False, network=None, **settings):
     found = ALGORITHMS[algorithm]
-    kinds = {WIDE.shape: "flat", ROWS.shape: "choices"}
-    architecture = choose_architecture(spaces, network or kinds[spaces.shape], (16, 8), settings.pop("activation", "tanh"), normalize)
+    kind_of_network = network or ("flat" if spaces is WIDE else "choices")
+    activation = settings.pop("activation", "tanh")
+    architecture = choose_architecture(spaces, kind_of_network, (16, 8), activation, normalize)
     network = build_network(spaces, architecture, seed=3)
     with torch.no_grad():
         network.policy.layers[-1].weight.mul_(30.0)  # probabilities that are far from equal
@@ -79,7 +80,7 @@ def test_gradients_equal_those_of_torch(algorithm, settings, skip_forced, spaces
             ours, theirs = gradients(pair[1], part), gradients(pair[0], part)
             for name, gradient in theirs.items():
                 # over choices, the last bias moves all logits alike: its gradient is 0 up to rounding
-                assert np.abs(ours[name] - gradient).max() <= 1e-5 * np.abs(gradient).max() + 1e-8, name
+                assert np.abs(ours[name] - gradient).max() <= 1e-5 * np.abs(gradient).max() + 1e-7, name
 
 
 IMAGES = Spaces((30, 37), "uint8", 0, 4)
@@ -107,7 +108,7 @@ def test_bytes_learn_and_play_without_their_empty_cells(activation):
 
 def test_choices_are_played_as_the_network_says():
     network = learner("ppo", "torch", spaces=ROWS).network
-    behaviour, played = compiled_behaviour(network), filled_rollout(ROWS, 3, 6)
+    behaviour, played = compiled_behaviour(network), filled_rollout(ROWS, 4, 6)
     behaviour.load(Weights.of(network, 1))
     actions, told = np.zeros(6, dtype=np.int64), np.zeros(6)
     behaviour.choose(played.observations[0], played.masks[0], np.full(6, 0.7), actions, told)

@@ -67,7 +67,8 @@ def test_choices_on_a_small_state():
     for _ in range(2):
         episode.step(10)
     policies = {name: build() for name, build in HEURISTICS.items() if name != "random"}
-    expected = {"sjf": 2, "sjf_hold": 2, "packer": 2, "packer_sjf": 2, "tetris": 2, "fcfs": 0, "void": 10}
+    expected = {"sjf": 2, "sjf_hold": 2, "gated_linear": 2, "packer": 2, "packer_sjf": 2, "tetris": 2}
+    expected |= {"fcfs": 0, "void": 10}
     assert {name: policy.act_on_state(episode.state) for name, policy in policies.items()} == expected
     episode.step(1)  # leaves 9 and 8 units, where neither (5, 9) nor (10, 10) fits, and nobody books ahead
     assert episode.mask[:3].tolist() == [1, 0, 1]
@@ -140,4 +141,3 @@ def test_what_a_policy_sees_of_its_choices():
     episode.step(0)
     assert episode.image[1, 3] == 0  # it has to wait for the long one, 12 of 20 rows
     assert episode.image[1, 4] == pytest.approx(1 - 12 / 20)
-

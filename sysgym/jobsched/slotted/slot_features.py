@@ -145,9 +145,7 @@ def _write_state(state: SlottedState, offsets: NDArray[Any], layout: Layout, out
 
 
 @njit(cache=True, nogil=True)
-def _write_choice(
-    state: SlottedState, slot: int, offsets: NDArray[Any], layout: Layout, out: NDArray[Any]
-) -> None:
+def _write_choice(state: SlottedState, slot: int, offsets: NDArray[Any], layout: Layout, out: NDArray[Any]) -> None:
     """What is known of starting the job of a slot; see `write_choices`."""
     horizon, resources = state.free.shape
     slots = state.slot_length.shape[0]
@@ -189,12 +187,11 @@ def write_choices(state: SlottedState, shown: NDArray[Any], rows: NDArray[Any], 
     could start now beside it, with shorter ones that could only start now without it; for each resource its demand,
     and what would be left over during its run at the least. Then, the same in every row, the state: of all slots the
     share with a job, and with one that could start now; the sum of their inverse lengths; the backlog b as
-    b / (b + M); the time since the last arrival; arrivals a time step up to the last one; slots by length (`LENGTHS`); for each
-    resource the work in the slots, w capacities times horizons, as w / (w + 1); and the units in use in the rows of
-    `PROFILE`. In the rows of void and of empty slots the first part is 0.
+    b / (b + M); the time since the last arrival; arrivals a time step up to the last one; slots by length (`LENGTHS`);
+    for each resource the work in the slots, w capacities times horizons, as w / (w + 1); and the units in use in the
+    rows of `PROFILE`. In the rows of void and of empty slots the first part is 0.
     """
-    horizon, resources = state.free.shape
-    slots = state.slot_length.shape[0]
+    slots, resources = state.slot_demand.shape
     rows[:] = 0
     offsets = shown[:slots]  # an image's memory of what it shows is free for use here
     for slot in range(slots):
