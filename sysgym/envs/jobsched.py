@@ -185,8 +185,8 @@ class JobSchedEnv(EngineEnv):
     images are kept up to date cell by cell: read them, copy them, but do not write to them.
 
     ## Baselines and Bound
-    `sjf`, `sjf_hold`, `gated_linear`, `packer`, `packer_sjf`, `tetris`, `fcfs`, `random`, and `void`, which does nothing. A mean
-    slowdown of 1 (no job waits) bounds every policy from below; under contention it is not reached.
+    `sjf`, `sjf_hold`, `gated_linear`, `packer`, `packer_sjf`, `tetris`, `fcfs`, `random`, and `void`, which does
+    nothing. A mean slowdown of 1 (no job waits) bounds every policy from below; under contention it is not reached.
 
     ## Validation
     In published mode both engines repeat the worked examples and golden episodes measured on the public code (returns

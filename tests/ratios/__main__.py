@@ -20,6 +20,7 @@ from sysgym.workloads import poisson_pareto, read_trace, write_swf
 from tests.ratios import learned_index
 from tests.ratios.backends import backend_rows
 from tests.ratios.bootstrap import bootstrap_rows
+from tests.ratios.deeprm import deeprm_rows
 from tests.ratios.exprsimp import expression_rows
 from tests.ratios.learning import learning_rows
 from tests.ratios.logs import million_job_rows
@@ -132,6 +133,7 @@ def main():
     rows = []
     bootstrap_rows(rows)
     log_rows(rows)
+    deeprm_rows(rows)
     million_job_rows(rows)
     environment_rows(rows)
     learning_rows(rows)

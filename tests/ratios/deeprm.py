@@ -65,7 +65,7 @@ def published(chunks=11):
     return 10 * statistics.median(seconds[1:]), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
-def rows(rows):
+def deeprm_rows(rows):
     """For `make bench`."""
     seconds, memory = published()
     rows.append(("DeepRM's REINFORCE, 100 jobsets x 20 episodes, iterations/s", 1 / seconds, 0.1, f"{memory:.2f} GB"))
@@ -73,6 +73,6 @@ def rows(rows):
 
 if __name__ == "__main__":
     print_rows = []
-    {"tune": tune, "anneal": anneal}.get(" ".join(sys.argv[1:2]), lambda: rows(print_rows))()
+    {"tune": tune, "anneal": anneal}.get(" ".join(sys.argv[1:2]), lambda: deeprm_rows(print_rows))()
     for row in print_rows:
         print(row)

@@ -24,7 +24,8 @@ GATES = (
 )  # fmt: skip
 START = np.array([1.0, 0.0, 0.0, 0.0, 0.0, -0.45, 1.0, 1.0, 0.0, -3.0, 0.0, 0.0, 0.0])
 """Acts as `sjf_hold`."""
-WEIGHTS = START
+WEIGHTS = np.array([1.236, -0.025, -0.909, -0.135, -0.29, -0.368, 1.421, 1.28, -0.655, -2.729, -0.47, 0.05, 0.073])
+"""Tuned at 184 % load on 1,200 jobsets of the split "train", 9.3 million decisions."""
 
 
 @njit(cache=True, nogil=True)
