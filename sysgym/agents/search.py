@@ -43,6 +43,8 @@ from sysgym.core.row_network import RowNetwork, to_layers, weight_count
 from sysgym.core.seeding import stream
 
 DEFAULT_FRAMES = 10_000_000
+SAVE_SECONDS = 30.0
+"""Time between two checkpoints of a search that writes one."""
 UTILITIES = ("log", "ratio")
 LEAST_COST = 1e-3
 """Added to costs, so that an episode that costs nothing has a logarithm and a chance."""
@@ -92,7 +94,7 @@ class Search:
         frames: Budget in decisions, summed over members; the last generation may exceed it.
         seconds: Budget in seconds; neither: 10 M decisions.
         words: The first environment's arguments as the checkpoint shall say them.
-        output: File of the checkpoint, written at the end.
+        output: File of the checkpoint, written every 30 seconds and at the end.
         resume: Whether to go on from `output`.
         settings: Of `SearchSettings`.
 
@@ -134,7 +136,7 @@ class Search:
         """Play and learn until the budget is spent; yields after every generation."""
         history, share = self.history, self.budget.share(self.history)
         began, before = time.perf_counter() - history.seconds, history.frames
-        seconds_before = history.seconds
+        seconds_before = saved = history.seconds
         while share < 1.0:
             costs, decisions, returns = self._generation()
             self._search.learn(costs)
@@ -142,6 +144,9 @@ class Search:
             history.seconds = time.perf_counter() - began
             share, share_before = self.budget.share(history), share
             history.extend_curve(share, share_before)
+            if self.output is not None and history.seconds - saved > SAVE_SECONDS:
+                checkpoints.write(self.output, self.checkpoint())
+                saved = history.seconds
             rate = (history.frames - before) / max(1e-9, history.seconds - seconds_before)
             metrics = {"mean_utility": float(-costs.mean()), "step": self._search.step}
             yield Progress(share, history.update, history.frames, history.seconds, rate, history.episodes,

@@ -114,6 +114,9 @@ class BatchKernel(Engine):
         encoding: What a policy sees; its `encode` must be compiled.
         reward: What it earns; a function must be compiled.
         num_episodes: B.
+
+    Attributes:
+        plays_rows: Whether a row network can play it in compiled code.
     """
 
     def __init__(
@@ -126,7 +129,7 @@ class BatchKernel(Engine):
         self._flags = flags_of(rules, reward)
         self._table = encoding.table(sequences.workload)
         self._encode = _CACHED.get(encoding.encode) or encoding_loop(encoding.encode)
-        self._plays_rows = encoding.encode is encode_queue and reward.function is None
+        self.plays_rows = encoding.encode is encode_queue and reward.function is None
         self._own: Episodes | None = None
         self._read_only = Episodes(*(read_only(column) for column in self.episodes))
         self._shown = [name for name in Episodes._fields if not name.startswith("event_")]
@@ -187,7 +190,7 @@ class BatchKernel(Engine):
         self, networks: RowNetwork, seeds: NDArray[np.uint64], episodes: NDArray[np.int64]
     ) -> tuple[NDArray[np.float64], int]:
         """See `RowPlayer.play_rows`; its features are those of the observation `queue`."""
-        if not self._plays_rows:
+        if not self.plays_rows:
             raise SettingError(
                 "whole episodes are played by a row network on observation='queue' with a named reward; give these"
             )
@@ -200,15 +203,12 @@ class BatchKernel(Engine):
         decisions = play_members(self._own, firsts, *machine, networks, returns)
         return returns, int(decisions)
 
-    def play_row(self, network: RowNetwork, row: int, seed: int, episode: int) -> int:
-        """Play one whole episode in a row; returns the number of decisions."""
-        assert self._plays_rows and row == 0
-        first = self.sequences.start(seed, episode)
-        return int(
-            play_episode(
-                self.episodes, first, self.jobs, self._flags, self.sequences.processors, self._table, network
-            )
-        )
+    def play_row(self, network: RowNetwork) -> int:
+        """Play the first episode of seed 0 in row 0 to its end, under one network; returns the number of decisions."""
+        assert self.plays_rows, "the features are those of the observation 'queue'"
+        first = self.sequences.start(0, 0)
+        machine = (self.jobs, self._flags, self.sequences.processors, self._table)
+        return int(play_episode(self.episodes, first, *machine, network))
 
     def snapshot(self) -> dict[str, NDArray[Any]]:
         """See `Engine.snapshot`."""
