@@ -3,8 +3,8 @@
 CMA-ES after Hansen, "The CMA evolution strategy: a tutorial", arXiv:1604.00772 (2016), with the weights, rates and
 dampings of its table 1 and no negative weights. One departure: samples come in mirrored pairs (Brockhoff et al.,
 "Mirrored sampling and sequential selection for evolution strategies", PPSN 2010), which costs nothing and takes noise
-out of the mean's step. A generation's samples follow from (seed, generation), so a search that goes on needs no state of
-a generator.
+out of the mean's step. A generation's samples follow from (seed, generation), so a search that goes on needs no state
+of a generator.
 """
 
 from __future__ import annotations
@@ -55,7 +55,8 @@ class CovarianceSearch:
         generator = stream(self.seed, "noise", self.generation)
         half = generator.standard_normal((self.population // 2, len(self.mean)))
         self._drawn = np.concatenate([half, -half]) * self._scales @ self._axes.T
-        return self.mean + self.step * self._drawn
+        samples: Floats = self.mean + self.step * self._drawn
+        return samples
 
     def learn(self, costs: Floats) -> None:
         """Move towards the samples of the smallest costs, shape (population,)."""

@@ -10,8 +10,8 @@ discount. What makes that work on production logs, whose windows differ by facto
 * Costs are compared by their logarithm (`utility`), relative to the first policy's on the same episode, so that one
   window does not rule a generation.
 
-The network begins as a linear priority (`start`, by feature) beside hidden units that weigh nothing yet; `linear` leaves
-it at that. The policy that comes out is an ordinary checkpoint.
+The network begins as a linear priority (`start`, by feature) beside hidden units that weigh nothing yet; `linear`
+leaves it at that. The policy that comes out is an ordinary checkpoint.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class SearchSettings:
     pool: int = 400
     """Episodes of each environment that are drawn from; the first policy plays them all beforehand."""
     prioritized: bool = True
-    """Whether an episode's chance is in proportion to what the first policy loses on it beyond the least of the pool."""
+    """Whether an episode's chance grows with what the first policy loses on it beyond the least of the pool."""
     utility: str = "log"
     """Costs relative to the first policy's: their logarithm, or themselves ("ratio")."""
     step: float = 0.2

@@ -126,11 +126,21 @@ def train(
         given |= {"actors": actors, "workers": workers, "min_batch": min_batch, "address": address}
         refused = [name for name, value in given.items() if value is not None]
         if refused or device != "cpu":
-            raise SettingError(f"algorithm {algorithm!r} searches in one compiled loop; leave {', '.join(refused) or 'device'} out")
-        where = [environment or {}]
-        about = {"frames": frames, "seconds": seconds, "words": words, "output": output, "resume": resume}
-        training: Training | Search = Search(env_id, where, seed=seed, **about, **settings)
-        return _trained(training, on_progress)
+            raise SettingError(
+                f"algorithm {algorithm!r} searches in one compiled loop; leave {', '.join(refused) or 'device'} out"
+            )
+        search = Search(
+            env_id,
+            [environment or {}],
+            seed=seed,
+            frames=frames,
+            seconds=seconds,
+            words=words,
+            output=output,
+            resume=resume,
+            **settings,
+        )
+        return _trained(search, on_progress)
     training = Training(
         env_id,
         algorithm,

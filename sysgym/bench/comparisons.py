@@ -1,6 +1,6 @@
 """Policies side by side on an unseen range of a log, with paired intervals over disjoint blocks of time.
 
-A range (a split) is cut into disjoint blocks of equal numbers of jobs. Within a block windows of consecutive jobs, which
+A range (a split) is cut into disjoint blocks of equal numbers of jobs. In a block, windows of consecutive jobs, which
 may overlap, are played from an empty machine; their mean is the block's one observation, the same windows for every
 policy, and a bootstrap over blocks gives the intervals. So overlapping windows take the chance of where a window begins
 out of the comparison, and do not pretend to be independent: no job is in two blocks.
@@ -79,7 +79,9 @@ def compare_policies(
     first: NDArray[np.float64] | None = None
     for name in policies:
         player = Player(name, workload, pass_rule, backfill=backfill, commit=commit)
-        means = np.array([[_score(player.play(workload.take(window))) for window in block] for block in windows]).mean(axis=1)
+        means = np.array([[_score(player.play(workload.take(window))) for window in block] for block in windows]).mean(
+            axis=1
+        )
         ratio = lost = None
         if first is None:
             first = means
@@ -101,7 +103,7 @@ def _windows(workload: Workload, split: str, length: int, stride: int, blocks: i
     begin, end = (round(share * len(workload)) for share in SPLITS[split])
     size = (end - begin) // blocks
     if size < length:
-        share = SPLITS[split][1] - SPLITS[split][0]
+        share = round(SPLITS[split][1] - SPLITS[split][0], 6)
         raise WorkloadError(
             f"{workload.provenance.source}: split {split!r} has {end - begin} of {len(workload)} jobs; {blocks} blocks "
             f"with windows of {length} need a log of at least {int(np.ceil(blocks * length / share))} jobs: bring one, "

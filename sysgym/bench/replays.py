@@ -1,8 +1,9 @@
 """A whole log under several policies, as rows of a table: what `sysgym replay` shows.
 
 A classic scheduler is a name; anything else is resolved as a policy of `sysgym/BatchSched-v0` and asked at every
-decision, a trained one under the rules (backfilling, commitment) that it was trained with. It is asked as in an evaluation: what it sees is
-a copy, what it raises is one line, and what is no action is played as the environment's do-nothing and counted.
+decision, a trained one under the rules (backfilling, commitment) that it was trained with. It is asked as in an
+evaluation: what it sees is a copy, what it raises is one line, and what is no action is played as the environment's
+do-nothing and counted. A checkpoint of ours that scores rows is not asked: compiled code plays it (`core.row_network`).
 """
 
 from __future__ import annotations

@@ -33,7 +33,6 @@ from sysgym.cli.words import (
 )
 from sysgym.core.errors import UnknownNameError
 
-
 Commit = Annotated[
     bool | None,
     typer.Option(

@@ -11,6 +11,7 @@ compiled: rooms that may use numba compile the very same function.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -40,7 +41,7 @@ def weight_count(widths: Sequence[int]) -> int:
     >>> weight_count([16, 8, 1])
     145
     """
-    return sum((ins + 1) * outs for ins, outs in zip(widths[:-1], widths[1:], strict=True))
+    return sum((ins + 1) * outs for ins, outs in itertools.pairwise(widths))
 
 
 def from_layers(layers: Sequence[tuple[Floats, Floats]], tanh: bool) -> RowNetwork:
@@ -60,9 +61,7 @@ def to_layers(network: RowNetwork) -> list[tuple[Floats, Floats]]:
     return layers
 
 
-def best_row(
-    weights: Floats, widths: NDArray[np.int64], tanh: bool, rows: Floats, below: Floats, above: Floats
-) -> int:
+def best_row(weights: Floats, widths: NDArray[np.int64], tanh: bool, rows: Floats, below: Floats, above: Floats) -> int:
     """The row of the highest score; ties go to the first.
 
     Args:

@@ -133,7 +133,7 @@ class BatchSchedEnv(EngineEnv):
     ## Arguments
     | name | default | meaning |
     |---|---|---|
-    | `workload` | None | a `Workload`, path of a log, table `{"model": "lublin", "seed": 7}`, or None: see below |
+    | `workload` | None | a `Workload`, a log's path, a model (`{"model": "lublin"}`), or None: see below |
     | `split` | "train" | `train`, `valid`, `test`, or `all` |
     | `sampling` | "uniform" | windows drawn from (seed, episode); `disjoint`: window number seed + episode |
     | `sequence_length` | 256 | jobs in an episode |
@@ -155,8 +155,9 @@ class BatchSchedEnv(EngineEnv):
     `gym.make_vec("sysgym/BatchSched-v0", num_envs=64)` steps compiled episodes together; see `EngineVectorEnv`.
 
     ## Baselines and Bound
-    `fcfs`, `sjf`, `smallest`, `smallest_area`, `wfp3`, `unicep`, `f1`, `random`. The bound is a mean bounded slowdown
-    of 1 (no job waits), which is not reached under contention.
+    `fcfs`, `sjf`, `smallest`, `smallest_area`, `wfp3`, `unicep`, `f1`, `random`; `wfp3_published` and
+    `unicep_published` have RLScheduler's negative waits. `learned` comes with the package. The bound is a mean bounded
+    slowdown of 1 (no job waits), which is not reached under contention.
 
     ## Validation
     Choosing the oldest job gives the schedule of `replay(policy="fcfs")`, with EASY backfilling that of
@@ -181,7 +182,10 @@ class BatchSchedEnv(EngineEnv):
     scenario_arguments: ClassVar[Mapping[str, Any]] = {"sampling": "disjoint"}
 
     def __init__(
-        self, workload: Workload | str | Path | Mapping[str, Any] | None = None, render_mode: str | None = None, **arguments: Any
+        self,
+        workload: Workload | str | Path | Mapping[str, Any] | None = None,
+        render_mode: str | None = None,
+        **arguments: Any,
     ) -> None:
         require_known(arguments, build_batch_engine)
         engine, self.workload = build_batch_engine(1, workload, **arguments)

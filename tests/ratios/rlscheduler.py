@@ -1,4 +1,4 @@
-"""RLScheduler's table on Lublin-1, with its baselines as published and as corrected: `python -m tests.ratios.rlscheduler`.
+"""RLScheduler's table on Lublin-1, its baselines as published and as corrected: `python -m tests.ratios.rlscheduler`.
 
 Ten sequences of 1,024 consecutive jobs of `lublin_256`, mean bounded slowdown, without backfilling and with the
 repository's own. WFP3 and UNICEF stand there twice: as its code computes them, with a negative wait, and with the real
@@ -67,4 +67,4 @@ def table() -> list[str]:
 
 if __name__ == "__main__":
     os.environ.setdefault("SYSGYM_DATA", "../shared/data")
-    print("\n".join(table()))  # noqa: T201
+    print("\n".join(table()))

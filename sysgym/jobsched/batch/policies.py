@@ -95,8 +95,8 @@ def scored(order: str) -> PriorityPolicy:
 def published(order: str) -> PriorityPolicy:
     """WFP3 or UNICEF as RLScheduler's repository computes it: the wait is -1 - submission, as of a job scheduled at -1.
 
-    So the wait is below 0 and its order turned round: the job that has waited least comes first. Its figures for the two
-    (Zhang et al., SC 2020) carry this; they are here to reproduce them. `wfp3` and `unicep` have the real wait.
+    So the wait is below 0 and its order turned round. Its figures for the two (Zhang et al., SC 2020) carry this, and
+    these are here to reproduce them. `wfp3` and `unicep` have the real wait.
     """
     number = ORDERS.index(order)
 
