@@ -49,8 +49,8 @@ def replay(
         list[str] | None,
         typer.Option(
             help="fcfs, sjf, sjf_commit, wfp3, unicep, f1, easy, easy_sjbf, conservative, rlscheduler_fcfs, "
-            "rlscheduler_sjf, accasim_easy, learned (comes with the package), a heuristic, a checkpoint or file.py; "
-            "repeatable."
+            "rlscheduler_sjf, accasim_easy, predictsim_easy, learned (comes with the package), a heuristic, a "
+            "checkpoint or file.py; repeatable."
         ),
     ] = None,
     clean: Clean = "default",

@@ -27,9 +27,10 @@ from sysgym.jobsched.batch.rewards import QueueReward
 from sysgym.jobsched.batch.row_play import play_episode, play_members
 from sysgym.jobsched.batch.sequences import JobSequences
 from sysgym.jobsched.batch.state_view import state_of
+from sysgym.jobsched.compiled import uncounted
 
 
-@njit(cache=True, nogil=True)
+@uncounted
 def mask_rows(s: Episodes, rows: NDArray[np.bool_], masks: NDArray[np.int8]) -> None:
     """Write the masks of the chosen rows."""
     for b in range(len(rows)):
@@ -37,7 +38,7 @@ def mask_rows(s: Episodes, rows: NDArray[np.bool_], masks: NDArray[np.int8]) -> 
             write_mask(s.visible[b], masks[b])
 
 
-@njit(cache=True, nogil=True)
+@uncounted
 def feature_rows(
     s: Episodes, jobs: Jobs, flags: Flags, table: NDArray[np.float32], rows: NDArray[np.bool_], out: NDArray[np.float32]
 ) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from numba import njit
-
 from sysgym.jobsched.batch.dynamics import available
 from sysgym.jobsched.batch.episodes import Episodes, Flags
 from sysgym.jobsched.batch.model import Jobs, KnownJobs, QueueState
+from sysgym.jobsched.compiled import counted_inline
 
 
-@njit(cache=True, nogil=True)
+@counted_inline
 def state_of(s: Episodes, b: int, jobs: Jobs, flags: Flags) -> QueueState:
     """The state of one episode, as views."""
     waiting, running = s.waiting[b, : s.waiting_count[b]], s.running[b, : s.running_count[b]]
