@@ -42,7 +42,7 @@ from sysgym.core.protocols import RowPlayer
 from sysgym.core.row_network import RowNetwork, to_layers, weight_count
 from sysgym.core.seeding import stream
 
-DEFAULT_FRAMES = 10_000_000
+DEFAULT_FRAMES = 1_000_000
 SAVE_SECONDS = 30.0
 """Time between two checkpoints of a search that writes one."""
 UTILITIES = ("log", "ratio")
@@ -56,11 +56,11 @@ Floats = NDArray[np.float64]
 class SearchSettings:
     """Settings of a search."""
 
-    population: int = 32
+    population: int = 16
     """Members of a generation; even."""
-    episodes: int = 24
+    episodes: int = 8
     """Which every member plays, in each of the environments."""
-    pool: int = 400
+    pool: int = 60
     """Episodes of each environment that are drawn from; the first policy plays them all beforehand."""
     prioritized: bool = True
     """Whether an episode's chance grows with what the first policy loses on it beyond the least of the pool."""
@@ -92,7 +92,7 @@ class Search:
         environments: Arguments of one or more environments that share their spaces; all count alike.
         seed: Of samples, weights and episodes.
         frames: Budget in decisions, summed over members; the last generation may exceed it.
-        seconds: Budget in seconds; neither: 10 M decisions.
+        seconds: Budget in seconds; neither: 1 M decisions.
         words: The first environment's arguments as the checkpoint shall say them.
         output: File of the checkpoint, written every 30 seconds and at the end.
         resume: Whether to go on from `output`.
@@ -128,9 +128,9 @@ class Search:
         self._widths = np.array([features, hidden, 1], dtype=np.int64)
         self._search = CovarianceSearch(self._first(), self.settings.step, self.settings.population, seed)
         self.history = History()
+        self._pools = [self._pool(game, number) for number, game in enumerate(self._games)]
         if resume:
             self._restore()
-        self._pools = [self._pool(game, number) for number, game in enumerate(self._games)]
 
     def run(self) -> Iterator[Progress]:
         """Play and learn until the budget is spent; yields after every generation."""
@@ -203,7 +203,8 @@ class Search:
     def _pool(self, game: RowPlayer, number: int) -> tuple[NDArray[np.int64], Floats, Floats]:
         """Episodes of one environment: their numbers, the first policy's costs, and their chances."""
         episodes = np.arange(self.settings.pool)
-        returns, _ = self._play(game, self._network(self._first()[None]), number, episodes)
+        returns, decisions = self._play(game, self._network(self._first()[None]), number, episodes)
+        self.history.frames += decisions
         costs = _costs(returns[0])
         lost = costs - costs.min() + LEAST_COST if self.settings.prioritized else np.ones(len(costs))
         return episodes, costs, lost / lost.sum()
