@@ -278,7 +278,9 @@ def test_mistakes_with_keys_are_one_line(command, tmp_path):
     assert not (tmp_path / "i").exists()
 
 
-@pytest.mark.parametrize("reader", [("leaderboard",), ("leaderboard", "--verify"), ("leaderboard", "--json"), ("report",)])
+@pytest.mark.parametrize(
+    "reader", [("leaderboard",), ("leaderboard", "--verify"), ("leaderboard", "--json"), ("report",)]
+)
 def test_records_that_were_altered_or_are_of_another_version_are_refused(command, tmp_path, reader):
     path = tmp_path / "records.jsonl"
     append_record(path, make_record("sjf", [1.0, 2.0, 3.0]))
@@ -302,7 +304,9 @@ def test_splits_and_secrets_are_named_where_they_are_wrong(command, tmp_path):
     assert refused(command(*queue, "--split", "sealed", "--secret", short), "at least 16")
     assert refused(command(*queue, "--split", "sealed", "--secret", absent), "absent.bin")
     study = tmp_path / "later.toml"
-    text = 'name = "later"\nscenarios = 6\npolicies = ["random"]\nenvironments = [{ id = "sysgym/AdmissionQueue-v0" }]\n'
+    text = (
+        'name = "later"\nscenarios = 6\npolicies = ["random"]\nenvironments = [{ id = "sysgym/AdmissionQueue-v0" }]\n'
+    )
     study.write_text(f'{text}split = "sealed"\n')
     assert refused(command("run", study), "later.toml", "needs a secret")
     study.write_text(text + "study_version = 2\n")  # of a sysgym that knows more than this one

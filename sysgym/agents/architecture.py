@@ -74,7 +74,7 @@ class Architecture:
 
     @property
     def has_fixed_shapes(self) -> bool:
-        """Whether a layer's inputs have the same shape whatever is observed; not where terms or nodes are picked out."""
+        """Whether a layer's inputs have one shape whatever is observed; not where terms or nodes are picked out."""
         return self.kind != "terms" and not self.is_graph
 
     def graph_outputs(self, spaces: Spaces) -> GraphOutputs:

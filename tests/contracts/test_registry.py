@@ -353,7 +353,12 @@ def arguments_of(env_id):
     """The arguments that the docstring's table names."""
     text = type(gym.make(env_id).unwrapped).__doc__
     table = text[text.index("## Arguments") : text.index("## Vectorized")]
-    return {name for line in table.splitlines() if line.strip().startswith("| `") for name in re.findall(r"`(\w+)`", line.split("|")[1])}
+    return {
+        name
+        for line in table.splitlines()
+        if line.strip().startswith("| `")
+        for name in re.findall(r"`(\w+)`", line.split("|")[1])
+    }
 
 
 def test_a_reward_of_ones_own_is_what_is_paid(env_id):
