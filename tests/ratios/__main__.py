@@ -20,6 +20,7 @@ from sysgym.workloads import poisson_pareto, read_trace, write_swf
 from tests.ratios import learned_index
 from tests.ratios.backends import backend_rows
 from tests.ratios.exprsimp import expression_rows
+from tests.ratios.gpu import gpu_rows
 from tests.ratios.learning import learning_rows
 from tests.ratios.logs import million_job_rows
 from tests.ratios.placement import placement_rows
@@ -130,6 +131,7 @@ def main():
     rows = []
     log_rows(rows)
     million_job_rows(rows)
+    gpu_rows(rows, DATA)
     environment_rows(rows)
     learning_rows(rows)
     backend_rows(rows)
