@@ -89,10 +89,9 @@ class EventRecorder:
 
     def log(self) -> EventLog:
         """The events so far, as columns; O(n)."""
-        time, kind, subject, amount = zip(*self._rows, strict=True) if self._rows else ((), (), (), ())
         return EventLog(
-            np.array(time, dtype=np.float64),
-            np.array(kind, dtype=np.int8),
-            np.array(subject, dtype=np.int64),
-            np.array(amount, dtype=np.float64),
+            np.array([time for time, _, _, _ in self._rows], dtype=np.float64),
+            np.array([kind for _, kind, _, _ in self._rows], dtype=np.int8),
+            np.array([subject for _, _, subject, _ in self._rows], dtype=np.int64),
+            np.array([amount for _, _, _, amount in self._rows], dtype=np.float64),
         )

@@ -1,8 +1,9 @@
 """Job scheduling: one folder a problem, and what they share.
 
 `slotted` is DeepRM's cluster with a few visible job slots, `batch` a parallel machine's queue as production logs show
-it, `gpu` a cluster of heterogeneous GPU nodes. `metrics` holds the scores of a schedule. `replay` plays a whole log
-under a policy, `replay_gpu` does on GPU nodes.
+it, `rewriting` whole schedules that are improved by moving jobs, `dag` jobs that are graphs of stages, `gpu` a cluster
+of heterogeneous GPU nodes. `metrics` holds the scores of a schedule. `replay` plays a whole log under a policy,
+`replay_gpu` does on GPU nodes.
 """
 
 from __future__ import annotations

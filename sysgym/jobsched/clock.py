@@ -15,7 +15,5 @@ class Clock(simpy.Environment):
     def at(self, time: float, priority: EventPriority, callback: Callable[[simpy.Event], None]) -> None:
         """Call back at `time`; at one instant, a smaller priority comes first, then the order of scheduling."""
         event = simpy.Event(self)
-        event._ok, event._value = True, None
-        assert event.callbacks is not None
-        event.callbacks.append(callback)
+        event._ok, event._value, event.callbacks = True, None, [callback]
         heappush(self._queue, (time, priority, next(self._eid), event))

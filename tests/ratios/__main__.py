@@ -19,6 +19,7 @@ from sysgym.jobsched import replay
 from sysgym.workloads import poisson_pareto, read_trace, write_swf
 from tests.ratios import learned_index
 from tests.ratios.backends import backend_rows
+from tests.ratios.bootstrap import bootstrap_rows
 from tests.ratios.exprsimp import expression_rows
 from tests.ratios.gpu import gpu_rows
 from tests.ratios.learning import learning_rows
@@ -129,6 +130,7 @@ def environment_rows(rows):
 def main():
     """Measure and print."""
     rows = []
+    bootstrap_rows(rows)
     log_rows(rows)
     million_job_rows(rows)
     gpu_rows(rows, DATA)
