@@ -26,6 +26,7 @@ from tests.ratios.learning import learning_rows
 from tests.ratios.logs import million_job_rows
 from tests.ratios.placement import placement_rows
 from tests.ratios.placement_environment import placement_environment_rows
+from tests.ratios.schedule_rewriting import rewriting_rows
 
 ROUNDS = 7
 DATA = Path(os.environ.get("SYSGYM_DATA") or Path(__file__).parents[3] / "shared" / "data")
@@ -139,6 +140,7 @@ def main():
     backend_rows(rows)
     placement_rows(rows, rate)
     placement_environment_rows(rows, stepping, single)
+    rewriting_rows(rows, rate, stepping)
     expression_rows(rows, rate, DATA)
     width = max(len(name) for name, *_ in rows)
     print(f"{'':{width}} {'rate':>12} {'goal':>12}  beside")
