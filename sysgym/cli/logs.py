@@ -42,8 +42,8 @@ def replay(
         list[str] | None,
         typer.Option(
             help="fcfs, sjf, sjf_commit, wfp3, unicep, f1, easy, easy_sjbf, conservative, rlscheduler_fcfs, "
-            "rlscheduler_sjf, accasim_easy, predictsim_easy, a heuristic, a checkpoint or file.py; with --nodes first_fit, "
-            "best_fit, dot_product, packing, clustering, fgd or random; repeatable."
+            "rlscheduler_sjf, accasim_easy, predictsim_easy, a heuristic, a checkpoint or file.py; with --nodes "
+            "first_fit, best_fit, dot_product, packing, clustering, fgd or random; repeatable."
         ),
     ] = None,
     clean: Clean = "default",
