@@ -16,19 +16,21 @@ from numpy.typing import NDArray
 from sysgym.core.engines import read_only
 from sysgym.core.events import EventKind, EventLog
 from sysgym.core.protocols import Engine, Slot
-from sysgym.exprsimp.arena import FULL, compiled, inlined
+from sysgym.exprsimp.arena import FULL, inlined, uncounted
 from sysgym.exprsimp.dynamics import (
     World,
     empty,
     exchanged,
     load_table,
     make_world,
-    mark_after,
+    matched,
     normal_form,
     ordered,
     prepared,
+    weigh_rows,
 )
 from sysgym.exprsimp.episode import EpisodeConfig, ExpressionState
+from sysgym.exprsimp.kernel import rewrite
 from sysgym.exprsimp.metrics import episode_metrics
 from sysgym.exprsimp.observation import COLUMNS, count_occurrences, spec_of, write_episode, write_terms
 from sysgym.exprsimp.pool import ExpressionPool
@@ -144,32 +146,36 @@ def _find_legal(world: World, e: Episodes, p: Present, numbers: Numbers, b: int)
     memo, arena = world.memo, world.arena
     table, count, terms = e.table[b], e.nodes[b], p.terms[b]
     count_occurrences(table, count, p.occurrences)
-    found = 0
+    weigh_rows(world, table, count)
+    now, found = arena.mark[terms[count - 1], 0], 0
     for row in range(count):
         term = terms[row]
         for place in range(memo.begin[term], memo.end[term]):
-            result = memo.matches[place, 1]
-            size = e.now[b, 0] + p.occurrences[row] * (arena.size[result] - arena.size[term])
-            if size > numbers.max_nodes:
+            match = memo.matches[place]
+            if e.now[b, 0] + p.occurrences[row] * (match[1] - arena.size[term]) > numbers.max_nodes:
                 continue
-            mark = mark_after(world, terms, table, count, row, result)
-            known = False
-            for old in range(e.met_count[b]):
-                known |= e.met[b, old] == mark
-            if not known:
-                p.legal[b, found, 0], p.legal[b, found, 1] = row, memo.matches[place, 0]
-                p.legal[b, found, 2] = result
+            change = memo.weights[row, 0] * (match[2] - arena.mark[term, 0])
+            change += memo.weights[row, 1] * (match[3] - arena.mark[term, 1])
+            if not _was_met(e, b, now + change):
+                legal = p.legal[b, found]
+                legal[0], legal[1], legal[2] = row, world.actions.rule[match[0]], match[0]
                 found += 1
     p.legal_count[b] = found
 
 
 @inlined
-def _meet(e: Episodes, b: int, mark: int) -> None:
+def _was_met(e: Episodes, b: int, mark: int) -> bool:
+    known = False
     for old in range(e.met_count[b]):
-        if e.met[b, old] == mark:
-            return
-    e.met[b, e.met_count[b]] = mark
-    e.met_count[b] += 1
+        known |= e.met[b, old] == mark
+    return known
+
+
+@inlined
+def _meet(e: Episodes, b: int, mark: int) -> None:
+    if not _was_met(e, b, mark):
+        e.met[b, e.met_count[b]] = mark
+        e.met_count[b] += 1
 
 
 @inlined
@@ -183,7 +189,9 @@ def _write_down(e: Episodes, b: int) -> None:
     if at == 0 or better:
         e.best_cost[b, 0], e.best_cost[b, 1] = size, length
         e.best_nodes[b] = e.nodes[b]
-        e.best[b, : e.nodes[b]] = e.table[b, : e.nodes[b]]
+        for row in range(e.nodes[b]):
+            for column in range(5):
+                e.best[b, row, column] = e.table[b, row, column]
     if at == 0:
         e.least[b, 0], e.least[b, 1] = size, length
     e.least[b, 0], e.least[b, 1] = min(e.least[b, 0], size), min(e.least[b, 1], length)
@@ -205,14 +213,14 @@ def _begin_row(world: World, e: Episodes, p: Present, numbers: Numbers, b: int, 
     e.steps[b] = e.rewrites[b] = e.met_count[b] = 0
     e.seconds[b] = 0.0
     e.of_input[b, 0], e.of_input[b, 1] = arena.size[loaded], arena.length[loaded]
-    _meet(e, b, arena.mark[loaded])
-    _meet(e, b, arena.mark[root])
+    _meet(e, b, arena.mark[loaded, 0])
+    _meet(e, b, arena.mark[root, 0])
     _settle(world, e, p, numbers, b, count)
     _write_down(e, b)
     return True
 
 
-@compiled
+@uncounted
 def begin_rows(
     world: World, e: Episodes, p: Present, numbers: Numbers, rows: NDArray[np.int64], first: int,
     nodes: NDArray[np.int64], begin: NDArray[np.int64], drawn: NDArray[np.int64],
@@ -254,27 +262,34 @@ def _find(p: Present, numbers: Numbers, b: int, action: int) -> int:
 
 
 @inlined
+def _followed(world: World, e: Episodes, p: Present, b: int, place: int) -> tuple[int, int, int]:
+    """What an allowed rewrite makes of its term and of the expression, and its normal form; `FULL` without room."""
+    row, variant = p.legal[b, place, 0], p.legal[b, place, 2]
+    result = rewrite(world.arena, world.actions, variant, p.terms[b, row], world.memo.space)
+    if result == FULL:
+        return FULL, FULL, FULL
+    direct = exchanged(world, p.terms[b], e.table[b], e.nodes[b], row, result)
+    return result, direct, FULL if direct == FULL else normal_form(world, direct)
+
+
+@inlined
 def _rewrite(world: World, e: Episodes, p: Present, numbers: Numbers, b: int, place: int) -> int:
     """Make an allowed rewrite: 1 if the episode is over with it, 0 if not, `FULL` without room."""
-    row, rule, result = p.legal[b, place, 0], p.legal[b, place, 1], p.legal[b, place, 2]
-    arena = world.arena
-    direct = exchanged(world, p.terms[b], e.table[b], e.nodes[b], row, result)
-    if direct == FULL:
-        return FULL
-    root = normal_form(world, direct)
+    row, rule, arena = p.legal[b, place, 0], p.legal[b, place, 1], world.arena
+    result, direct, root = _followed(world, e, p, b, place)
     if root == FULL:
         return FULL
+    count = ordered(world, root)
     left = numbers.limit - e.seconds[b]
-    seconds = numbers.rewrite + numbers.node * arena.size[result] + numbers.look * ordered(world, root)
+    seconds = numbers.rewrite + numbers.node * arena.size[result] + numbers.look * count
     if seconds > left:
         e.seconds[b] += left
         return 1
-    count = prepared(world, root)
-    if count == FULL:
+    if not matched(world, count):
         return FULL
     e.seconds[b] += seconds
-    _meet(e, b, arena.mark[direct])
-    _meet(e, b, arena.mark[root])
+    _meet(e, b, arena.mark[direct, 0])
+    _meet(e, b, arena.mark[root, 0])
     e.trace[b, e.rewrites[b], 0], e.trace[b, e.rewrites[b], 1] = row, rule
     e.rewrites[b] += 1
     _settle(world, e, p, numbers, b, count)
@@ -282,7 +297,7 @@ def _rewrite(world: World, e: Episodes, p: Present, numbers: Numbers, b: int, pl
     return 1 if p.legal_count[b] == 0 else 0
 
 
-@compiled
+@uncounted
 def play_rows(
     world: World, e: Episodes, p: Present, numbers: Numbers, actions: NDArray[np.int64], active: NDArray[np.bool_],
     first: int, rewards: NDArray[np.float64], terminated: NDArray[np.bool_], truncated: NDArray[np.bool_],
@@ -311,7 +326,7 @@ def play_rows(
     return len(active)
 
 
-@compiled
+@uncounted
 def show_rows(
     e: Episodes, p: Present, numbers: Numbers, rows: NDArray[np.bool_], observations: NDArray[np.int32],
     masks: NDArray[np.int8],
@@ -325,7 +340,9 @@ def show_rows(
             p.seen[b], numbers.max_steps - e.steps[b], left, (e.now[b, 0], e.now[b, 1]),
             (e.best_cost[b, 0], e.best_cost[b, 1]), (e.of_input[b, 0], e.of_input[b, 1]),
         )  # fmt: skip
-        observations[b] = p.seen[b]
+        for row in range(observations.shape[1]):
+            for column in range(COLUMNS):
+                observations[b, row, column] = p.seen[b, row, column]
         mask = masks[b]
         if p.shown_count[b] == _UNKNOWN:
             mask[:] = 0
@@ -340,7 +357,7 @@ def show_rows(
         mask[numbers.max_nodes * numbers.rules] = 1
 
 
-@compiled
+@uncounted
 def load_rows(world: World, e: Episodes, p: Present, numbers: Numbers, rows: NDArray[np.bool_]) -> bool:
     """Load the expressions of the chosen rows into an empty arena; False without room."""
     for b in range(len(rows)):
@@ -355,15 +372,13 @@ def load_rows(world: World, e: Episodes, p: Present, numbers: Numbers, rows: NDA
     return True
 
 
-@compiled
+@uncounted
 def costs_after(
     world: World, e: Episodes, p: Present, b: int, sizes: NDArray[np.int64], lengths: NDArray[np.int64]
 ) -> bool:
     """Size and length that every allowed rewrite leads to; False without room."""
     for place in range(p.legal_count[b]):
-        row, result = p.legal[b, place, 0], p.legal[b, place, 2]
-        direct = exchanged(world, p.terms[b], e.table[b], e.nodes[b], row, result)
-        root = FULL if direct == FULL else normal_form(world, direct)
+        _, _, root = _followed(world, e, p, b, place)
         if root == FULL:
             return False
         sizes[place], lengths[place] = world.arena.size[root], world.arena.length[root]

@@ -170,13 +170,13 @@ def test_the_mask_of_a_batch_is_what_applies():
     terms = int(arena.filled[0])
     mask = np.zeros((terms, len(PROGRAM.rule)), np.bool_)
     assert kernel.legal_mask(arena, PROGRAM, roots, mask)
-    slots = kernel.scratch()
+    space = kernel.scratch(PROGRAM)
     rule_op = PROGRAM.pattern[PROGRAM.pattern_begin[:-1], 0]
     for term in range(terms):
         op = arena.nodes[term, 0]
         for variant in range(len(PROGRAM.rule)):
             fits = rule_op[variant] == op
-            applies = fits and kernel.rewrite(arena, PROGRAM, variant, term, slots) != kernel.NO
+            applies = fits and kernel.rewrite(arena, PROGRAM, variant, term, space) != kernel.NO
             assert mask[term, variant] == applies
 
 
@@ -205,7 +205,8 @@ def test_normal_forms_end_and_keep_the_value():
         arena = make_arena(60_000)
         root = load(arena, expression)
         normal, trace, steps = np.full((2, 60_000), -1), np.empty((5000, 3), np.int64), np.zeros(1, np.int64)
-        result = kernel.normalise(arena, PROGRAM, root, normal, trace, steps, np.empty(arena.nodes.shape[0], np.int64))
+        stack, space = np.empty(arena.nodes.shape[0], np.int64), kernel.scratch(PROGRAM)
+        result = kernel.normalise(arena, PROGRAM, root, normal, trace, steps, stack, space)
         assert result >= 0 and arena.size[result] <= arena.size[root]
         points = draw_points(generator, 50, 3)
         assert np.array_equal(evaluate(expression, points), evaluate(unload(arena, int(result)), points))
