@@ -28,8 +28,7 @@ def compiled(function: _Function) -> _Function:
 
 
 def uncounted(function: _Function) -> _Function:
-    """Compile a kernel that neither allocates nor returns arrays: counting references to all of them would take most
-    of its time."""
+    """Compile a kernel that neither allocates nor returns arrays: counting references would take most of its time."""
     return cast(_Function, _plain(_nrt=False)(function))
 
 
@@ -126,7 +125,7 @@ def own_mark(op: int, value: int) -> tuple[int, int]:
     mixed = np.int64(op + 1) * 0x2545F4914F6CDD1D + value
     mixed = (mixed ^ (mixed >> 29)) * 0x5851F42D4C957F2D
     first = (mixed ^ (mixed >> 32)) * 0x27BB2EE687B0B0FD
-    return first, (first ^ (first >> 31)) * 0x369DEA0F31A53F85
+    return int(first), int((first ^ (first >> 31)) * 0x369DEA0F31A53F85)
 
 
 @inlined

@@ -1,9 +1,9 @@
 """The moves of one compiled episode: what a rewrite leads to, and what may be done then.
 
 Everything that is found out about a term is kept in a `Memo` beside the arena and never computed again: its normal
-form, and what the rules make of it. A rewrite changes a few terms and those above them, so a step looks at these alone. What a rule makes is weighed and not
-made, until it is chosen.
-Where the arena is full a move answers `FULL` and has changed nothing of the episode; `episodes` then empties the arena.
+form, and what the rules make of it. A rewrite changes a few terms and those above them, so a step looks at these alone.
+What a rule makes is weighed, and made when it is chosen. Where the arena is full a move answers `FULL` and has changed
+nothing of the episode; `compiled_engine` then empties the arena.
 """
 
 from __future__ import annotations

@@ -1,46 +1,33 @@
-"""The fast copy of `simulator`: B episodes over flat arrays, stepped together.
+"""The compiled moves of B episodes, row b of every array for episode b; the fast copy of `simulator`.
 
-All episodes share one arena, so that what is known of a term serves wherever it comes again. When the arena is full it
-is emptied, and the expressions at hand are loaded again from their tables; nothing that can be seen depends on when.
-Masks are long and nearly empty: where the same array is given again, only the places that were set are cleared.
+A move that finds the arena full says so and has changed nothing of its episode; `compiled_engine` empties the arena
+and makes it again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sysgym.core.engines import read_only
-from sysgym.core.events import EventKind, EventLog
-from sysgym.core.protocols import Engine, Slot
 from sysgym.exprsimp.arena import FULL, inlined, uncounted
 from sysgym.exprsimp.dynamics import (
     World,
-    empty,
     exchanged,
     load_table,
-    make_world,
     matched,
     normal_form,
     ordered,
     prepared,
     weigh_rows,
 )
-from sysgym.exprsimp.episode import EpisodeConfig, ExpressionState
 from sysgym.exprsimp.kernel import rewrite
-from sysgym.exprsimp.metrics import episode_metrics
-from sysgym.exprsimp.observation import COLUMNS, count_occurrences, spec_of, write_episode, write_terms
-from sysgym.exprsimp.pool import ExpressionPool
+from sysgym.exprsimp.observation import COLUMNS, count_occurrences, write_episode, write_terms
 from sysgym.exprsimp.rewards import reward_of
-from sysgym.exprsimp.rules.program import compile_rules
-from sysgym.exprsimp.simulator import starting_expression
 
-_SUBMIT, _REWRITE, _LENGTH = int(EventKind.SUBMIT), int(EventKind.REWRITE), int(EventKind.LENGTH)
-_LEAST_CAPACITY = 1 << 14
-_UNKNOWN = -1
+UNKNOWN = -1
+"""Number of the places shown of a mask that was never written."""
 
 
 class Numbers(NamedTuple):
@@ -82,7 +69,10 @@ class Episodes(NamedTuple):
 
 
 class Present(NamedTuple):
-    """What follows from `Episodes` and the arena: terms by row, what is allowed, and what is shown of it."""
+    """What follows from `Episodes` and the arena: terms by row, what is allowed, and what is shown of it.
+
+    `legal` holds row, rule and variant of each rewrite that is allowed, ascending.
+    """
 
     terms: NDArray[np.int64]
     legal: NDArray[np.int32]
@@ -109,14 +99,15 @@ def allocate(episodes: int, rows: int, steps: int) -> Episodes:
     )  # fmt: skip
 
 
-def _present(episodes: int, rows: int, actions: int) -> Present:
+def allocate_present(episodes: int, rows: int, actions: int) -> Present:
+    """Space for what is found out."""
     return Present(
         terms=np.zeros((episodes, rows), np.int64),
         legal=np.empty((episodes, actions, 3), np.int32),  # memory is taken as it fills
         legal_count=np.zeros(episodes, np.int64),
         seen=np.zeros((episodes, rows + 1, COLUMNS), np.int32),
         shown=np.empty((episodes, actions), np.int32),
-        shown_count=np.full(episodes, _UNKNOWN, np.int64),
+        shown_count=np.full(episodes, UNKNOWN, np.int64),
         sizes=np.zeros(rows, np.int64), lengths=np.zeros(rows, np.int64), occurrences=np.zeros(rows, np.int64),
     )  # fmt: skip
 
@@ -344,7 +335,7 @@ def show_rows(
             for column in range(COLUMNS):
                 observations[b, row, column] = p.seen[b, row, column]
         mask = masks[b]
-        if p.shown_count[b] == _UNKNOWN:
+        if p.shown_count[b] == UNKNOWN:
             mask[:] = 0
         else:
             for place in range(p.shown_count[b]):
@@ -383,141 +374,3 @@ def costs_after(
             return False
         sizes[place], lengths[place] = world.arena.size[root], world.arena.length[root]
     return True
-
-
-class ExpressionKernel(Engine):
-    """Compiled engine of B episodes.
-
-    Args:
-        config: Parameters.
-        pool: Where expressions come from.
-        reward: Number of a named reward.
-        num_episodes: B.
-    """
-
-    def __init__(self, config: EpisodeConfig, pool: ExpressionPool, reward: int, num_episodes: int) -> None:
-        self.config, self.pool, self.num_episodes = config, pool, num_episodes
-        self.num_actions, self.observation_spec = config.num_actions, spec_of(config.max_nodes)
-        rows, costs = config.max_nodes, config.costs
-        self._numbers = Numbers(
-            len(config.actions), rows, config.max_steps, config.limit, config.illegal_penalty, costs.look,
-            costs.rewrite, costs.node, reward,
-        )  # fmt: skip
-        capacity = max(_LEAST_CAPACITY, 1 << (4 * num_episodes * rows - 1).bit_length())
-        self._world = make_world(capacity, rows, compile_rules(config.normal), compile_rules(config.actions))
-        self._episodes = allocate(num_episodes, rows, config.max_steps)
-        self._present = _present(num_episodes, rows, self.num_actions)
-        self._begun = np.zeros(num_episodes, np.bool_)
-        self._masks: NDArray[np.int8] | None = None
-
-    def reset(
-        self,
-        rows: NDArray[np.int64],
-        seeds: NDArray[np.uint64],
-        episodes: NDArray[np.int64],
-        options: Mapping[str, Any] | None = None,
-    ) -> None:
-        """See `Engine.reset`; `options["expression"]` as in `ExpressionSimulator.reset`."""
-        pool = self.pool
-        nodes, begin = pool.nodes, pool.begin
-        drawn = np.array([pool.row(*pair) for pair in zip(seeds.tolist(), episodes.tolist(), strict=True)], np.int64)
-        if options:
-            nodes = starting_expression(self.config, pool, 0, 0, options).nodes
-            begin, drawn = np.array([0, len(nodes)]), np.zeros(len(rows), np.int64)
-        self._begun[rows] = False
-        begun, stuck = 0, -1
-        while begun < len(rows):
-            begun = begin_rows(
-                self._world, self._episodes, self._present, self._numbers, rows, begun, nodes, begin, drawn
-            )
-            self._begun[rows[:begun]] = True
-            if begun < len(rows):
-                assert begun != stuck, "an empty arena holds an expression"
-                self._renew()
-                stuck = begun
-
-    def step(self, actions: NDArray[np.int64], active: NDArray[np.bool_], slot: Slot) -> None:
-        """See `Engine.step`."""
-        row = played = -1
-        while row < self.num_episodes:
-            row = play_rows(
-                self._world, self._episodes, self._present, self._numbers, actions, active, max(0, row), slot.rewards,
-                slot.terminated, slot.truncated,
-            )  # fmt: skip
-            if row < self.num_episodes:
-                assert row != played, "an empty arena holds what a rewrite makes"
-                self._renew()
-                played = row
-        self.observe(active, slot)
-
-    def observe(self, rows: NDArray[np.bool_], slot: Slot) -> None:
-        """See `Engine.observe`."""
-        assert isinstance(slot.observations, np.ndarray)
-        if self._masks is None or self._masks.ctypes.data != slot.action_masks.ctypes.data:
-            self._masks = slot.action_masks  # kept, so that no other array can take its place in memory
-            self._present.shown_count[:] = _UNKNOWN
-        show_rows(self._episodes, self._present, self._numbers, rows, slot.observations, slot.action_masks)
-
-    def state(self, row: int) -> ExpressionState:
-        """See `Engine.state`."""
-        e, p = self._episodes, self._present
-        count = int(p.legal_count[row])
-        sizes, lengths = np.empty(count, np.int64), np.empty(count, np.int64)
-        if not costs_after(self._world, e, p, row, sizes, lengths):
-            self._renew()
-            known = costs_after(self._world, e, p, row, sizes, lengths)
-            assert known, "an empty arena holds what one expression's rewrites make"
-        actions = p.legal[row, :count, 0].astype(np.int64) * self._numbers.rules + p.legal[row, :count, 1]
-        (size, length), (best_size, best_length), (input_size, input_length) = (
-            tuple(pair[row].tolist()) for pair in (e.now, e.best_cost, e.of_input)
-        )
-        return ExpressionState(
-            read_only(e.table[row, : e.nodes[row]].copy()), size, length,
-            read_only(e.best[row, : e.best_nodes[row]].copy()), best_size, best_length, input_size, input_length,
-            int(e.steps[row]), float(e.seconds[row]), read_only(actions), read_only(sizes), read_only(lengths),
-            self.num_actions - 1, read_only(e.trace[row, : e.rewrites[row]].copy()),
-        )  # fmt: skip
-
-    def events(self, row: int) -> EventLog:
-        """See `Engine.events`."""
-        e = self._episodes
-        count = int(e.rewrites[row]) + 1
-        times, costs = e.event_time[row, :count], e.event_cost[row, :count]
-        numbers = np.arange(count)
-        return EventLog(
-            np.concatenate([[0.0, 0.0], np.repeat(times, 2)]),
-            np.array([_SUBMIT, _LENGTH, *[_REWRITE, _LENGTH] * count], np.int8),
-            np.concatenate([[0, 0], np.repeat(numbers, 2)]).astype(np.int64),
-            np.concatenate([e.of_input[row], costs.ravel()]).astype(np.float64),
-        )
-
-    def costs(self, row: int) -> NDArray[np.int64]:
-        """Size and length of every expression of an episode, (rewrites + 1, 2)."""
-        return self._episodes.event_cost[row, : int(self._episodes.rewrites[row]) + 1].copy()
-
-    def metrics(self, row: int) -> dict[str, float]:
-        """See `Engine.metrics`."""
-        return episode_metrics(self.events(row))
-
-    def snapshot(self) -> dict[str, NDArray[Any]]:
-        """See `Engine.snapshot`: the arena is not part of it."""
-        return {"begun": self._begun.copy()} | {
-            name: column.copy() for name, column in self._episodes._asdict().items()
-        }
-
-    def restore(self, snapshot: Mapping[str, NDArray[Any]]) -> None:
-        """See `Engine.restore`."""
-        self._begun[:] = snapshot["begun"]
-        for name, column in self._episodes._asdict().items():
-            np.copyto(column, snapshot[name])
-        self._renew()
-
-    def _renew(self) -> None:
-        """Empty the arena and load the expressions at hand."""
-        empty(self._world)
-        loaded = load_rows(self._world, self._episodes, self._present, self._numbers, self._begun)
-        assert loaded, "an empty arena holds the expressions at hand"
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Without the mask that was shown last: a copy shows its masks in memory of its own."""
-        return self.__dict__ | {"_masks": None}

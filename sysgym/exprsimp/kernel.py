@@ -1,8 +1,8 @@
 """The fast copy of `matcher`: all legal (term, rule) pairs of batches of expressions, rewriting, and normal forms.
 
-Sets of bits rule out most patterns by the symbols near a term's root. What is left is run like a program over a stack
-of terms; terms that are equal are one number, so a name that comes again costs one comparison. Newcomb et al. (OOPSLA
-2020) order their rules so that rewriting ends; `normalise` relies on the same order.
+Sets of bits rule out most patterns by the symbols near a root, and by which terms there are equal. What is left is run
+like a program over a stack of terms; equal terms are one number, so a name that comes again costs one comparison.
+Newcomb et al. (OOPSLA 2020) order their rules so that rewriting ends; `normalise` relies on the same order.
 """
 
 from __future__ import annotations
@@ -212,8 +212,10 @@ def rewrite(arena: Arena, program: Program, variant: int, term: int, space: NDAr
 
 
 @inlined
-def admit(arena: Arena, program: Program, term: int, steepest: int, space: NDArray[np.int64]) -> int:
-    """The variants that may match a term, as bits of `program.filed[operator]`, behind the stack in `space`; how many words."""
+def admit(  # noqa: PLR0912  a question a place
+    arena: Arena, program: Program, term: int, steepest: int, space: NDArray[np.int64]
+) -> int:
+    """The variants that may match a term, as bits of `program.filed[operator]` from `WORDS` on; how many words."""
     nodes, symbol, admitted, distinct = arena.nodes, arena.symbol, program.admitted, program.distinct
     op, a, b, c = nodes[term, 0], nodes[term, 1], nodes[term, 2], nodes[term, 3]
     count = program.words[op]

@@ -53,7 +53,9 @@ class ExpressionPool:
         """Number of the expression of an episode."""
         if self.sampling == "disjoint":
             return (seed + episode) % len(self.expressions)
-        return philox4x32(_key(seed, f"expressions/{self.split}"), episode & 0xFFFFFFFF, episode >> 32, 0, 0)[0] % len(self.expressions)
+        return philox4x32(_key(seed, f"expressions/{self.split}"), episode & 0xFFFFFFFF, episode >> 32, 0, 0)[0] % len(
+            self.expressions
+        )
 
 
 def require_small(expression: Expression, max_nodes: int, name: str) -> None:
