@@ -1,7 +1,7 @@
 # Two commands for a fresh machine: `make demo` and `make test`. Both build .venv first.
 PYTHON ?= python3
 BIN := .venv/bin
-.PHONY: demo test check bench clean kernels
+.PHONY: demo test check docs bench clean kernels
 
 demo: .venv/runtime kernels
 	$(BIN)/sysgym demo --output demo
@@ -15,11 +15,14 @@ check: .venv/dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+docs: .venv/docs kernels   # every tutorial runs while it is built; a warning is an error
+	$(BIN)/python -m sphinx -j 2 -W --keep-going -q -b html docs docs/_build/html
+
 bench: .venv/dev kernels
 	$(BIN)/python -m tests.ratios
 
 clean:
-	rm -rf .venv demo
+	rm -rf .venv demo docs/_build docs/environments
 
 # The virtual environment, with what `demo` needs, and with the tools of development on top.
 .venv/runtime: pyproject.toml constraints.txt
@@ -29,6 +32,10 @@ clean:
 
 .venv/dev: .venv/runtime
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+.venv/docs: .venv/runtime
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
 	touch $@
 
 # numba's cache watches only the file of a kernel itself: drop what was compiled before the newest change of any file.

@@ -113,7 +113,7 @@ class TrainedPolicy:
         return int(self.act_batch(self.spaces.pack(observation)[None], mask)[0])
 
     def act_batch(self, observations: Any, action_masks: NDArray[np.int8] | None = None) -> NDArray[np.int64]:
-        """Actions, int64 (B,), for observations (B, *shape) and masks (B, A).
+        """Actions, int64 (B,), for observations (B, ...) and masks (B, A).
 
         Observations of several parts are a dict of arrays (B, ...), or packed rows.
 

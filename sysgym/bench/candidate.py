@@ -147,6 +147,8 @@ def _policy_of(hello: dict[str, Any], observation_space: Any, action_space: Any)
     except ValueError:
         takes_seed = False
     named = {"seed": hello["seed"]} if takes_seed else {}
+    if chosen.__init__ is object.__init__:  # a policy that needs no spaces needs no constructor
+        return chosen()
     return chosen(observation_space, action_space, **named)
 
 

@@ -8,6 +8,7 @@ commands; heavy rooms are imported when a command runs.
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -22,7 +23,12 @@ _UsageError: Any = typer.BadParameter.__base__  # the words were wrong; typer do
 
 
 def main() -> None:
-    """Run the command line; the entry point of `sysgym`."""
+    """Run the command line; the entry point of `sysgym`.
+
+    Modules that a user names (`module:Id`, `module:function`) are also looked for where he stands.
+    """
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))
     try:
         code = app(standalone_mode=False)
     except SysgymError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -169,7 +168,6 @@ def _place_module(
     if name in MODELS:
         module, inputs = MODELS[name](**sizes)
     else:
-        sys.path.insert(0, str(Path.cwd()))
         module, inputs = load_factory(name)
     with working(f"planning {name}"):
         found = plan(module, inputs, cluster, micro_batches=micro_batches, training=not inference)

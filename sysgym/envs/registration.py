@@ -23,10 +23,16 @@ ENVIRONMENTS = (
     Row("sysgym/JobSched-v0", "sysgym.envs.jobsched:JobSchedEnv", "sysgym.envs.jobsched:JobSchedVectorEnv"),
     Row("sysgym/BatchSched-v0", "sysgym.envs.batchsched:BatchSchedEnv", "sysgym.envs.batchsched:BatchSchedVectorEnv"),
     Row(
+        "sysgym/ScheduleRewrite-v0",
+        "sysgym.envs.schedulerewrite:ScheduleRewriteEnv",
+        "sysgym.envs.schedulerewrite:ScheduleRewriteVectorEnv",
+    ),
+    Row(
         "sysgym/AdmissionQueue-v0",
         "sysgym.envs.admissionqueue:AdmissionQueueEnv",
         "sysgym.envs.admissionqueue:AdmissionQueueVectorEnv",
     ),
+    Row("sysgym/DagSched-v0", "sysgym.envs.dagsched:DagSchedEnv", "sysgym.envs.dagsched:DagSchedVectorEnv"),
     Row("sysgym/IndexTune-v0", "sysgym.envs.indextune:IndexTuneEnv", "sysgym.envs.indextune:IndexTuneVectorEnv"),
     Row("sysgym/Placement-v0", "sysgym.envs.placement:PlacementEnv", "sysgym.envs.placement:PlacementVectorEnv"),
     Row(

@@ -1,7 +1,7 @@
 """The readable truth: the queue on SimPy, one time unit a step.
 
-Two processes share the clock. Customers come one a step and wait for the decision; the servers look at their random
-numbers once a step and let go of whom they have served.
+A customer comes each step and waits for the decision; then the servers look at their random numbers and let go of whom
+they have served. To change the dynamics, override one of `next_customer`, `carry_out`, `release` or `is_over`.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class QueueSimulator(Simulator):
         self.decision.succeed(action)
         self._run_to_decision()
         reward = self.paid if self.reward is None else float(self.reward(before, action, self.state()))
-        return reward, False, self._is_over()
+        return reward, False, self.is_over()
 
     def observe(self, observation: Observation, action_mask: NDArray[np.int8]) -> None:
         """See `Simulator.observe`."""
@@ -92,20 +92,22 @@ class QueueSimulator(Simulator):
     def _play(self) -> Generator[simpy.Event, int, None]:
         """The life of the queue: a customer comes, is decided on, and the servers work for one time unit."""
         while True:
-            self._next_customer()
+            self.next_customer()
             self.decision, self.asking = self.clock.event(), True
             action = yield self.decision
-            self._carry_out(action)
+            self.carry_out(action)
             yield self.clock.timeout(1)
-            self._release()
+            self.release()
             self.steps += 1
 
-    def _next_customer(self) -> None:
+    def next_customer(self) -> None:
+        """Draw the priority of the customer who is now at the head."""
         servers, priorities = self.config.servers, len(self.config.priorities)
         self.head = draw_priority(self._key, self._episode, self.steps, servers, priorities)
         self.log.append(self.clock.now, EventKind.SUBMIT, self.steps, self._priorities[self.head])
 
-    def _carry_out(self, action: int) -> None:
+    def carry_out(self, action: int) -> None:
+        """Take the head on, if that was chosen and a server is free, or turn him away."""
         priority = float(self._priorities[self.head])
         accepted = action == ACCEPT and IDLE in self.busy
         self.paid = priority if accepted else 0.0
@@ -113,14 +115,15 @@ class QueueSimulator(Simulator):
         if accepted:
             self.busy[self.busy.index(IDLE)] = self.steps
 
-    def _release(self) -> None:
+    def release(self) -> None:
+        """Free every busy server whose number of this step is below p."""
         for server, customer in enumerate(self.busy):
             drawn = draw_release(self._key, self._episode, self.steps, self.config.servers, server)
             if customer != IDLE and drawn < self.config.free_probability:
                 self.log.append(self.clock.now, EventKind.FINISH, customer, 1.0)
                 self.busy[server] = IDLE
 
-    def _is_over(self) -> bool:
+    def is_over(self) -> bool:
         """Whether the episode is truncated after the last step."""
         if self.config.horizon == "fixed":
             return self.steps >= self.config.max_steps

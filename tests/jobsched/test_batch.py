@@ -14,7 +14,7 @@ from sysgym.jobsched.batch.engine import build_engine
 from sysgym.jobsched.batch.model import Rules
 from sysgym.jobsched.batch.observation import QueueEncoding
 from sysgym.jobsched.batch.policies import HEURISTICS
-from sysgym.jobsched.batch.replay import CLASSIC, PEERS, SCHEDULERS
+from sysgym.jobsched.batch.replay import CLASSIC, SCHEDULERS
 from sysgym.jobsched.batch.sequences import JobSequences
 from sysgym.workloads import Machine, Provenance, Workload
 from tests.oracles import batch_oracle, peers_oracle
@@ -112,7 +112,7 @@ def test_both_engines_equal_the_oracle(jobs, policy, pass_rule):
 
 
 @settings(max_examples=100, deadline=None)
-@given(jobs=workloads(), policy=st.sampled_from(sorted(PEERS)))
+@given(jobs=workloads(), policy=st.sampled_from(["accasim_easy", "rlscheduler_fcfs", "rlscheduler_sjf"]))
 def test_the_rules_of_other_programs_equal_theirs(jobs, policy):
     compiled, simpy = (replay(jobs, policy, engine=engine) for engine in ("compiled", "simpy"))
     assert compiled.events.sha256() == simpy.events.sha256()
@@ -128,7 +128,7 @@ def test_the_rules_of_other_programs_equal_theirs(jobs, policy):
 @settings(max_examples=200, deadline=None)
 @given(
     jobs=workloads(),
-    policy=st.sampled_from(["easy", "easy_sjbf"]),
+    policy=st.sampled_from(["easy", "easy_sjbf", "predictsim_easy"]),
     corrector=st.sampled_from(["reqtime", "tsafrir", "doubling"]),
     pass_rule=st.sampled_from(PASS_RULES),
     minutes=st.booleans(),
@@ -145,7 +145,13 @@ def test_easy_with_predicted_times_equals_the_oracle(jobs, policy, corrector, pa
     compiled, simpy = (replay(jobs, policy, pass_rule, engine, predictor=name) for engine in ("compiled", "simpy"))
     assert compiled.events.sha256() == simpy.events.sha256()
     expected = peers_oracle.easy_plus_plus(
-        *columns_of(jobs), user, jobs.machine.processors, corrector, pass_rule, policy == "easy_sjbf"
+        *columns_of(jobs),
+        user,
+        jobs.machine.processors,
+        corrector,
+        compiled.pass_rule,
+        shortest_first=policy == "easy_sjbf",
+        predictsim=policy == "predictsim_easy",
     )
     assert compiled.start_time.tolist() == expected
 

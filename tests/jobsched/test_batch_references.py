@@ -91,6 +91,31 @@ def test_predictions_by_the_last_two_runs(name, corrector, slowdown, log):
     assert schedule.summary()["mean_bounded_slowdown"] == pytest.approx(slowdown, abs=5.1e-7)
 
 
+@pytest.mark.parametrize(
+    ("name", "corrector", "published", "with_every_pass"),
+    [
+        (KTH, "reqtime", 65.724, 65.766),
+        (KTH, "tsafrir", 85.443, 87.118),
+        (KTH, "doubling", 76.922, 77.103),
+        (SDSC, "reqtime", 79.212, 81.342),
+        (SDSC, "tsafrir", 100.018, 97.257),
+        (SDSC, "doubling", 83.990, 88.437),
+    ],
+)
+def test_easy_without_shortest_first_under_predictions(name, corrector, published, with_every_pass, log):
+    workload = log(name, "sc15")
+    for policy, slowdown in (("predictsim_easy", published), ("easy", with_every_pass)):
+        summary = replay(workload, policy, "per_event", predictor=f"last_two+{corrector}").summary()
+        assert summary["mean_bounded_slowdown"] == pytest.approx(slowdown, abs=5.1e-4)
+
+
+@pytest.mark.parametrize("name", [SDSC, KTH])
+def test_without_predictions_predictsims_easy_is_easy(name, log):
+    workload = log(name, "sc15")
+    ours, theirs = replay(workload, "easy", "per_event"), replay(workload, "predictsim_easy")
+    assert ours.start_time.tolist() == theirs.start_time.tolist()
+
+
 def test_the_learned_predictor_is_below_the_last_two_runs_on_kth(log):
     """Its constants were chosen on other parts; the whole log is what it is compared on in the docs."""
     means = [
@@ -129,12 +154,13 @@ def test_simpy_plays_the_prefixes_event_by_event_as_the_kernel_does(policy, name
         assert simpy.events.sha256() == compiled.events.sha256()
 
 
+@pytest.mark.parametrize("policy", ["easy_sjbf", "predictsim_easy"])
 @pytest.mark.parametrize("predictor", ["last_two", "last_two+tsafrir", "last_two+doubling", "learned"])
 @pytest.mark.parametrize("name", [SDSC, KTH])
-def test_simpy_predicts_as_the_kernel_does(predictor, name, log):
+def test_simpy_predicts_as_the_kernel_does(policy, predictor, name, log):
     workload = log(name, "sc15", 2000)
     simpy, compiled = (
-        replay(workload, "easy_sjbf", "per_event", engine, predictor=predictor) for engine in ("simpy", "compiled")
+        replay(workload, policy, "per_event", engine, predictor=predictor) for engine in ("simpy", "compiled")
     )
     assert simpy.events.sha256() == compiled.events.sha256()
 

@@ -103,8 +103,13 @@ MINUTE = 60
 INCREMENTS = [MINUTE * minutes for minutes in (0, 1, 5, 15, 30, 60, 120, 300, 600, 1200, 3000, 6000)]
 
 
-def easy_plus_plus(submit, run, requested, processors, user, machine, corrector, pass_rule, shortest_first=True):
-    """EASY with predictions by the user's last two runs, start times in trace order."""
+def easy_plus_plus(
+    submit, run, requested, processors, user, machine, corrector, pass_rule, shortest_first=True, predictsim=False
+):
+    """EASY with predictions by the user's last two runs, start times in trace order.
+
+    With `predictsim` a submission is followed by a pass only if the submitted job fits at that moment.
+    """
     start, plan, corrections = [None] * len(submit), {}, defaultdict(int)
     queue, running, ended, arrived, now = [], [], defaultdict(list), 0, None
 
@@ -171,6 +176,8 @@ def easy_plus_plus(submit, run, requested, processors, user, machine, corrector,
                 arrive()
         elif arrived < len(submit) and submit[arrived] == now:
             arrive()
+            if predictsim and processors[arrived - 1] > free_at(now):
+                continue
         else:
             complete(over[0])
         schedule()

@@ -17,7 +17,8 @@ from sysgym.jobsched.batch.observation import show_jobs
 from sysgym.jobsched.batch.prediction import corrected, predicted, remember_end, remember_start, reset_memory
 from sysgym.jobsched.batch.priorities import F1, priority
 from sysgym.jobsched.batch.rewards import job_score
-from sysgym.jobsched.batch.rows import insert, insert_behind, place_of, remove, remove_job, uncounted
+from sysgym.jobsched.batch.rows import insert, insert_behind, place_of, remove, remove_job
+from sysgym.jobsched.compiled import uncounted
 
 _SUBMIT, _START, _FINISH = int(EventKind.SUBMIT), int(EventKind.START), int(EventKind.FINISH)
 
@@ -143,9 +144,21 @@ def _backfill(s: Episodes, b: int, jobs: Jobs, flags: Flags, free: int, shadow: 
 
 
 @uncounted
+def _submitted_too_wide(s: Episodes, b: int, jobs: Jobs, free: int) -> bool:
+    """Whether the last event is the submission of a job that doesn't fit."""
+    last = s.event_count[b] - 1
+    if last < 0 or s.event_kind[b, last] != _SUBMIT:
+        return False
+    need: int = jobs.processors[s.event_subject[b, last]]
+    return need > free
+
+
+@uncounted
 def _pass(s: Episodes, b: int, jobs: Jobs, flags: Flags) -> bool:
     """Make or go on with a scheduling pass; True where it needs to be told the next job."""
     free = available(s, b, jobs, flags)
+    if not flags.pass_when_full and _submitted_too_wide(s, b, jobs, free):
+        return False
     while s.waiting_count[b] > 0:
         job = s.committed[b]
         if job == NO_JOB:

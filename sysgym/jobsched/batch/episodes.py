@@ -67,6 +67,7 @@ class Flags(NamedTuple):
     candidates: int
     own_candidates: bool
     per_event: bool
+    pass_when_full: bool
     predictor: int
     corrector: int
     score: int
@@ -83,6 +84,7 @@ def flags_of(rules: Rules, reward: QueueReward, prediction: Prediction | None = 
         candidates=ORDERS.index(rules.candidates),
         own_candidates=rules.candidates != rules.order,
         per_event=rules.pass_rule == "per_event",
+        pass_when_full=rules.pass_when_full,
         predictor=PREDICTORS.index(prediction.predictor),
         corrector=CORRECTORS.index(prediction.corrector),
         score=reward.score,

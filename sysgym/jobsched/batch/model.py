@@ -17,6 +17,10 @@ Backfilling differs between programs, and so do published figures. Two rules of 
 - "accasim" (1.1.3): the shadow is computed once, and the blocked job is not tried again before it, even if processors
   free early; until it starts, whatever fits starts too, unchecked. With no event left the clock jumps to the shadow.
 
+With `pass_when_full=False` a submission that finds too few free processors for its own job makes no pass, as in
+predictsim's EASY (the simulator of the SC 2015 study). That matters only under predictions: a correction moves the
+shadow and makes no pass itself, so what it lets in starts later.
+
 With "conservative" backfilling every job is given a reservation when it is submitted; see `conservative`.
 
 `pass_rule` "batch" handles all completions, then all arrivals of an instant, and then makes one pass. "per_event"
@@ -58,6 +62,7 @@ class Rules:
         backfill: One of `BACKFILLS`.
         candidates: Order in which backfilling looks at the other jobs: one that doesn't change while jobs wait.
         pass_rule: "batch" or "per_event".
+        pass_when_full: Whether a submission makes a pass, per event, where its job doesn't fit.
     """
 
     order: str = "submitted"
@@ -65,9 +70,11 @@ class Rules:
     backfill: str = "none"
     candidates: str = "submitted"
     pass_rule: str = "batch"
+    pass_when_full: bool = True
 
     def __post_init__(self) -> None:
         require_bool("commit", self.commit)
+        require_bool("pass_when_full", self.pass_when_full)
         for kind, value, known in (
             ("queue order", self.order, ORDERS),
             ("backfill", self.backfill, BACKFILLS),

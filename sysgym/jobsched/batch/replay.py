@@ -49,6 +49,7 @@ PEERS: dict[str, Rules] = {
     "rlscheduler_fcfs": Rules(backfill="rlscheduler", pass_rule="per_event"),
     "rlscheduler_sjf": Rules(order="shortest", backfill="rlscheduler", pass_rule="per_event"),
     "accasim_easy": Rules(backfill="accasim"),
+    "predictsim_easy": Rules(backfill="easy", pass_rule="per_event", pass_when_full=False),
 }
 """What other programs do under the names of FCFS, SJF and EASY with backfilling, each with its program's pass rule."""
 
