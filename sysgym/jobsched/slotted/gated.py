@@ -52,7 +52,8 @@ def gated_slot(state: SlottedState, weights: Weights) -> int:
     gate = w[0] + w[1] * state.since / 10 + w[3] * state.backlog_count / 60
     gate += w[5] * short / 10 + w[6] * units / 20 + w[7] * filled / 10
     gate += (w[2] if state.backlog_count > 0 else 0.0) + (w[4] if short > 0 else 0.0)
-    best, best_score = slots, -np.inf
+    best: int = slots
+    best_score = -np.inf
     for slot in range(slots):
         length, demand = state.slot_length[slot], state.slot_demand[slot]
         if length == 0 or (length > SHORT and gate <= 0) or not fits_now(state.free, length, demand):
