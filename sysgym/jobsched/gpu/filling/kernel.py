@@ -56,7 +56,7 @@ def allocate(filling: Filling, clusters: int) -> Clusters:
         return np.zeros((clusters, *shape), dtype=dtype)
 
     count, events = len(filling.nodes.table), 3 * filling.tasks
-    nodes = Nodes(*(np.stack([part] * clusters) for part in filling.nodes))
+    nodes = Nodes._make(np.stack([part] * clusters) for part in filling.nodes)
     return Clusters(
         key=zeros(np.int64),
         episode=zeros(np.int64),
@@ -197,14 +197,18 @@ class FillKernel(Engine):
     def state(self, row: int) -> FillState:
         """See `Engine.state`."""
         c = self._clusters
-        nodes, seen = Nodes(*(part[row] for part in c.nodes)), Seen(*(part[row] for part in c.seen))
+        nodes, seen = Nodes._make(part[row] for part in c.nodes), Seen._make(part[row] for part in c.seen)
         return state_of(self.filling, nodes, seen, int(c.steps[row]), int(c.job[row]))
 
     def events(self, row: int) -> EventLog:
         """See `Engine.events`."""
         c, written = self._clusters, slice(self._clusters.written[row])
-        columns = (c.event_time, c.event_kind, c.event_subject, c.event_amount)
-        return EventLog(*(column[row, written].copy() for column in columns))
+        return EventLog(
+            c.event_time[row, written].copy(),
+            c.event_kind[row, written].copy(),
+            c.event_subject[row, written].copy(),
+            c.event_amount[row, written].copy(),
+        )
 
     def metrics(self, row: int) -> dict[str, float]:
         """See `Engine.metrics`."""

@@ -22,6 +22,7 @@ from sysgym.core.seeding import stream_key
 from sysgym.jobsched.gpu.fragmentation import Typical, least_fragmenting, typical_table
 from sysgym.jobsched.gpu.instances import cluster_of, jobs_of, nodes_of, refuse_impossible
 from sysgym.jobsched.gpu.metrics import capacity_milli
+from sysgym.jobsched.gpu.model import Jobs
 from sysgym.jobsched.gpu.placement import Nodes, Records, empty_nodes, records, room, uncounted
 from sysgym.workloads.companions import NodeTable
 from sysgym.workloads.draws import integer
@@ -88,17 +89,19 @@ def filling_of(
     require_range("ratio", ratio, 0, 100, open_low=True)
     if split not in SPLITS:
         raise UnknownNameError("split", split, SPLITS)
-    count = nodes if isinstance(nodes, int) and not isinstance(nodes, bool) else 24
-    generated = gpu_cluster(2_000, count, cluster_seed)
+    require_range("cluster_seed", cluster_seed, 0, whole=True)
+    if isinstance(nodes, bool):
+        raise SettingError(f"nodes is {nodes!r}; give a number, a NodeTable, or a text such as '64x8'")
+    generated = gpu_cluster(2_000, nodes if isinstance(nodes, int) else 24, cluster_seed)
     whole = workload if workload is not None else generated[0]
     if not isinstance(whole, Workload):
         raise SettingError(f"workload is {workload!r}; read the log first, with sysgym.workloads.read_trace")
-    table = generated[1] if isinstance(nodes, int) and not isinstance(nodes, bool) else nodes_of(whole, nodes)
+    table = generated[1] if isinstance(nodes, int) else nodes_of(whole, nodes)
     cluster = cluster_of(table)
     jobs = jobs_of(whole, table, cluster)
     refuse_impossible(whole, table, cluster, jobs)
     begin, end = (round(share * len(whole)) for share in SPLITS[split])
-    part = type(jobs)(*(column[begin:end] for column in jobs))
+    part = Jobs._make(column[begin:end] for column in jobs)
     mean, capacity = float((part.gpus * part.share).mean()) if begin < end else 0.0, capacity_milli(cluster)
     if mean == 0.0:
         raise SettingError(f"{whole.provenance.source}: no job of the split {split!r} asks for a GPU; give another log")

@@ -32,7 +32,7 @@ class FillSimulator(Simulator):
     def reset(self, seed: int, episode: int, options: Mapping[str, Any] | None = None) -> None:
         """See `Simulator.reset`."""
         self._key, self._episode = task_key(seed, self.filling.split), episode
-        self.nodes = Nodes(*(part.copy() for part in self.filling.nodes))
+        self.nodes = Nodes._make(part.copy() for part in self.filling.nodes)
         count = self.num_actions
         self.seen = Seen(np.zeros(count, dtype=np.int8), np.zeros(count), np.zeros(count, dtype=np.int64))
         self.steps, self.job, self.asking = 0, 0, False
@@ -99,7 +99,7 @@ class FillSimulator(Simulator):
 def state_of(filling: Filling, nodes: Nodes, seen: Seen, step: int, job: int) -> FillState:
     """The state of an episode as columns, copied."""
     task, table = filling.jobs[job], nodes.table
-    asked = (int(task[name]) for name in ("cpu", "memory", "gpus", "share"))
-    columns = (table[name] for name in ("gpus", "kind", "free_cpu", "free_memory"))
-    arrays = (*columns, nodes.free_gpu, nodes.largest, seen.fits, seen.increase)
-    return FillState(step, filling.tasks, *asked, *(read_only(np.array(array)) for array in arrays))
+    asked = [int(task[name]) for name in ("cpu", "memory", "gpus", "share")]
+    columns = [table[name] for name in ("gpus", "kind", "free_cpu", "free_memory")]
+    arrays = [*columns, nodes.free_gpu, nodes.largest, seen.fits, seen.increase]
+    return FillState._make([step, filling.tasks, *asked, *(read_only(np.array(array)) for array in arrays)])
