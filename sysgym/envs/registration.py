@@ -23,6 +23,11 @@ ENVIRONMENTS = (
     Row("sysgym/JobSched-v0", "sysgym.envs.jobsched:JobSchedEnv", "sysgym.envs.jobsched:JobSchedVectorEnv"),
     Row("sysgym/BatchSched-v0", "sysgym.envs.batchsched:BatchSchedEnv", "sysgym.envs.batchsched:BatchSchedVectorEnv"),
     Row(
+        "sysgym/ScheduleRewrite-v0",
+        "sysgym.envs.schedulerewrite:ScheduleRewriteEnv",
+        "sysgym.envs.schedulerewrite:ScheduleRewriteVectorEnv",
+    ),
+    Row(
         "sysgym/AdmissionQueue-v0",
         "sysgym.envs.admissionqueue:AdmissionQueueEnv",
         "sysgym.envs.admissionqueue:AdmissionQueueVectorEnv",

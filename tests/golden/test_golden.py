@@ -20,6 +20,7 @@ HEURISTICS = {
     "sysgym/ExprSimplify-v0": "climbing",
     "sysgym/IndexTune-v0": "two_phase",
     "sysgym/Placement-v0": "least_load",
+    "sysgym/ScheduleRewrite-v0": "sjf_offline",
 }
 CASES = [
     (row.env_id, name, seed)
