@@ -1,4 +1,4 @@
-"""What a row of a reproduction can ask for: functions that give a number of ours, with an interval where chance is in it.
+"""What a row of a reproduction can ask for: functions that give our number, with an interval where chance is in it.
 
 Each takes the arguments of the row and calls one function of the room that the number is about.
 """
@@ -164,6 +164,26 @@ def simplified_ratio(file: str, method: str, against: str, result: str = "length
     return Measured.exact(rows[0][result] / rows[1][result])
 
 
+def scheduled(
+    resources: int, method: str, sequences: int = 1000, against: str | None = None, evaluations: int = 2000
+) -> Measured:
+    """Mean slowdown of NeuRewriter's job sequences under a method; over that of another method, if one is given."""
+    from sysgym.jobsched.rewriting.solve import solve  # noqa: PLC0415
+    from sysgym.workloads.job_sequences import SequenceGenerator  # noqa: PLC0415
+    from sysgym.workloads.jobsets import jobset_of  # noqa: PLC0415
+
+    source = SequenceGenerator(resources, split="test")
+    jobsets = [jobset_of(source, 0, number) for number in range(sequences)]
+
+    def slowdowns(name: str) -> list[float]:
+        found = (solve(jobs, name, evaluations=evaluations, seed=seed) for seed, jobs in enumerate(jobsets))
+        return [each.mean_slowdown for each in found]
+
+    if against is None:
+        return Measured(*_interval(statistics.bootstrap(slowdowns(method), statistics.mean)))
+    return Measured(*_interval(statistics.paired_ratio(slowdowns(method), slowdowns(against))))
+
+
 def lookup_ratio(keys: str, size: int, slow: str, fast: str, queries: int = 200_000) -> Measured:
     """Time of a batched lookup in one structure, or rival, over that in another, on a generated key set."""
     from sysgym.bench.indexes import compare, read_keys  # noqa: PLC0415
@@ -189,5 +209,6 @@ MEASURES: Mapping[str, Callable[..., Measured]] = {
     "pipeline_time": pipeline_time,
     "pipeline_speedup": pipeline_speedup,
     "simplified_ratio": simplified_ratio,
+    "scheduled": scheduled,
     "lookup_ratio": lookup_ratio,
 }

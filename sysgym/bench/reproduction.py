@@ -68,7 +68,7 @@ def reproduce(
 
     Args:
         files: As `published.read_reproduction` reads them.
-        records: File of JSON lines; what it has is kept if `resume`.
+        records: File of JSON lines; rows of other files stay there, those of these if `resume`.
         jobs: Rows that are measured at the same time, each in a process.
         resume: Whether rows that were measured with the same arguments stay as they are.
         tell: Called with rows done, rows in all, and each outcome.
@@ -82,7 +82,9 @@ def reproduce(
     for _, row in wanted:
         if row.measure not in MEASURES:
             raise UnknownNameError("measure", row.measure, MEASURES)
-    known = {_key(outcome.file, outcome.row): outcome for outcome in read_outcomes(records)} if resume else {}
+    written = read_outcomes(records)
+    others = [outcome for outcome in written if outcome.file not in {file for file, _ in wanted}]
+    known = {_key(outcome.file, outcome.row): outcome for outcome in written} if resume else {}
     outcomes: dict[int, Outcome] = {}
     missing = []
     for place, (file, row) in enumerate(wanted):
@@ -93,10 +95,11 @@ def reproduce(
             outcomes[place] = _judged(file, row, kept)
     for place, outcome in zip(missing, _measured([wanted[place] for place in missing], jobs), strict=True):
         outcomes[place] = outcome
-        _write(records, [outcomes[each] for each in sorted(outcomes)])
+        _write(records, [*others, *(outcomes[each] for each in sorted(outcomes))])
         tell(len(outcomes), len(wanted), outcome)
-    _write(records, [outcomes[place] for place in range(len(wanted))])
-    return [outcomes[place] for place in range(len(wanted))]
+    ordered = [outcomes[place] for place in range(len(wanted))]
+    _write(records, [*others, *ordered])
+    return ordered
 
 
 def read_outcomes(records: str | Path) -> list[Outcome]:
@@ -169,7 +172,7 @@ def _has_data(value: Any) -> bool:
 
 def _write(records: str | Path, outcomes: Sequence[Outcome]) -> None:
     with atomic_write(records) as handle:
-        for outcome in outcomes:
+        for outcome in sorted(outcomes, key=lambda outcome: outcome.file):  # stable: rows stay as in their file
             handle.write(json.dumps(asdict(outcome), sort_keys=True, separators=(",", ":")) + "\n")
 
 
