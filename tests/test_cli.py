@@ -216,8 +216,10 @@ def test_a_study_runs_resumes_and_is_shown(command, log, tmp_path):
     code, out, _ = command("leaderboard", study, "--json")
     assert code == 0 and len(json.loads(out)[0]["rows"]) == 2
     code, out, _ = command("leaderboard", study, "--markdown")
-    assert code == 0 and out.startswith("### ")
+    assert code == 0 and out.startswith("## Cluster scheduling\n\n### ")
     page = tmp_path / "page.html"
+    assert command("leaderboard", study, "--html", page)[0] == 0 and "</html>" in page.read_text()
+    page.unlink()
     assert command("report", study, "--output", page)[0] == 0 and "</html>" in page.read_text()
 
 

@@ -23,6 +23,7 @@ from sysgym.bench.guard import FAULTS, one_line, quiet
 from sysgym.core.errors import SettingError, SysgymError, UnknownNameError, require_range
 from sysgym.core.instances import Described, Instance
 from sysgym.envs.base import EngineEnv, EngineVectorEnv
+from sysgym.envs.bounds import Bound
 
 SEALED = "sealed"
 SHORTEST_SECRET = 16
@@ -71,6 +72,18 @@ def objective_of(env_id: str) -> tuple[str, str]:
     maker = class_of(env_id)
     ours = inspect.isclass(maker) and issubclass(maker, EngineEnv)
     return (maker.objective, maker.direction) if ours else ("return", "max")
+
+
+def bound_of(env_id: str) -> Bound | None:
+    """The best value of that metric, where the environment declares one."""
+    found = getattr(class_of(env_id), "bound", None)
+    return found if isinstance(found, Bound) else None
+
+
+def domain_of(env_id: str) -> str:
+    """What the problem belongs to; "" for foreign environments."""
+    found = getattr(class_of(env_id), "domain", "")
+    return found if isinstance(found, str) else ""
 
 
 def time_unit_of(env_id: str) -> str:

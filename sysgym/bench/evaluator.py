@@ -22,8 +22,11 @@ from sysgym.bench.policies import ResolvedPolicy, resolve_policy
 from sysgym.core.errors import PolicyError, SettingError, require_range
 from sysgym.core.instances import Instance
 from sysgym.envs.base import EngineVectorEnv
+from sysgym.envs.bounds import Bound
 
 DEFAULT_LIMITS = Limits()
+BEYOND = 1e-9
+"""How far beyond a bound a score may lie by rounding, relative to the bound."""
 BATCH = 16
 """Scenarios that a batch policy plays at once."""
 
@@ -94,8 +97,8 @@ def evaluate(
         progress: Called with the number of scenarios done, after each.
 
     Raises:
-        PolicyError: The policy's code fails (of isolated code, in every scenario), a budget is overstepped, or a
-            score is not finite.
+        PolicyError: The policy's code fails (of isolated code, in every scenario), a budget is overstepped, a score
+            is not finite, or it is better than the environment's bound.
         UnknownNameError: No such environment, split or policy.
         SettingError: Arguments that the environment does not take, a first scenario out of range, or more scenarios
             than the split has.
@@ -123,6 +126,7 @@ def evaluate(
     objective, direction = environments.objective_of(env_id)
     ordered = tuple(played[seed] for seed in seeds)
     _require_finite(ordered, objective)
+    _require_within_bound(ordered, objective, direction, environments.bound_of(env_id))
     if all(scenario.fault for scenario in ordered):
         raise PolicyError(ordered[0].fault)
     instance = environments.instance_of(env)
@@ -179,3 +183,15 @@ def _require_finite(played: Sequence[Scenario], objective: str) -> None:
         value = scenario.metrics[objective]
         if not np.isfinite(value):
             raise PolicyError(f"{objective} of scenario {scenario.seed} is {value}; it must be finite to be compared")
+
+
+def _require_within_bound(played: Sequence[Scenario], objective: str, direction: str, bound: Bound | None) -> None:
+    """No policy is better than what can't be beaten: such a score is a fault of ours, or an exploit."""
+    if bound is None or bound.kind == "reference" or bound.policy:
+        return
+    sign = 1.0 if direction == "max" else -1.0
+    for scenario in played:
+        best = scenario.metrics[bound.metric] if bound.value is None else bound.value
+        value = scenario.metrics[objective]
+        if sign * (value - best) > BEYOND * max(1.0, abs(best)):
+            raise PolicyError(f"{objective} of scenario {scenario.seed} is {value}, beyond the bound of {best}")

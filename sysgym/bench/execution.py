@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from time import perf_counter
 from typing import Any
 
@@ -20,6 +21,7 @@ from sysgym.bench.policies import SAMPLED
 from sysgym.bench.provenance import collect
 from sysgym.bench.records import (
     SCHEMA_VERSION,
+    BoundFacts,
     CostFacts,
     EnvironmentFacts,
     EvidenceFacts,
@@ -124,7 +126,7 @@ def _evaluate(run: Run) -> Evaluation:
         content.split,
         run.scenarios,
         seed0=content.seed,
-        policy_seed=content.seed,
+        policy_seed=run.policy_seed,
         scenario_steps=content.budgets.scenario_steps,
         seconds=content.budgets.evaluation_seconds,
         secret=run.study.secret,
@@ -157,7 +159,7 @@ def _record(
             instance=_instance(evaluation.instance) if evaluation and evaluation.instance else None,
             policy=_policy(run, training, evaluation),
             seeds=SeedFacts(
-                policy=content.seed,
+                policy=run.policy_seed,
                 training=run.training_seed,
                 scenarios=[scenario.seed for scenario in played],
                 sealed_commitment=run.study.commitment,
@@ -177,6 +179,7 @@ def _record(
 
 def _environment(run: Run) -> EnvironmentFacts:
     objective, direction = environments.objective_of(run.environment.id)
+    bound = environments.bound_of(run.environment.id)
     return EnvironmentFacts(
         name=run.environment.title,
         id=run.environment.id,
@@ -184,6 +187,8 @@ def _environment(run: Run) -> EnvironmentFacts:
         split=run.study.content.split,
         objective=objective,
         direction=direction,
+        domain=environments.domain_of(run.environment.id),
+        bound=None if bound is None else BoundFacts(**asdict(bound)),
     )
 
 

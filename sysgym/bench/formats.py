@@ -34,13 +34,23 @@ def interval(value: Interval | None, digits: int = 4) -> str:
     return f"{number(value.estimate, digits)} [{number(value.low, 3)}, {number(value.high, 3)}]"
 
 
+def fixed(value: float, digits: int = 3) -> str:
+    """A number with so many digits behind the point, and no minus before a zero.
+
+    >>> fixed(-0.0001), fixed(0.4561), fixed(-1.25, 1)
+    ('0.000', '0.456', '-1.2')
+    """
+    text = f"{value:.{digits}f}"
+    return text.lstrip("-") if float(text) == 0 else text
+
+
 def ratio(value: Interval | None) -> str:
     """A ratio with its interval, all to the same digit, since it is its distance from 1 that is read.
 
     >>> ratio(Interval(1.0389, 1.0027, 2.1))
     '1.039 [1.003, 2.100]'
     """
-    return "-" if value is None else f"{value.estimate:.3f} [{value.low:.3f}, {value.high:.3f}]"
+    return "-" if value is None else f"{fixed(value.estimate)} [{fixed(value.low)}, {fixed(value.high)}]"
 
 
 def percent(share: float | None) -> str:
@@ -68,3 +78,13 @@ def count(value: float) -> str:
     """
     size, prefix = next((pair for pair in _PREFIXES if abs(value) >= pair[0]), (1.0, ""))
     return f"{number(value / size, 3, trim=True)}{prefix}"
+
+
+def rank(shared: int, interval: tuple[int, int]) -> str:
+    """A rank that ties share, with its range where that is wider.
+
+    >>> rank(1, (1, 1)), rank(2, (1, 3))
+    ('1', '2 (1 to 3)')
+    """
+    low, high = interval
+    return str(shared) if low == high == shared else f"{shared} ({low} to {high})"

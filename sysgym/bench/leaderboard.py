@@ -1,16 +1,13 @@
-"""Who is best, by how much, and how sure that is: tables computed from records alone.
+"""Who is best on an environment, by how much, and how sure that is: tables computed from records alone.
 
 One table an environment, one row a policy. All rows met the same scenarios, and every interval resamples those
-scenarios jointly, so that differences are paired. A learned policy has one row whatever the number of its training
-seeds; its interval resamples whole training runs as well. Each row is compared with the best heuristic, chosen on the
-very scenarios that are shown, which favours the heuristic and so makes a claim against it harder, not easier.
-
-The bootstrap is seeded from the results themselves: the same results give the same digits on any machine.
+scenarios jointly, so that differences are paired (`contests`). Each row is compared with the best heuristic, chosen on
+the very scenarios that are shown, which favours the heuristic and so makes a claim against it harder, not easier.
+What several environments say together is in `boards`.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -18,11 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sysgym.bench import formats, statistics
-from sysgym.bench.records import Record, canonical, latest
+from sysgym.bench import ranking, statistics
+from sysgym.bench.contests import Contest, Entry, Replicates, contests
+from sysgym.bench.records import Record
 from sysgym.bench.statistics import Interval
-from sysgym.core.errors import UnknownNameError
-from sysgym.core.seeding import stream_key
 
 MINIMUM_SCENARIOS = 6
 """Fewest scenarios for a verdict: with fewer, all differences having one sign is no rare event (2 / 2**5 > 5 %)."""
@@ -30,8 +26,6 @@ MINIMUM_SCENARIOS = 6
 BETTER, WORSE, EQUAL = "better", "worse", "no difference"
 REFERENCE, CHOSEN = "best heuristic", "chosen"
 TOO_FEW, NO_HEURISTIC = "too few scenarios", "no heuristic to compare with"
-
-_RECIPE = {"algorithm", "environment", "settings", "planned_frames", "planned_seconds"}
 
 
 @dataclass(frozen=True)
@@ -55,14 +49,17 @@ class Row:
 
     Attributes:
         rank: 1 is the best mean.
+        shared_rank: 1 + how many policies are shown to be better; ties share it.
+        rank_interval: 95 % range of the rank.
         policy: Its name.
-        kind: "heuristic", "learned" or "code".
+        kind: "heuristic", "search", "learned" or "code".
         best_heuristic: Whether it is the one that the others are compared with.
-        runs: Runs that ended well: training seeds, or 1.
+        runs: Runs that ended well: training seeds, or draws, or 1.
         scenarios: Scenarios of each.
         mean: Mean objective.
         median: Median over scenarios.
         tail: 95th percentile of the scenarios towards the worst side.
+        score: Mean on the scale from 0, random, to 1, the bound; None where one of them is unknown.
         difference: Its mean minus that of the best heuristic.
         ratio: Its mean over that of the best heuristic; None where a value is not above 0.
         verdict: "better", "worse", "no difference", "best heuristic" (or "chosen"), "too few scenarios" or "no
@@ -70,11 +67,15 @@ class Row:
         lost: Share of scenarios on which the best heuristic did better.
         lost_to_any: Share of scenarios on which some heuristic did better.
         invalid_actions: Answers that were no actions.
+        timeouts: Scenarios that were played on by doing nothing, because an answer took too long.
+        crashes: The same for policies that failed.
         seconds_per_step: Time of the policy for a decision.
         training: For learned policies.
     """
 
     rank: int
+    shared_rank: int
+    rank_interval: tuple[int, int]
     policy: str
     kind: str
     best_heuristic: bool
@@ -83,12 +84,15 @@ class Row:
     mean: Interval
     median: float
     tail: float
+    score: Interval | None
     difference: Interval | None
     ratio: Interval | None
     verdict: str
     lost: float | None
     lost_to_any: float | None
     invalid_actions: int
+    timeouts: int
+    crashes: int
     seconds_per_step: float
     training: Training | None
 
@@ -101,10 +105,13 @@ class Table:
         study: Study of the records.
         environment: Its name.
         env_id: Its id.
+        domain: What the problem belongs to.
         split: The split that was played.
         objective: What is compared.
         direction: "min" or "max".
         instance: Name of the log, graph or whatever is played, or "".
+        bound: Mean of the bound that scores 1, or None.
+        bound_kind: "exact", "bound", "reference" or "".
         rows: Best first.
         failures: Policy and cause of failed runs, unless a later one of the policy and training seed ended well.
         left_out: Older records of other scenarios, arguments or settings that are not compared.
@@ -114,10 +121,13 @@ class Table:
     study: str
     environment: str
     env_id: str
+    domain: str
     split: str
     objective: str
     direction: str
     instance: str
+    bound: float | None
+    bound_kind: str
     rows: list[Row]
     failures: list[tuple[str, str]]
     left_out: int
@@ -134,73 +144,6 @@ class Table:
         return statistics.USELESS if statistics.all_tie([row.mean.estimate for row in self.rows]) else ""
 
 
-@dataclass(frozen=True)
-class Entry:
-    """The runs of one policy on one environment, all on the same scenarios.
-
-    Attributes:
-        name: Of the policy.
-        records: One a training seed, in their order.
-        values: Objective, shape (runs, scenarios).
-    """
-
-    name: str
-    records: list[Record]
-    values: NDArray[np.float64]
-
-    @property
-    def kind(self) -> str:
-        """What kind of policy."""
-        return self.records[-1].policy.kind
-
-    @property
-    def mean(self) -> float:
-        """Mean objective."""
-        return float(self.values.mean())
-
-
-@dataclass(frozen=True)
-class Contest:
-    """The comparable records of one environment.
-
-    Attributes:
-        newest: The record that decides which others are comparable.
-        entries: Best mean first.
-        best: The heuristic that the others are compared with, the best unless another was asked for; or None.
-        against: Name of the heuristic that was asked for.
-        failed: Records of such failures; see `Table`.
-        left_out: See `Table`.
-    """
-
-    newest: Record
-    entries: list[Entry]
-    best: Entry | None
-    against: str | None
-    failed: list[Record]
-    left_out: int
-
-    @property
-    def shown(self) -> list[Record]:
-        """The records that the contest is made of."""
-        return [record for entry in self.entries for record in entry.records] + self.failed
-
-    @property
-    def failures(self) -> list[tuple[str, str]]:
-        """Policy and cause of runs that failed, equal ones once."""
-        return list(dict.fromkeys((record.policy.name, record.result.failure or "") for record in self.failed))
-
-    @property
-    def minimise(self) -> bool:
-        """Whether small values are good."""
-        return self.newest.environment.direction == "min"
-
-    @property
-    def seed(self) -> int:
-        """Seed of the bootstrap, from the results alone."""
-        results = sorted((record.run, record.values) for entry in self.entries for record in entry.records)
-        return int.from_bytes(hashlib.sha256(canonical(results)).digest()[:7], "little")
-
-
 def leaderboard(records: Iterable[Record], against: str | None = None) -> list[Table]:
     """One table for each study, environment and split among the records, in the order of their first record.
 
@@ -214,36 +157,31 @@ def leaderboard(records: Iterable[Record], against: str | None = None) -> list[T
     return [table_of(contest) for contest in contests(records, against)]
 
 
-def contests(records: Iterable[Record], against: str | None = None) -> list[Contest]:
-    """The records as contests: grouped by environment, the last one of each run, comparable ones together."""
-    groups: dict[tuple[str, ...], list[Record]] = {}
-    for record in records:
-        facts = record.environment
-        groups.setdefault((record.study, facts.name, facts.id, facts.split), []).append(record)
-    return [_contest(latest(group), against) for group in groups.values()]
-
-
-def table_of(contest: Contest) -> Table:
-    """The leaderboard of one contest."""
-    facts = contest.newest.environment
-    instance = contest.newest.played
+def table_of(contest: Contest, replicates: Replicates | None = None) -> Table:
+    """The leaderboard of one contest; `replicates` are the contest's, where they have been drawn already."""
+    facts, instance, anchors = contest.newest.environment, contest.newest.played, contest.anchors
     rows: list[Row] = []
     if contest.entries:
-        scenarios = contest.entries[0].values.shape[1]
-        drawn = statistics.resample(scenarios, seed=contest.seed)[:, :, 0]
-        rows = [_row(rank, entry, contest, drawn) for rank, entry in enumerate(contest.entries, start=1)]
+        drawn = replicates or Replicates(contest)
+        sign = -1.0 if contest.minimise else 1.0
+        goodness = np.column_stack([sign * drawn.means(entry) for entry in contest.entries])
+        ranks = list(zip(ranking.shared_ranks(goodness), ranking.rank_intervals(goodness), strict=True))
+        rows = [_row(number + 1, *ranks[number], entry, drawn) for number, entry in enumerate(contest.entries)]
     return Table(
-        contest.newest.study,
-        facts.name,
-        facts.id,
-        facts.split,
-        facts.objective,
-        facts.direction,
-        instance.name if instance else "",
-        rows,
-        contest.failures,
-        contest.left_out,
-        contest.against or REFERENCE,
+        study=contest.newest.study,
+        environment=facts.name,
+        env_id=facts.id,
+        domain=contest.domain,
+        split=facts.split,
+        objective=facts.objective,
+        direction=facts.direction,
+        instance=instance.name if instance else "",
+        bound=float(anchors.bound.mean()) if anchors else None,
+        bound_kind=anchors.kind if anchors else "",
+        rows=rows,
+        failures=contest.failures,
+        left_out=contest.left_out,
+        reference=contest.against or REFERENCE,
     )
 
 
@@ -252,81 +190,57 @@ def to_data(tables: Sequence[Table]) -> list[dict[str, Any]]:
     return [asdict(table) for table in tables]
 
 
-def to_markdown(tables: Sequence[Table]) -> str:
-    """The tables in Markdown."""
-    return "\n".join(_markdown(table) for table in tables)
-
-
 def tail_name(direction: str) -> str:
     """What the column `tail` is called: the worst 95th percentile is the 5th where large is good."""
     return "p95" if direction == "min" else "p5"
 
 
-def _contest(group: list[Record], against: str | None) -> Contest:
-    good = [record for record in group if not record.failed]
-    failed = _open_failures(group)
-    newest = (good or group)[-1]
-    by_name: dict[str, list[Record]] = {}
-    for record in good:
-        if _scenarios_of(record) == _scenarios_of(newest):
-            by_name.setdefault(record.policy.name, []).append(record)
-    entries = [_entry(name, found) for name, found in by_name.items()]
-    sign = 1 if newest.environment.direction == "min" else -1
-    entries.sort(key=lambda entry: (sign * entry.mean, entry.name))
-    heuristics = {entry.name: entry for entry in entries if entry.kind == "heuristic"}
-    if against is not None and against not in heuristics:
-        raise UnknownNameError("heuristic to compare with", against, heuristics)
-    best = heuristics[against] if against is not None else next(iter(heuristics.values()), None)
-    return Contest(newest, entries, best, against, failed, len(good) - sum(len(entry.records) for entry in entries))
+def verdict_of(difference: Interval, minimise: bool) -> str:
+    """What an interval of a paired difference to the best heuristic says."""
+    if difference.low <= 0 <= difference.high:
+        return EQUAL
+    return BETTER if (difference.high < 0) == minimise else WORSE
 
 
-def _open_failures(group: list[Record]) -> list[Record]:
-    """Failed records after which no run of the same policy and training seed ended well."""
-    mended = {_trained_as(record): number for number, record in enumerate(group) if not record.failed}
-    return [r for number, r in enumerate(group) if r.failed and mended.get(_trained_as(r), -1) < number]
+def lost_scenarios(entry: Entry, contest: Contest) -> NDArray[np.float64] | None:
+    """Share of an entry's runs that the best heuristic beats, a value a scenario; None for the heuristic itself."""
+    if contest.best is None or contest.best is entry:
+        return None
+    return _lost(entry.values, contest.best.values.mean(axis=0), contest)
 
 
-def _entry(name: str, found: list[Record]) -> Entry:
-    """The runs of a policy that are alike: those of the recipe that was recorded last, the last of each seed."""
-    by_seed: dict[int, Record] = {}
-    for record in found:
-        if _recipe_of(record) == _recipe_of(found[-1]):
-            by_seed[record.policy.training.seed if record.policy.training else 0] = record
-    kept = [by_seed[seed] for seed in sorted(by_seed)]
-    return Entry(name, kept, np.array([record.values for record in kept]))
+def seconds_per_step(records: Sequence[Record]) -> float:
+    """Time of the policy for a decision."""
+    steps = sum(record.result.steps for record in records)
+    return sum(record.cost.policy for record in records) / max(1, steps)
 
 
-def _scenarios_of(record: Record) -> bytes:
-    """What two records must share to be compared."""
-    instance = record.played.sha256 if record.played else ""
-    return canonical([record.environment.model_dump(), instance, record.seeds.scenarios])
+def training_of(records: Sequence[Record]) -> Training | None:
+    """What the training of a learned policy cost."""
+    found = {record.policy.training.seed: record.policy.training for record in records if record.policy.training}
+    if not found:
+        return None
+    frames, seconds = (sum(getattr(one, name) for one in found.values()) / len(found) for name in ("frames", "seconds"))
+    return Training(list(found), frames, seconds)
 
 
-def _recipe_of(record: Record) -> bytes:
-    """What two runs of a learned policy must share to be runs of the same."""
-    training = record.policy.training
-    return canonical([record.policy.kind, training and training.model_dump(include=_RECIPE)])
-
-
-def _trained_as(record: Record) -> tuple[str, int | None]:
-    """Policy and training seed: what a failed run and the one that replaces it have in common."""
-    training = record.policy.training
-    return record.policy.name, training.seed if training else record.seeds.training
-
-
-def _row(rank: int, entry: Entry, contest: Contest, drawn: NDArray[np.int64]) -> Row:
-    best, values = contest.best, entry.values
-    means = _replicates(entry, contest, drawn)
+def _row(rank: int, shared_rank: int, rank_interval: tuple[int, int], entry: Entry, drawn: Replicates) -> Row:
+    contest = drawn.contest
+    best, values, means = contest.best, entry.values, drawn.means(entry)
     over_runs = values.mean(axis=0)
     difference = ratio = None
     if best is not None and best is not entry:
-        reference = _replicates(best, contest, drawn)
+        reference = drawn.means(best)
         difference = statistics.interval(entry.mean - best.mean, means - reference)
         if (values > 0).all() and (best.values > 0).all():
             ratio = statistics.interval(entry.mean / best.mean, means / reference)
-    heuristics = [other.values[0] for other in contest.entries if other.kind == "heuristic" and other is not entry]
+    others = [other for other in contest.entries if other.kind == "heuristic" and other is not entry]
+    heuristics = [other.values.mean(axis=0) for other in others]
+    lost = lost_scenarios(entry, contest)
     return Row(
         rank=rank,
+        shared_rank=shared_rank,
+        rank_interval=rank_interval,
         policy=entry.name,
         kind=entry.kind,
         best_heuristic=entry is best,
@@ -335,19 +249,25 @@ def _row(rank: int, entry: Entry, contest: Contest, drawn: NDArray[np.int64]) ->
         mean=statistics.interval(entry.mean, means),
         median=float(np.median(over_runs)),
         tail=float(np.percentile(over_runs, 95 if contest.minimise else 5)),
+        score=_score(entry, drawn),
         difference=difference,
         ratio=ratio,
         verdict=_verdict(entry, contest, difference),
-        lost=_lost(values, best.values[0], contest) if best is not None and best is not entry else None,
-        lost_to_any=_lost(values, _best_of(heuristics, contest), contest) if heuristics else None,
+        lost=None if lost is None else float(lost.mean()),
+        lost_to_any=float(_lost(values, _best_of(heuristics, contest), contest).mean()) if heuristics else None,
         invalid_actions=sum(record.result.invalid_actions for record in entry.records),
-        seconds_per_step=_per_step(entry.records),
-        training=_training(entry.records),
+        timeouts=sum(record.result.timeouts for record in entry.records),
+        crashes=sum(record.result.crashes for record in entry.records),
+        seconds_per_step=seconds_per_step(entry.records),
+        training=training_of(entry.records),
     )
 
 
-def _replicates(entry: Entry, contest: Contest, drawn: NDArray[np.int64]) -> NDArray[np.float64]:
-    return statistics.crossed_means(entry.values, drawn, stream_key(contest.seed, entry.name))
+def _score(entry: Entry, drawn: Replicates) -> Interval | None:
+    anchors = drawn.contest.anchors
+    if anchors is None:
+        return None
+    return statistics.interval(anchors.score(entry.values).mean(), drawn.scores(entry).mean(axis=1))
 
 
 def _verdict(entry: Entry, contest: Contest, difference: Interval | None) -> str:
@@ -355,69 +275,18 @@ def _verdict(entry: Entry, contest: Contest, difference: Interval | None) -> str
         return REFERENCE if contest.against is None else CHOSEN
     if difference is None:
         return NO_HEURISTIC
-    if entry.values.shape[1] < MINIMUM_SCENARIOS:
+    if contest.scenarios < MINIMUM_SCENARIOS:
         return TOO_FEW
-    if difference.low <= 0 <= difference.high:
-        return EQUAL
-    return BETTER if (difference.high < 0) == contest.minimise else WORSE
+    return verdict_of(difference, contest.minimise)
 
 
-def _lost(values: NDArray[np.float64], best: NDArray[np.float64], contest: Contest) -> float:
+def _lost(values: NDArray[np.float64], best: NDArray[np.float64], contest: Contest) -> NDArray[np.float64]:
     sign = -1.0 if contest.minimise else 1.0
-    return statistics.fraction_lost(sign * values, np.broadcast_to(sign * best, values.shape))
+    share: NDArray[np.float64] = statistics.lost(sign * values, sign * best).mean(axis=0)
+    return share
 
 
 def _best_of(heuristics: list[NDArray[np.float64]], contest: Contest) -> NDArray[np.float64]:
     stacked = np.stack(heuristics)
     best: NDArray[np.float64] = stacked.min(axis=0) if contest.minimise else stacked.max(axis=0)
     return best
-
-
-def _per_step(records: list[Record]) -> float:
-    steps = sum(record.result.steps for record in records)
-    return sum(record.cost.policy for record in records) / max(1, steps)
-
-
-def _training(records: list[Record]) -> Training | None:
-    found = [record.policy.training for record in records if record.policy.training]
-    if not found:
-        return None
-    frames, seconds = (sum(getattr(one, name) for one in found) / len(found) for name in ("frames", "seconds"))
-    return Training([one.seed for one in found], frames, seconds)
-
-
-def _markdown(table: Table) -> str:
-    heading = f"### {table.environment}: {table.objective} ({table.direction}, {table.split})"
-    columns = ["#", "policy", "kind", "runs", "scenarios", "mean [95 % CI]", "median", tail_name(table.direction)]
-    columns += [f"ratio to {table.reference}", "verdict", "lost", "training"]
-    lines = [heading, "", _line(columns), _line(["---"] * len(columns))]
-    lines += [_line(_cells(row)) for row in table.rows]
-    if table.note:
-        lines.append(f"\n{table.note[0].upper()}{table.note[1:]}.")
-    lines += [f"\nFailed: {policy}: {cause}" for policy, cause in table.failures]
-    return "\n".join([*lines, ""])
-
-
-def _cells(row: Row) -> list[str]:
-    against = formats.ratio(row.ratio) if row.ratio else formats.interval(row.difference)
-    training = "-"
-    if row.training:
-        training = f"{formats.count(row.training.frames)} steps, {formats.duration(row.training.seconds)}"
-    return [
-        str(row.rank),
-        f"**{row.policy}**" if row.best_heuristic else row.policy,
-        row.kind,
-        str(row.runs),
-        str(row.scenarios),
-        formats.interval(row.mean),
-        formats.number(row.median),
-        formats.number(row.tail),
-        against,
-        row.verdict,
-        formats.percent(row.lost),
-        training,
-    ]
-
-
-def _line(cells: Iterable[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

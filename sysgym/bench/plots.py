@@ -36,8 +36,6 @@ class Bar:
     name: str
     kind: str
     y: float
-    begin: float
-    end: float
     low: float
     high: float
     point: float
@@ -46,7 +44,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class IntervalFigure:
-    """Rows with a bar or a point and an interval, over one axis.
+    """Rows with a point and an interval, over one axis.
 
     Attributes:
         title: What is shown.
@@ -55,7 +53,6 @@ class IntervalFigure:
         bars: The rows.
         ticks: Of the axis.
         reference: Where the value of the best heuristic lies.
-        filled: Whether rows are bars from the axis' zero rather than points.
     """
 
     title: str
@@ -63,17 +60,17 @@ class IntervalFigure:
     height: float
     bars: list[Bar]
     ticks: list[Tick]
-    reference: float | None
-    filled: bool
+    reference: float
 
 
 @dataclass(frozen=True)
 class Line:
-    """A line: its name, number of its colour, points as SVG writes them, and where it ends."""
+    """A line: its name, number of its colour, points as SVG writes them, and the outline of its band or ""."""
 
     name: str
     colour: int
     points: str
+    band: str
     shown_in_legend: bool
 
 
@@ -108,12 +105,14 @@ class LineFigure:
 
 @dataclass(frozen=True)
 class Curve:
-    """Points of a line, before they are placed."""
+    """Points of a line, before they are placed; `low` and `high` are the edges of its band, if it has one."""
 
     name: str
     colour: int
     x: Sequence[float]
     y: Sequence[float]
+    low: Sequence[float] = ()
+    high: Sequence[float] = ()
 
 
 class Axis:
@@ -144,16 +143,6 @@ class Axis:
         return [Tick(self.at(value), _short(value)) for value in values]
 
 
-def mean_figure(table: Table) -> IntervalFigure:
-    """Bars of the mean objective with its interval, a row a policy."""
-    intervals = [row.mean for row in table.rows]
-    axis = _axis_of(intervals, log=False, zero=True)
-    best = table.best_heuristic
-    bars = [_bar(row, number, row.mean, axis, max(axis.low, 0.0)) for number, row in enumerate(table.rows)]
-    reference = axis.at(best.mean.estimate) if best else None
-    return _interval_figure(f"{words(table.objective)}, 95 % intervals", bars, axis, reference, filled=True)
-
-
 def comparison_figure(table: Table) -> IntervalFigure | None:
     """Points of the ratio to the best heuristic (or the difference) with its interval; None without a heuristic."""
     others = [row for row in table.rows if row.difference is not None]
@@ -163,14 +152,15 @@ def comparison_figure(table: Table) -> IntervalFigure | None:
     neutral = 1.0 if ratios else 0.0
     found = [(row, row.ratio if ratios else row.difference) for row in table.rows]
     shown = [interval or Interval(neutral, neutral, neutral) for _, interval in found]
-    axis = _axis_of([*shown, Interval(neutral, neutral, neutral)], log=ratios, zero=False)
-    bars = [_bar(row, number, shown[number], axis, neutral) for number, (row, _) in enumerate(found)]
+    axis = _axis_of([*shown, Interval(neutral, neutral, neutral)], log=ratios)
+    bars = [_bar(row, number, shown[number], axis) for number, (row, _) in enumerate(found)]
     title = (
         "ratio to the best heuristic, paired, 95 % intervals"
         if ratios
         else "difference to the best heuristic, paired, 95 % intervals"
     )
-    return _interval_figure(title, bars, axis, axis.at(neutral), filled=False)
+    height = TOP + ROW * len(bars) + BOTTOM
+    return IntervalFigure(title, WIDTH, height, bars, axis.ticks(), axis.at(neutral))
 
 
 def has_ratios(table: Table) -> bool:
@@ -179,7 +169,13 @@ def has_ratios(table: Table) -> bool:
 
 
 def line_figure(
-    title: str, x_title: str, curves: Sequence[Curve], *, wide: bool = False, filled: bool = False
+    title: str,
+    x_title: str,
+    curves: Sequence[Curve],
+    *,
+    wide: bool = False,
+    filled: bool = False,
+    y_range: tuple[float, float] | None = None,
 ) -> LineFigure | None:
     """Lines over common axes; points that are not finite are left out.
 
@@ -189,6 +185,7 @@ def line_figure(
         curves: What is drawn.
         wide: Whether the figure takes the whole page.
         filled: Whether areas are tinted down to 0.
+        y_range: Of the vertical axis; None fits it to the curves.
 
     Returns:
         The figure, or None where no curve has two points.
@@ -200,14 +197,16 @@ def line_figure(
     width = WIDE_WIDTH if wide else LINE_WIDTH
     base = LINE_HEIGHT - BOTTOM - 12
     low, high = min(min(curve.y) for curve in drawn), max(max(curve.y) for curve in drawn)
-    low, high = (0.0, max(high, 1.0)) if filled else (low, high)
+    low, high = y_range or ((0.0, max(high, 1.0)) if filled else (low, high))
     x = Axis(min(c.x[0] for c in drawn), max(c.x[-1] for c in drawn), LINE_LEFT, width - RIGHT)
     y = Axis(low, high, base, TOP)
     seen: set[int] = set()
     lines = []
     for curve in drawn:
-        points = " ".join(f"{x.at(a):g},{y.at(b):g}" for a, b in zip(curve.x, curve.y, strict=True))
-        lines.append(Line(curve.name, curve.colour, points, curve.colour not in seen))
+        outline = ""
+        if curve.low:
+            outline = f"{_points(x, y, curve.x, curve.high)} {_points(x, y, curve.x[::-1], curve.low[::-1])}"
+        lines.append(Line(curve.name, curve.colour, _points(x, y, curve.x, curve.y), outline, curve.colour not in seen))
         seen.add(curve.colour)
     ticks = x.ticks(8 if wide else 5), y.ticks(4)
     return LineFigure(title, x_title, width, LINE_HEIGHT, lines, *ticks, base, wide, filled)
@@ -218,41 +217,37 @@ def words(name: str) -> str:
     return name.replace("_", " ")
 
 
+def _points(x: Axis, y: Axis, across: Sequence[float], up: Sequence[float]) -> str:
+    return " ".join(f"{x.at(a):g},{y.at(b):g}" for a, b in zip(across, up, strict=True))
+
+
 def _finite(curve: Curve) -> Curve:
+    if curve.low:
+        return curve
     kept = [(a, b) for a, b in zip(curve.x, curve.y, strict=True) if math.isfinite(a) and math.isfinite(b)]
     return Curve(curve.name, curve.colour, [a for a, _ in kept], [b for _, b in kept])
 
 
-def _axis_of(intervals: Sequence[Interval], *, log: bool, zero: bool) -> Axis:
+def _axis_of(intervals: Sequence[Interval], *, log: bool) -> Axis:
     low = min(min(interval.low, interval.estimate) for interval in intervals)
     high = max(max(interval.high, interval.estimate) for interval in intervals)
-    if zero:
-        low, high = min(low, 0.0), max(high, 0.0)
     if log:
         margin = (high / low) ** 0.04
         low, high = low / margin, high * margin
     else:
         margin = 0.04 * (high - low)
-        low, high = low - (margin if low < 0 or not zero else 0.0), high + (margin if high > 0 or not zero else 0.0)
+        low, high = low - margin, high + margin
     return Axis(low, high, LEFT, WIDTH - RIGHT, log)
 
 
-def _bar(row: Row, number: int, value: Interval, axis: Axis, zero: float) -> Bar:
-    begin, end = sorted((axis.at(zero), axis.at(value.estimate)))
+def _bar(row: Row, number: int, value: Interval, axis: Axis) -> Bar:
     hint = f"{row.policy}: {formats.interval(value)}"
     if row.verdict != REFERENCE:
         hint += f", {row.verdict}"
     name = row.policy if len(row.policy) <= 17 else f"{row.policy[:16]}…"
     kind = "best" if row.best_heuristic else row.kind
     y = TOP + ROW * number + ROW / 2
-    return Bar(name, kind, y, begin, end, axis.at(value.low), axis.at(value.high), axis.at(value.estimate), hint)
-
-
-def _interval_figure(
-    title: str, bars: list[Bar], axis: Axis, reference: float | None, *, filled: bool
-) -> IntervalFigure:
-    height = TOP + ROW * len(bars) + BOTTOM
-    return IntervalFigure(title, WIDTH, height, bars, axis.ticks(), reference, filled)
+    return Bar(name, kind, y, axis.at(value.low), axis.at(value.high), axis.at(value.estimate), hint)
 
 
 def _round_steps(low: float, high: float, count: int) -> list[float]:

@@ -21,8 +21,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from sysgym.bench.guard import printable
 from sysgym.core.errors import OutputError, RecordError
 
-SCHEMA_VERSION: Literal[3] = 3
-READABLE = (1, 2, 3)
+SCHEMA_VERSION: Literal[4] = 4
+READABLE = (1, 2, 3, 4)
 """Versions that can be read; fields that a record of an older one lacks are None."""
 
 
@@ -32,8 +32,20 @@ class Group(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+class BoundFacts(Group):
+    """The objective's best value, as the environment declared it, see `envs.bounds.Bound`."""
+
+    kind: Literal["exact", "bound", "reference"]
+    value: float | None = None
+    metric: str = ""
+    policy: str = ""
+
+
 class EnvironmentFacts(Group):
-    """What was played; `arguments` as in the study, so that paths of a machine stay out; `direction` "min" or "max"."""
+    """What was played; `arguments` as in the study, so that paths of a machine stay out; `direction` "min" or "max".
+
+    `domain` and `bound` are unknown in records of versions 1 to 3.
+    """
 
     name: str
     id: str
@@ -41,6 +53,8 @@ class EnvironmentFacts(Group):
     split: str
     objective: str
     direction: str
+    domain: str = ""
+    bound: BoundFacts | None = None
 
 
 class RepairFacts(Group):
@@ -198,7 +212,7 @@ class Record(Group):
         run: Id of the run in it.
     """
 
-    schema_version: Literal[1, 2, 3]
+    schema_version: Literal[1, 2, 3, 4]
     record_id: str
     kind: Literal["evaluation"]
     study: str

@@ -23,13 +23,15 @@ from sysgym.core.errors import SettingError, require_range
 
 REPLICATES = 5000
 """Bootstrap replicates of every interval, unless told."""
+PROFILE_REPLICATES = 1000
+"""Of the bands around performance profiles, where a band's edge is drawn and not read."""
 TIE = 1e-9
+"""Scores that differ by no more than this are equal when scenarios are counted as lost."""
 TIE_SPREAD = 0.005
 """Policies whose means differ by less than this share all tie: the instance is too light to rank them."""
 REPLAY_SPREAD = 0.05
 """The same for single schedules, whose means move by several percent when a single job more or less is played."""
 USELESS = "all policies tie: this instance is too light to rank them; take another, or raise its load"
-"""Scores that differ by no more than this are equal when scenarios are counted as lost."""
 
 Scores = NDArray[np.float64]
 Statistic = Callable[[Scores], Any]
@@ -65,7 +67,7 @@ def iqm(scores: ArrayLike) -> Any:
     cut = count // 4
     if cut == 0:
         return flat.mean(axis=-1)
-    return np.partition(flat, (cut, count - cut - 1), axis=-1)[..., cut : count - cut].mean(axis=-1)
+    return np.sort(flat, axis=-1)[..., cut : count - cut].mean(axis=-1)  # numpy sorts faster than it partitions
 
 
 def optimality_gap(scores: ArrayLike, gamma: float = 1.0) -> Any:
@@ -78,6 +80,24 @@ def performance_profile(scores: ArrayLike, thresholds: ArrayLike) -> NDArray[np.
     above = _flattened(scores)[:, None] > np.asarray(thresholds, dtype=np.float64).reshape(1, -1)
     shares: NDArray[np.float64] = above.mean(axis=0).reshape(np.shape(thresholds))
     return shares
+
+
+def profile_band(
+    scores: ArrayLike, thresholds: ArrayLike, *, replicates: int = PROFILE_REPLICATES, seed: int = 0
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Pointwise 95 % stratified bootstrap band of `performance_profile`: low and high, a value a threshold.
+
+    Args:
+        scores: Shape (n, m).
+        thresholds: Shape (T,).
+        replicates: Number of replicates.
+        seed: Of the resampling.
+    """
+    matrix = _matrix(scores)
+    above = (matrix[:, :, None] > np.asarray(thresholds, dtype=np.float64)).reshape(matrix.size, -1)
+    drawn = _counts(resample(len(matrix), matrix.shape[1], replicates, seed)).reshape(replicates, -1)
+    low, high = np.percentile(drawn @ above.astype(np.float64) / matrix.size, [2.5, 97.5], axis=0)
+    return low, high
 
 
 def mean_score_profile(scores: ArrayLike, thresholds: ArrayLike) -> NDArray[np.float64]:
@@ -101,10 +121,16 @@ def paired_win_rate(first: ArrayLike, second: ArrayLike) -> float:
     return float(((x > y) + 0.5 * (x == y)).mean())
 
 
+def lost(scores: ArrayLike, best: ArrayLike) -> NDArray[np.bool_]:
+    """Where a policy scores less than the best heuristic, by more than `TIE`; shapes broadcast."""
+    behind: NDArray[np.bool_] = np.asarray(scores) < np.asarray(best) - TIE
+    return behind
+
+
 def fraction_lost(scores: ArrayLike, best: ArrayLike) -> float:
     """Share of paired scenarios on which a policy scores less than the best heuristic, by more than `TIE`."""
     x, y = _paired(scores, best)
-    return float((x < y - TIE).mean())
+    return float(lost(x, y).mean())
 
 
 def all_tie(values: ArrayLike, spread: float = TIE_SPREAD) -> bool:
@@ -158,7 +184,7 @@ def bootstrap(
     """
     matrix = _matrix(scores)
     rows = resample(len(matrix), matrix.shape[1], replicates, seed, block)
-    return interval(statistic(matrix), statistic(np.take_along_axis(matrix[None], rows, axis=1)))
+    return interval(statistic(matrix), statistic(_drawn(matrix, rows)))
 
 
 def paired_difference(
@@ -187,7 +213,7 @@ def paired_ratio(
     if not ((x > 0).all() and (y > 0).all()):
         raise SettingError("a ratio of means needs values above 0; use paired_difference")
     rows = resample(len(x), x.shape[1], replicates, seed, block)
-    above, below = (np.take_along_axis(part[None], rows, axis=1) for part in (x, y))
+    above, below = _drawn(x, rows), _drawn(y, rows)
     return interval(mean(x) / mean(y), mean(above) / mean(below))
 
 
@@ -206,25 +232,32 @@ def improvement_interval(
     return interval(wins.mean(), (weighted * chosen_y).sum(axis=(1, 2)) / wins.size)
 
 
-def crossed_means(scores: ArrayLike, scenario_rows: NDArray[np.int64], seed: int = 0) -> NDArray[np.float64]:
-    """Means of a policy in replicates that resample its runs and, jointly for all policies, the scenarios.
+def scenario_weights(scenarios: int, replicates: int = REPLICATES, seed: int = 0) -> NDArray[np.float64]:
+    """How much each scenario counts in each replicate of a mean; shape (B, scenarios), rows sum to 1.
+
+    Policies that share these weights are resampled jointly, which is what pairs them.
+    """
+    return _counts(resample(scenarios, 1, replicates, seed))[:, :, 0] / scenarios
+
+
+def crossed_runs(scores: ArrayLike, weights: NDArray[np.float64], seed: int = 0) -> NDArray[np.float64]:
+    """Means of a policy's runs in replicates that resample its runs and, jointly for all policies, the scenarios.
 
     A learned policy has several runs (training seeds) that met the same scenarios; whole runs are drawn as units, and
-    the scenarios by the indices that the caller shares between policies, which is what pairs them. One run leaves
-    the scenarios alone as the source of uncertainty.
+    the scenarios by the weights. One run leaves the scenarios alone as the source of uncertainty.
 
     Args:
         scores: Shape (runs, scenarios).
-        scenario_rows: int64, shape (B, scenarios), such as `resample(scenarios)[:, :, 0]`.
+        weights: From `scenario_weights`, shape (B, scenarios).
         seed: Of the draw of runs.
 
     Returns:
-        float64, shape (B,).
+        float64, shape (B, runs): the means of the runs that were drawn.
     """
     matrix = _matrix(scores)
-    runs, replicates = len(matrix), len(scenario_rows)
-    weights = _counts(resample(runs, 1, replicates, seed))[:, :, 0] / runs
-    means: NDArray[np.float64] = np.take_along_axis(weights @ matrix, scenario_rows, axis=1).mean(axis=1)
+    runs, replicates = len(matrix), len(weights)
+    chosen = resample(runs, 1, replicates, seed)[:, :, 0]
+    means: NDArray[np.float64] = np.take_along_axis(weights @ matrix.T, chosen, axis=1)
     return means
 
 
@@ -248,6 +281,13 @@ def _matrix(scores: ArrayLike) -> Scores:
     if not np.isfinite(array).all():
         raise SettingError("scores hold a value that is not finite; leave failed runs out first")
     return array
+
+
+def _drawn(matrix: Scores, rows: NDArray[np.int64]) -> Scores:
+    """The replicates that `resample` says, shape (B, n, m), gathered from the flat matrix."""
+    tasks = matrix.shape[1]
+    drawn: Scores = matrix.ravel().take(rows * tasks + np.arange(tasks))
+    return drawn
 
 
 def _paired(first: ArrayLike, second: ArrayLike) -> tuple[Scores, Scores]:

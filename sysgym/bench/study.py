@@ -76,23 +76,31 @@ class Run:
         environment: Where.
         policy: What.
         training_seed: For trained policies, which of their seeds.
+        draw: Which of the independent runs of a policy that draws.
     """
 
     study: Study
     environment: EnvironmentPart
     policy: PolicyPart
     training_seed: int | None = None
+    draw: int = 0
 
     @property
     def label(self) -> str:
         """What a progress bar shows."""
         seed = "" if self.training_seed is None else f", seed {self.training_seed}"
-        return f"{self.policy.title}{seed} on {self.environment.title}"
+        draw = "" if self.policy.draws == 1 else f", draw {self.draw}"
+        return f"{self.policy.title}{seed}{draw} on {self.environment.title}"
 
     @property
     def scenarios(self) -> int:
         """Number of scenarios it is evaluated on."""
         return self.environment.scenarios or self.study.content.scenarios
+
+    @property
+    def policy_seed(self) -> int:
+        """Seed of what the policy draws."""
+        return self.study.content.seed + self.draw
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -142,11 +150,17 @@ class Run:
     def id(self) -> str:
         """16 hexadecimal digits: a hash of everything that the outcome depends on."""
         content = self.study.content
-        description = {
+        description: dict[str, Any] = {
             "study": content.name,
             "environment": self.environment.model_dump(exclude={"scenarios"}),
             "policy": self.policy.model_dump(
-                exclude={"environments": True, "play": True, "trusted": True, "train": {"seeds", "environment"}}
+                exclude={
+                    "environments": True,
+                    "play": True,
+                    "trusted": True,
+                    "draws": True,
+                    "train": {"seeds", "environment"},
+                }
             ),
             "training": None if self.policy.train is None else [self.training_seed, *self.training_budget],
             "evaluation": [content.split, self.scenarios, content.seed, content.budgets.scenario_steps],
@@ -158,6 +172,8 @@ class Run:
             description["sealed"] = self.study.commitment
         if self.policy.play == SAMPLED:
             description["play"] = SAMPLED
+        if self.draw:
+            description["draw"] = self.draw
         return _short_hash(description)
 
     def _located(self, environment: EnvironmentPart) -> dict[str, Any]:
@@ -213,7 +229,8 @@ def expand(study: Study) -> list[Run]:
         for policy in study.content.policies:
             if policy.environments is None or environment.title in policy.environments:
                 seeds: list[int | None] = [None] if policy.train is None else [*policy.train.seeds]
-                runs += [Run(study, environment, policy, seed) for seed in seeds]
+                draws = range(policy.draws)
+                runs += [Run(study, environment, policy, seed, draw) for seed in seeds for draw in draws]
     return runs
 
 

@@ -19,6 +19,10 @@ pairs their scores. A whole one:
     policy = "sjf"                            # a heuristic of the environment, a checkpoint, or file.py[:ClassName]
 
     [[policies]]
+    policy = "random"
+    draws = 20                                # independent runs of a policy that draws; its mean is the score 0
+
+    [[policies]]
     name = "mine"
     policy = "policies/mine.py"               # paths are relative to the study file
     environments = ["SDSC SP2"]               # on these only; on all when left out
@@ -106,6 +110,7 @@ class PolicyPart(Part):
     policy: Name | None = None
     train: TrainPart | None = None
     play: Literal["greedy", "sampled"] = "greedy"
+    draws: Annotated[int, Field(ge=1, le=1000)] = 1
     trusted: bool = False
     environments: list[Name] | None = None
 

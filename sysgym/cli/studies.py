@@ -21,7 +21,12 @@ from sysgym.core.errors import SettingError
 
 if TYPE_CHECKING:
     from sysgym.agents import Progress
+    from sysgym.bench.boards import Board
+    from sysgym.bench.leaderboard import Table
     from sysgym.bench.records import Record
+
+MANY_TABLES = 4
+"""Environments of a problem above which a terminal shows their board alone."""
 
 
 @app.command()
@@ -242,6 +247,9 @@ def leaderboard(
     places: Annotated[list[Path], typer.Argument(help="Studies, folders of results, or files of records.")],
     against: Annotated[str | None, typer.Option(help="Heuristic to compare with; the best when left out.")] = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown.")] = False,
+    html: Annotated[
+        Path | None, typer.Option(help="Write one self-contained page here instead, a section a domain.")
+    ] = None,
     verify: Annotated[
         bool, typer.Option("--verify", help="Play every record's actions again instead; exit code 1 if one differs.")
     ] = False,
@@ -249,20 +257,24 @@ def leaderboard(
 ) -> None:
     """Show who is best, by how much, and how sure that is.
 
-    Example: sysgym leaderboard experiments/kth.toml --markdown
+    Example: sysgym leaderboard experiments/ --html leaderboard.html
     """
     if verify:
         verify_records(places, as_json)
         return
-    from sysgym.bench.leaderboard import leaderboard as tables_of
-    from sysgym.bench.leaderboard import to_data, to_markdown
+    from sysgym.bench.boards import boards, to_data
+    from sysgym.bench.markdown import boards_to_markdown
     from sysgym.bench.records import find_records
+    from sysgym.bench.report import write_report
 
     records = find_records(*places)
-    if as_json:
-        print_json(to_data(tables_of(records, against)))
+    if html is not None:
+        write_report(records, html, against)
+        show_written(html, as_json)
+    elif as_json:
+        print_json(to_data(boards(records, against)))
     elif markdown:
-        sys.stdout.write(to_markdown(tables_of(records, against)))
+        sys.stdout.write(boards_to_markdown(boards(records, against)))
     else:
         show_leaderboard(records, against)
 
@@ -336,26 +348,61 @@ def run_study_with_bar(
 
 
 def show_leaderboard(records: Sequence[Record], against: str | None = None) -> None:
-    """The tables of `leaderboard` for a terminal."""
-    from sysgym.bench import formats
-    from sysgym.bench.leaderboard import leaderboard as tables_of
+    """The boards and tables of `bench.boards` for a terminal."""
+    from sysgym.bench.boards import boards
 
-    for table in tables_of(records, against):
-        rows = [
-            {
-                "policy": row.policy + (" *" if row.best_heuristic else ""),
-                "mean [95 % CI]": formats.interval(row.mean),
-                "ratio to *": formats.interval(row.ratio, 3),
-                "verdict": row.verdict,
-            }
-            for row in table.rows
-        ]
-        better = "lower" if table.direction == "min" else "higher"
-        scenarios = table.rows[0].scenarios if table.rows else 0
-        title = f"{table.environment}: {table.objective}, {better} is better; {scenarios} scenarios of {table.split}"
-        if rows:
-            print_table(f"{title}; * {against or 'best heuristic'}", rows)
-        if table.note:
-            out.print(f"  {escape(table.note)}", highlight=False)
-        for policy, cause in table.failures:
-            out.print(f"  failed: {escape(policy)}: {escape(cause)}", highlight=False)
+    for board in boards(records, against):
+        if board.rows and len(board.tables) > 1:
+            show_board(board)
+        if len(board.tables) > MANY_TABLES:
+            out.print(f"  {len(board.tables)} environments; --markdown shows each", highlight=False)
+            continue
+        for table in board.tables:
+            show_table(table)
+
+
+def show_board(board: Board) -> None:
+    """A problem's leaderboard over its environments."""
+    from sysgym.bench import formats
+    from sysgym.bench.boards import SCORE
+
+    figure = "score" if board.measure == SCORE else "ratio to *"
+    rows = [
+        {
+            "rank": formats.rank(row.shared_rank, row.rank_interval),
+            "policy": row.policy + (" *" if row.best_heuristic else ""),
+            f"{figure} [95 % CI]": formats.ratio(row.figure),
+            "lost": formats.percent(row.lost.estimate if row.lost else None),
+            "verdict": row.verdict,
+        }
+        for row in board.rows
+    ]
+    scale = "0 is random, 1 the bound" if board.measure == SCORE else f"{board.direction} is better"
+    print_table(f"{board.domain}, {board.env_id}: {len(board.tables)} environments, {figure} ({scale})", rows)
+
+
+def show_table(table: Table) -> None:
+    """An environment's leaderboard."""
+    from sysgym.bench import formats
+
+    scored = any(row.score for row in table.rows)
+    rows = [
+        {
+            "rank": formats.rank(row.shared_rank, row.rank_interval),
+            "policy": row.policy + (" *" if row.best_heuristic else ""),
+            "mean [95 % CI]": formats.interval(row.mean),
+            **({"score": formats.number(row.score.estimate if row.score else None, 3)} if scored else {}),
+            "ratio to *": formats.interval(row.ratio, 3),
+            "verdict": row.verdict,
+        }
+        for row in table.rows
+    ]
+    better = "lower" if table.direction == "min" else "higher"
+    scenarios = table.rows[0].scenarios if table.rows else 0
+    title = f"{table.environment}: {table.objective}, {better} is better; {scenarios} scenarios of {table.split}"
+    if rows:
+        print_table(f"{title}; * {table.reference}", rows)
+    if table.note:
+        out.print(f"  {escape(table.note)}", highlight=False)
+    for policy, cause in table.failures:
+        out.print(f"  failed: {escape(policy)}: {escape(cause)}", highlight=False)

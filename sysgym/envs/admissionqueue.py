@@ -9,6 +9,7 @@ from gymnasium.vector import AutoresetMode
 from sysgym.core.errors import require_range
 from sysgym.core.protocols import Engine
 from sysgym.envs.base import EngineEnv, EngineVectorEnv, require_known
+from sysgym.envs.bounds import Bound
 from sysgym.queueing.engine import build_engine
 from sysgym.queueing.model import QueueConfig
 from sysgym.queueing.policies import HEURISTICS
@@ -103,6 +104,8 @@ class AdmissionQueueEnv(EngineEnv):
     do_nothing = "reject_all"
     objective = "mean_reward"
     direction = "max"
+    bound = Bound("reference", policy="optimal")
+    domain = "Admission control"
     time_unit = "steps"
 
     def __init__(self, render_mode: str | None = None, **arguments: Any) -> None:

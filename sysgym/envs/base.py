@@ -22,6 +22,7 @@ from sysgym.core.errors import InvalidActionError, SettingError, UnknownNameErro
 from sysgym.core.events import EventLog
 from sysgym.core.packing import unpacked
 from sysgym.core.protocols import ArraySpec, Engine, Observation, ObservationSpec, Slot
+from sysgym.envs.bounds import Bound
 
 
 def require_known(arguments: Mapping[str, Any], build: Callable[..., Any]) -> None:
@@ -59,6 +60,10 @@ class EngineEnv(gym.Env[Any, Any]):
     """The metric by which policies are ranked."""
     direction: ClassVar[str] = "min"
     """Whether a smaller ("min") or a larger ("max") objective is better."""
+    bound: ClassVar[Bound | None] = None
+    """The objective's best value."""
+    domain: ClassVar[str] = ""
+    """What the problem belongs to; leaderboards have a section a domain."""
     time_unit: ClassVar[str] = "s"
     """Unit of the times in the event log."""
     scenario_arguments: ClassVar[Mapping[str, Any]] = {}

@@ -11,6 +11,7 @@ from gymnasium.vector import AutoresetMode
 from sysgym.core.errors import SettingError, require_range
 from sysgym.core.protocols import Engine
 from sysgym.envs.base import EngineEnv, EngineVectorEnv, require_known
+from sysgym.envs.bounds import Bound
 from sysgym.jobsched.batch.engine import build_engine
 from sysgym.jobsched.batch.model import decided_rules
 from sysgym.jobsched.batch.observation import QueueEncoding
@@ -160,6 +161,8 @@ class BatchSchedEnv(EngineEnv):
     do_nothing = "fcfs"
     objective = "mean_bounded_slowdown"
     direction = "min"
+    bound = Bound("bound", 1.0)
+    domain = "Cluster scheduling"
     scenario_arguments: ClassVar[Mapping[str, Any]] = {"sampling": "disjoint"}
 
     def __init__(

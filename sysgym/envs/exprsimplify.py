@@ -11,6 +11,7 @@ from gymnasium.vector import AutoresetMode
 from sysgym.core.errors import require_range
 from sysgym.core.protocols import Engine
 from sysgym.envs.base import EngineEnv, EngineVectorEnv, require_known
+from sysgym.envs.bounds import Bound
 from sysgym.exprsimp.engine import build_engine
 from sysgym.exprsimp.episode import EpisodeConfig, rules_of
 from sysgym.exprsimp.heuristics import HEURISTICS
@@ -136,6 +137,8 @@ class ExprSimplifyEnv(EngineEnv):
     do_nothing = "stop"
     objective = "length_share"
     direction = "max"
+    bound = Bound("bound", 1.0)
+    domain = "Expression simplification"
     scenario_arguments: ClassVar[dict[str, Any]] = {"sampling": "disjoint"}
 
     def __init__(

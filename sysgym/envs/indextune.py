@@ -9,6 +9,7 @@ from gymnasium.vector import AutoresetMode
 from sysgym.core.errors import require_range
 from sysgym.core.protocols import Engine
 from sysgym.envs.base import EngineEnv, EngineVectorEnv, require_known
+from sysgym.envs.bounds import Bound
 from sysgym.learned_index.tuning.engine import build_engine
 from sysgym.learned_index.tuning.instances import shipped
 from sysgym.learned_index.tuning.live import live_instance
@@ -128,6 +129,8 @@ class IndexTuneEnv(EngineEnv):
     do_nothing = "default"
     objective = "share"
     direction = "max"
+    bound = Bound("bound", 1.0)
+    domain = "Learned indexes"
 
     def __init__(self, render_mode: str | None = None, **arguments: Any) -> None:
         require_known(arguments, build_tuning_engine)

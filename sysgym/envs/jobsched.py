@@ -13,6 +13,7 @@ from gymnasium.vector import AutoresetMode
 from sysgym.core.errors import SettingError, UnknownNameError, require_range
 from sysgym.core.protocols import Engine
 from sysgym.envs.base import EngineEnv, EngineVectorEnv
+from sysgym.envs.bounds import Bound
 from sysgym.jobsched.slotted.engine import build_engine
 from sysgym.jobsched.slotted.model import SlottedConfig
 from sysgym.jobsched.slotted.observation import Encoder, encoder_of, palette_size
@@ -204,6 +205,8 @@ class JobSchedEnv(EngineEnv):
     do_nothing = "void"
     objective = "mean_slowdown"
     direction = "min"
+    bound = Bound("bound", 1.0)
+    domain = "Cluster scheduling"
     time_unit = "time steps"
     scenario_arguments: ClassVar[Mapping[str, Any]] = {"sampling": "disjoint"}
 

@@ -11,6 +11,7 @@ from gymnasium.vector import AutoresetMode
 from sysgym.core.errors import SettingError, require_range
 from sysgym.core.protocols import Engine
 from sysgym.envs.base import EngineEnv, EngineVectorEnv, require_known
+from sysgym.envs.bounds import Bound
 from sysgym.placement.decision_policies import HEURISTICS
 from sysgym.placement.decisions import PlacementConfig, Reward
 from sysgym.placement.engine import build_engine
@@ -160,6 +161,8 @@ class PlacementEnv(EngineEnv):
     do_nothing = "stay"
     objective = "over_share"
     direction = "min"
+    bound = Bound("reference", 1.0)
+    domain = "Device placement"
     time_unit = "decisions"
 
     def __init__(self, render_mode: str | None = None, **arguments: Any) -> None:

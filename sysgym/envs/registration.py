@@ -32,6 +32,7 @@ ENVIRONMENTS = (
         "sysgym.envs.admissionqueue:AdmissionQueueEnv",
         "sysgym.envs.admissionqueue:AdmissionQueueVectorEnv",
     ),
+    Row("sysgym/DagSched-v0", "sysgym.envs.dagsched:DagSchedEnv", "sysgym.envs.dagsched:DagSchedVectorEnv"),
     Row("sysgym/IndexTune-v0", "sysgym.envs.indextune:IndexTuneEnv", "sysgym.envs.indextune:IndexTuneVectorEnv"),
     Row("sysgym/Placement-v0", "sysgym.envs.placement:PlacementEnv", "sysgym.envs.placement:PlacementVectorEnv"),
     Row(

@@ -1,8 +1,8 @@
 """Job scheduling: one folder a problem, and what they share.
 
 `slotted` is DeepRM's cluster with a few visible job slots, `batch` a parallel machine's queue as production logs show
-it, `rewriting` whole schedules that are improved by moving jobs. `metrics` holds the scores of a schedule. `replay`
-plays a whole log under a policy.
+it, `rewriting` whole schedules that are improved by moving jobs, `dag` jobs that are graphs of stages. `metrics` holds
+the scores of a schedule. `replay` plays a whole log under a policy.
 """
 
 from __future__ import annotations

@@ -74,9 +74,10 @@ def make_record(policy, values, kind="heuristic", *, seed=None, failure=None, **
         "split": "test",
         "objective": "mean_wait",
         "direction": "min",
-    } | {name: changes.pop(name) for name in ("name", "direction", "arguments") if name in changes}
+        "domain": "Queues",
+    } | {name: changes.pop(name) for name in ("name", "direction", "arguments", "bound") if name in changes}
     draft = Record(
-        schema_version=3,
+        schema_version=4,
         record_id="",
         kind="evaluation",
         study="toy",
@@ -100,7 +101,7 @@ def make_record(policy, values, kind="heuristic", *, seed=None, failure=None, **
             sha256="",
             training=None if seed is None or failure else training,
         ),
-        seeds=SeedFacts(policy=0, training=seed, scenarios=list(range(count))),
+        seeds=SeedFacts(policy=changes.pop("draw", 0), training=seed, scenarios=list(range(count))),
         result=ResultFacts(
             metrics={"mean_wait": list(values), "odd": [None] * count},
             steps=10 * count,

@@ -13,6 +13,7 @@ from sysgym.bench.isolation import Limits
 from sysgym.bench.policies import resolve_policy
 from sysgym.core.errors import CheckpointError, InputFileError, PolicyError, SettingError, UnknownNameError
 from sysgym.core.events import EventKind, EventLog
+from sysgym.envs.bounds import Bound
 from tests.bench.toy import ToyEnv
 
 LIMITS = Limits()
@@ -294,3 +295,17 @@ def test_a_trained_policy_scores_alike_whatever_is_played_beside_it():
         single = SimpleNamespace(begin=policy.begin, reset=policy.reset, act=policy.act)
         assert evaluate(single, env_id, arguments, scenarios=2).values == values[2]
     assert evaluate(trained.sampled(4), env_id, arguments, scenarios=7).values != values[7]
+
+
+def test_a_score_beyond_the_bound_is_refused(monkeypatch):
+    """Nothing is better than what can't be beaten: the evaluator is at fault, or was cheated."""
+    value = evaluate("shortest", TOY, scenarios=1).values[0]
+    for bound in (Bound("bound", value + 1e-3), Bound("exact", metric="max_wait")):
+        monkeypatch.setattr(ToyEnv, "bound", bound)
+        with pytest.raises(PolicyError, match="beyond the bound"):
+            evaluate("shortest", TOY, scenarios=1)
+    for bound in (Bound("bound", value), Bound("reference", value + 1), Bound("bound", policy="first"), None):
+        monkeypatch.setattr(ToyEnv, "bound", bound)
+        assert evaluate("shortest", TOY, scenarios=1).values == [value]
+    with pytest.raises(SettingError, match="a value, a metric's name and a heuristic's name"):
+        Bound("bound", 1.0, policy="first")

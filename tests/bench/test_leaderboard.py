@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 
 from sysgym.bench import formats, leaderboard, statistics
-from sysgym.bench.leaderboard import contests, to_data, to_markdown
+from sysgym.bench.boards import boards
+from sysgym.bench.contests import contests
 from sysgym.bench.leaderboard import leaderboard as tables_of
+from sysgym.bench.leaderboard import to_data
+from sysgym.bench.markdown import boards_to_markdown
 from sysgym.core.errors import UnknownNameError
 from tests.bench.conftest import make_record
 
@@ -99,7 +102,9 @@ def test_the_last_record_of_a_run_counts_and_failures_are_listed():
     assert rows["sjf"].mean.estimate == pytest.approx(NOISE.mean()) and "mine" not in rows
     assert table.failures == [("mine", "KeyError: 'x' (mine.py, line 3)")]
     (failed,) = tables_of([make_record("mine", [], failure="boom")])
-    assert failed.rows == [] and "Failed: mine: boom" in to_markdown([failed])
+    assert failed.rows == [] and "Failed: mine: boom" in boards_to_markdown(
+        boards([make_record("mine", [], failure="boom")])
+    )
 
 
 def test_trainings_of_different_budgets_are_no_one_policy():
@@ -135,13 +140,65 @@ def test_numbers_depend_on_the_results_alone():
 
 
 def test_data_are_json_and_markdown_is_a_table():
-    tables = tables_of([make_record("a|b", NOISE), make_record("PPO", NOISE, seed=0)])
-    row = json.loads(json.dumps(to_data(tables)))[0]["rows"][0]
-    assert {"rank", "policy", "mean", "ratio", "verdict", "lost", "training"} <= set(row)
-    lines = to_markdown(tables).splitlines()
-    assert lines[0] == "### Queue: mean_wait (min, test)"
-    bars = [line.replace("\\|", "").count("|") for line in lines[2:6]]
-    assert len(set(bars)) == 1 and "a\\|b" in to_markdown(tables)
+    records = [make_record("a|b", NOISE), make_record("PPO", NOISE, seed=0)]
+    row = json.loads(json.dumps(to_data(tables_of(records))))[0]["rows"][0]
+    assert {"rank", "shared_rank", "policy", "mean", "score", "ratio", "verdict", "lost", "training"} <= set(row)
+    text = boards_to_markdown(boards(records))
+    lines = text.splitlines()
+    assert lines[0] == "## Queues" and lines[2] == "### Queue: mean_wait (min, test)"
+    bars = [line.replace("\\|", "").count("|") for line in lines[4:8]]
+    assert len(set(bars)) == 1 and "a\\|b" in text
+
+
+def test_scores_are_paired_with_random_and_the_bound_on_the_same_scenarios():
+    bound = {"kind": "bound", "value": 0.5}
+    records = [make_record("random", NOISE * 2, draw=k, run=f"random/{k}", bound=bound) for k in range(3)]
+    records += [make_record("half", NOISE + 0.25, bound=bound), make_record("worse", NOISE * 3, bound=bound)]
+    table, rows = board(*records)
+    assert table.bound == 0.5 and table.bound_kind == "bound" and rows["random"].runs == 3
+    half = rows["half"].score  # halfway between random and bound in every scenario, so in every replicate
+    assert (half.estimate, half.low, half.high) == pytest.approx((0.5, 0.5, 0.5))
+    assert rows["random"].score.estimate == pytest.approx(0, abs=1e-12) and rows["worse"].score.high < 0
+    assert board(make_record("half", NOISE, bound=bound))[1]["half"].score is None
+
+
+@pytest.mark.parametrize(
+    ("bound", "expected"),
+    [
+        ({"kind": "exact", "policy": "best"}, 1.0),
+        ({"kind": "reference", "metric": "mean_wait"}, None),  # the metric of the first entry, which is the best
+        ({"kind": "bound", "metric": "odd"}, "none"),  # a metric without values
+        ({"kind": "bound", "policy": "absent"}, "none"),
+    ],
+)
+def test_a_bound_is_a_value_a_metric_or_a_policys_own(bound, expected):
+    _, rows = board(make_record("random", NOISE * 2, bound=bound), make_record("best", NOISE, bound=bound))
+    assert rows["best"].score is None if expected == "none" else rows["best"].score.estimate == pytest.approx(1.0)
+
+
+def test_where_random_is_as_good_as_the_bound_nothing_is_scored():
+    bound = {"kind": "bound", "value": 1.0}
+    _, rows = board(make_record("random", [1.0] * 8, bound=bound), make_record("a", [2.0] * 8, bound=bound))
+    assert rows["a"].score is None
+
+
+def test_records_of_older_versions_have_the_bound_of_their_registered_id():
+    def old(policy, values):
+        record = make_record(policy, values)
+        facts = record.environment.model_copy(update={"id": "sysgym/BatchSched-v0", "domain": ""})
+        return record.model_copy(update={"environment": facts})
+
+    table, rows = board(old("random", NOISE * 4), old("sjf", NOISE))
+    assert (table.bound, table.bound_kind, table.domain) == (1.0, "bound", "Cluster scheduling")
+    assert rows["sjf"].score.estimate == pytest.approx((4 * NOISE.mean() - NOISE.mean()) / (4 * NOISE.mean() - 1))
+
+
+def test_ties_share_a_rank():
+    shared = np.random.default_rng(5).random(40)
+    values = {"a": shared, "b": shared[::-1], "c": shared + 3.0}
+    _, rows = board(*(make_record(name, column) for name, column in values.items()))
+    assert [rows[name].shared_rank for name in "abc"] == [1, 1, 3]
+    assert rows["a"].rank_interval == (1, 2) and rows["c"].rank_interval == (3, 3)
 
 
 def test_the_interval_of_a_verdict_has_its_level():

@@ -14,24 +14,29 @@ import numpy as np
 import pytest
 
 from sysgym.bench import plots
+from sysgym.bench.headlines import headline
 from sysgym.bench.leaderboard import leaderboard
 from sysgym.bench.records import append_record
-from sysgym.bench.report import headline, render_report, write_report
+from sysgym.bench.report import render_report, write_report
 from sysgym.core.errors import RecordError
 from tests.bench.conftest import make_record
 
 NOISE = np.random.default_rng(4).pareto(1.2, 30) + 1
+BOUND = {"kind": "bound", "value": 0.0}
 RENDER = "import sys; from sysgym.bench.report import write_report; from sysgym.bench.records import find_records; " \
     "write_report(find_records(sys.argv[1]), sys.argv[2])"  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def records():
-    made = [make_record("fcfs", NOISE * 1.3), make_record("sjf", NOISE), make_record("mine <b>", NOISE, kind="code")]
-    made += [make_record("PPO", NOISE * factor, seed=seed) for seed, factor in enumerate((0.8, 0.81, 0.82))]
+    made = [
+        make_record(name, NOISE * factor, bound=BOUND) for name, factor in (("random", 2), ("fcfs", 1.3), ("sjf", 1))
+    ]
+    made += [make_record("mine <b>", NOISE, kind="code", bound=BOUND)]
+    made += [make_record("PPO", NOISE * f, seed=seed, bound=BOUND) for seed, f in enumerate((0.8, 0.81, 0.82))]
     made += [make_record(name, -NOISE * factor, name="Dark & <odd>", direction="max")
              for factor, name in enumerate(("a", "b", "c"), start=1)]  # fmt: skip
-    return [*made, make_record("broken", [], kind="code", failure="ValueError: </td><script>")]
+    return [*made, make_record("broken", [], kind="code", failure="ValueError: </td><script>", bound=BOUND)]
 
 
 class Page(HTMLParser):
@@ -45,7 +50,7 @@ class Page(HTMLParser):
     def handle_starttag(self, tag, attrs):
         self.tags.append(tag)
         self.attributes += [(tag, name, value) for name, value in attrs]
-        if tag not in ("meta", "br", "hr", "line", "rect", "path", "circle", "polygon"):
+        if tag not in ("meta", "br", "hr", "line", "rect", "path", "circle"):
             self.open.append(tag)
 
     def handle_startendtag(self, tag, attrs):
@@ -75,15 +80,27 @@ def test_the_page_is_small_whole_and_needs_nothing_from_outside(records):
     page = Page(text)
     assert page.open == [] and len(text.encode()) < 200_000
     assert not re.search(r"https?:|//\w|@import|url\(|javascript:", text)
-    assert not {"script", "link", "img", "iframe", "object", "base"} & set(page.tags)
+    assert not {"link", "img", "iframe", "object", "base"} & set(page.tags)
+    assert page.tags.count("script") == 1 and not [a for a in page.attributes if a[0] == "script"]
     references = [value for _, name, value in page.attributes if name in ("src", "href", "xlink:href")]
     assert references and all(value.startswith("#") for value in references)
     assert "prefers-color-scheme: dark" in text
 
 
+def test_a_page_of_many_environments_stays_below_a_megabyte():
+    several = [
+        make_record(policy, NOISE * factor, name=f"environment {number}", run=f"{number}/{policy}/{draw}", draw=draw)
+        for number in range(70)
+        for policy, factor in (("random", 2.0), ("sjf", 1.0), ("fcfs", 1.5))
+        for draw in range(2)
+    ]
+    text = render_report(several)
+    assert len(text.encode()) < 1_000_000 and text.count('<details class="environment"') == 70
+
+
 def test_names_of_users_are_escaped(records):
     text = render_report(records)
-    assert "mine &lt;b&gt;" in text and "Dark &amp; &lt;odd&gt;" in text and "<script>" not in text
+    assert "mine &lt;b&gt;" in text and "Dark &amp; &lt;odd&gt;" in text and text.count("<script>") == 1
 
 
 def test_it_tells_what_a_reader_must_know(records):
@@ -103,7 +120,7 @@ def test_it_tells_what_a_reader_must_know(records):
         "ratio to the best heuristic",
     ):
         assert fact in text
-    assert text.count('class="line c1"') == 2 + 3
+    assert text.count('class="line c1"') == 3 + 1 and text.count('class="line filled c1"') == 2
 
 
 def test_headlines_follow_the_verdict():
@@ -134,11 +151,12 @@ def test_without_records_there_is_no_report(tmp_path):
 
 
 def test_positions_follow_the_data():
-    figure = plots.mean_figure(leaderboard([make_record("a", NOISE), make_record("b", NOISE * 2)])[0])
+    figure = plots.comparison_figure(
+        leaderboard([make_record("a", NOISE), make_record("b", NOISE * 2 + NOISE[::-1])])[0]
+    )
     first, second = figure.bars
-    assert second.end - second.begin == pytest.approx(2 * (first.end - first.begin), abs=0.2)
-    assert first.begin == second.begin == figure.ticks[0].at and figure.ticks[0].label == "0"
-    assert first.end == figure.reference and first.low < first.point < first.high
+    assert first.point == figure.reference < second.low < second.point < second.high
+    assert [tick.at for tick in figure.ticks] == sorted(tick.at for tick in figure.ticks)
 
 
 @pytest.mark.parametrize(
@@ -161,6 +179,6 @@ def test_ticks_are_round_and_in_range(low, high, log, labels):
 
 def test_templates_are_part_of_the_package():
     names = {item.name for item in files("sysgym.bench").joinpath("templates").iterdir()}
-    assert {"report.html.j2", "figures.html.j2", "style.css"} <= names
+    assert {"report.html.j2", "tables.html.j2", "figures.html.j2", "style.css", "sort.js"} <= names
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))
     assert project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"] == ["sysgym"]

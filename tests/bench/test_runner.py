@@ -49,6 +49,8 @@ def test_records_hold_what_a_reader_needs(study, tmp_path):
         "split": "test",
         "objective": "mean_wait",
         "direction": "min",
+        "domain": "Toys",
+        "bound": {"kind": "bound", "value": 0.0, "metric": "", "policy": ""},
     }
     assert first.instance.name == "toy.swf" and first.instance.changes[0].model_dump() == {
         "rule": "raise",
@@ -180,8 +182,8 @@ def test_an_altered_line_is_found(study, tmp_path):
     path.write_text(whole.replace(repr(value), repr(value / 2)))
     with pytest.raises(RecordError, match="line 2: the record was altered"):
         read_records(path)
-    path.write_text(whole.replace('"schema_version":3', '"schema_version":9', 1))
-    with pytest.raises(RecordError, match="line 1: schema_version is 9; this sysgym reads 1, 2, 3"):
+    path.write_text(whole.replace('"schema_version":4', '"schema_version":9', 1))
+    with pytest.raises(RecordError, match="line 1: schema_version is 9; this sysgym reads 1, 2, 3, 4"):
         read_records(path)
     path.write_text("[1]\n" + whole)
     with pytest.raises(RecordError, match="line 1"):

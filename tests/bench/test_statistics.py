@@ -137,15 +137,27 @@ def test_lost_share_and_win_rate_count_paired_scenarios():
         statistics.paired_win_rate([1.0, 2.0], [1.0])
 
 
-def test_crossed_means_draw_whole_runs_and_shared_scenarios():
+def test_crossed_runs_draw_whole_runs_and_shared_scenarios():
     scores = np.array([[1.0, 2.0, 3.0], [11.0, 12.0, 13.0]])
     rows = statistics.resample(3, 1, 500, seed=5)[:, :, 0]
-    drawn = statistics.crossed_means(scores, rows, seed=6)
+    drawn = statistics.crossed_runs(scores, statistics.scenario_weights(3, 500, seed=5), seed=6)
     runs = statistics.resample(2, 1, 500, seed=6)[:, :, 0]
-    naive = [scores[runs[b]][:, rows[b]].mean() for b in range(500)]
+    naive = np.array([scores[runs[b]][:, rows[b]].mean(axis=1) for b in range(500)])
     assert drawn == pytest.approx(naive, abs=1e-12)
 
 
 def test_scores_that_are_not_finite_are_refused():
     with pytest.raises(SettingError, match="not finite"):
         statistics.bootstrap([1.0, float("nan")])
+
+
+def test_profile_bands_hold_the_profile_and_are_the_percentiles_of_replicates(matrices):
+    a, _ = matrices
+    thresholds = [0.25, 0.5, 0.75]
+    low, high = statistics.profile_band(a, thresholds, replicates=300, seed=4)
+    rows = statistics.resample(10, 8, 300, seed=4)
+    drawn = [statistics.performance_profile(a[r, np.arange(8)], thresholds) for r in rows]
+    expected = np.percentile(drawn, [2.5, 97.5], axis=0)
+    assert np.allclose([low, high], expected, rtol=0, atol=1e-12)
+    profile = statistics.performance_profile(a, thresholds)
+    assert (low < profile).all() and (profile < high).all()

@@ -22,6 +22,10 @@ def test_the_example_of_the_documentation_is_a_study(tmp_path, monkeypatch):
     monkeypatch.setenv("SYSGYM_DATA", "/data")
     read = read_study(tmp_path / "sp2.toml")
     runs = expand(read)
+    drawn = [run for run in runs if run.policy.title == "random"]
+    runs = [run for run in runs if run.policy.title != "random"]
+    assert len({run.id for run in drawn}) == 20 and [run.policy_seed for run in drawn] == list(range(20))
+    assert drawn[3].label == "random, draw 3 on SDSC SP2"
     assert [run.label for run in runs] == [
         "sjf on SDSC SP2",
         "mine on SDSC SP2",

@@ -11,6 +11,7 @@ from sysgym.core.events import EventKind, EventRecorder
 from sysgym.core.protocols import ArraySpec
 from sysgym.core.seeding import stream
 from sysgym.envs.base import EngineEnv, EngineVectorEnv
+from sysgym.envs.bounds import Bound
 from sysgym.workloads.workload import Machine, Provenance, Repair, Workload
 
 SLOTS = 3
@@ -105,6 +106,7 @@ class ToyEnv(EngineEnv):
         "dice": Dice,
     }
     do_nothing, objective, direction = "first", "mean_wait", "min"
+    bound, domain = Bound("bound", 0.0), "Toys"
 
     scenario_arguments = {"sampling": "disjoint"}  # noqa: RUF012
 

@@ -11,6 +11,7 @@ from gymnasium.vector import AutoresetMode
 
 import sysgym  # noqa: F401  registers the ids
 from sysgym.core.errors import InvalidActionError, SettingError
+from sysgym.envs.bounds import Bound
 from sysgym.envs.registration import ENVIRONMENTS
 
 IDS = [row.env_id for row in ENVIRONMENTS]
@@ -247,6 +248,22 @@ def arrays_of(state):
             yield value
         elif isinstance(value, tuple):
             yield from arrays_of(value)
+
+
+def test_it_declares_a_domain_and_a_bound_for_scores(env_id):
+    """`domain` and `bound = Bound(...)` of `sysgym.envs.bounds` beside `objective`: what leaderboards need."""
+    env = gym.make(env_id).unwrapped
+    assert env.domain and isinstance(env.bound, Bound)
+    assert not env.bound.policy or env.bound.policy in env.heuristics
+    _, info = env.reset(seed=0)
+    ended = False
+    while not ended:
+        _, _, terminated, truncated, info = env.step(int(info["action_mask"].argmax()))
+        ended = terminated or truncated
+    objective = info["metrics"][env.objective]
+    best = info["metrics"][env.bound.metric] if env.bound.metric else env.bound.value
+    if env.bound.kind != "reference" and best is not None:
+        assert objective >= best if env.direction == "min" else objective <= best
 
 
 def test_the_docstring_has_every_heading_in_order(env_id):

@@ -17,6 +17,7 @@ from sysgym.envs.registration import ENVIRONMENTS
 FILE = Path(__file__).with_name("hashes.json")
 HEURISTICS = {
     "sysgym/AdmissionQueue-v0": "at_least_4",
+    "sysgym/DagSched-v0": "fair",
     "sysgym/ExprSimplify-v0": "climbing",
     "sysgym/IndexTune-v0": "two_phase",
     "sysgym/Placement-v0": "least_load",

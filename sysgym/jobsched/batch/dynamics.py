@@ -17,7 +17,8 @@ from sysgym.jobsched.batch.observation import show_jobs
 from sysgym.jobsched.batch.prediction import corrected, predicted, remember_end, remember_start, reset_memory
 from sysgym.jobsched.batch.priorities import F1, priority
 from sysgym.jobsched.batch.rewards import job_score
-from sysgym.jobsched.batch.rows import insert, insert_behind, place_of, remove, remove_job, uncounted
+from sysgym.jobsched.batch.rows import insert, insert_behind, place_of, remove, remove_job
+from sysgym.jobsched.compiled import uncounted
 
 _SUBMIT, _START, _FINISH = int(EventKind.SUBMIT), int(EventKind.START), int(EventKind.FINISH)
 

@@ -22,9 +22,10 @@ from sysgym.jobsched.batch.model import Jobs, KnownJobs, QueueState, Rules, know
 from sysgym.jobsched.batch.observation import QueueEncoding, encode_features, write_mask
 from sysgym.jobsched.batch.rewards import QueueReward
 from sysgym.jobsched.batch.sequences import JobSequences
+from sysgym.jobsched.compiled import counted_inline, uncounted
 
 
-@njit(cache=True, nogil=True)
+@counted_inline
 def state_of(s: Episodes, b: int, jobs: Jobs, flags: Flags) -> QueueState:
     """The state of one episode, as views."""
     waiting, running = s.waiting[b, : s.waiting_count[b]], s.running[b, : s.running_count[b]]
@@ -33,7 +34,7 @@ def state_of(s: Episodes, b: int, jobs: Jobs, flags: Flags) -> QueueState:
     return QueueState(s.time[b], free, waiting, s.visible[b], running, s.first[b], s.start_time[b], known)
 
 
-@njit(cache=True, nogil=True)
+@uncounted
 def mask_rows(s: Episodes, rows: NDArray[np.bool_], masks: NDArray[np.int8]) -> None:
     """Write the masks of the chosen rows."""
     for b in range(len(rows)):
@@ -41,7 +42,7 @@ def mask_rows(s: Episodes, rows: NDArray[np.bool_], masks: NDArray[np.int8]) -> 
             write_mask(s.visible[b], masks[b])
 
 
-@njit(cache=True, nogil=True)
+@uncounted
 def feature_rows(
     s: Episodes, jobs: Jobs, flags: Flags, table: NDArray[np.float32], rows: NDArray[np.bool_], out: NDArray[np.float32]
 ) -> None:

@@ -19,6 +19,7 @@ from sysgym.core.errors import SettingError, UnknownNameError
 from sysgym.core.protocols import ArraySpec
 from sysgym.jobsched.batch.model import Jobs, QueueState
 from sysgym.jobsched.batch.queue_features import QUEUE_FEATURES, encode_queue, machine_table
+from sysgym.jobsched.compiled import uncounted
 from sysgym.workloads.workload import Workload
 
 WINDOW = 128
@@ -69,7 +70,7 @@ def visible_jobs(waiting: NDArray[np.int64], jobs: Jobs, window: int) -> NDArray
     return visible
 
 
-@njit(cache=True, nogil=True)
+@uncounted
 def write_mask(visible: NDArray[np.int64], action_mask: NDArray[np.int8]) -> None:
     """Allow the visible jobs; where no job waits any more, the first action stays allowed."""
     for action in range(len(visible)):
@@ -77,7 +78,7 @@ def write_mask(visible: NDArray[np.int64], action_mask: NDArray[np.int8]) -> Non
     action_mask[0] = 1
 
 
-@njit(cache=True, nogil=True)
+@uncounted
 def encode_features(state: QueueState, table: NDArray[np.float32], out: NDArray[np.float32]) -> None:
     """Write the features of the visible jobs.
 
@@ -88,7 +89,8 @@ def encode_features(state: QueueState, table: NDArray[np.float32], out: NDArray[
     """
     for place in range(len(state.visible)):
         job = state.visible[place]
-        out[place] = table[job]  # -1 is the last row, the padding
+        for column in range(table.shape[1]):
+            out[place, column] = table[job, column]  # -1 is the last row, the padding
         if job >= 0:
             wait = state.time - state.jobs.submit_time[job]
             out[place, 0] = min(wait / _LONGEST_WAIT, _ALMOST_ONE)

@@ -34,7 +34,7 @@ from sysgym.core.engines import read_only
 from sysgym.core.errors import SettingError, UnknownNameError
 from sysgym.jobsched.batch import learning
 from sysgym.jobsched.batch.model import Jobs
-from sysgym.jobsched.batch.rows import uncounted
+from sysgym.jobsched.compiled import uncounted
 
 PREDICTORS = ("requested", "perfect", "last_two", "learned")
 REQUESTED, PERFECT, LAST_TWO, LEARNED = range(len(PREDICTORS))

@@ -7,16 +7,12 @@ order of all, not only of the first, is needed for reservations anyway.
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-uncounted: Any = partial(njit, cache=True, nogil=True)(_nrt=False)  # an option that numba uses and does not declare
-"""For functions that neither allocate nor return arrays: counting references to all the arrays of the state at every
-call would take three quarters of the time."""
+from sysgym.jobsched.compiled import uncounted
 
 
 @uncounted

@@ -14,6 +14,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from sysgym.core.events import EventKind
+from sysgym.jobsched.compiled import counted
 from sysgym.jobsched.slotted.model import Sizes, SlottedConfig, SlottedState
 
 SUBMIT, BOOK, START = int(EventKind.SUBMIT), int(EventKind.BOOK), int(EventKind.START)
@@ -66,7 +67,7 @@ def rules_of(config: SlottedConfig, reward: int) -> Rules:
     )
 
 
-@njit(cache=True, nogil=True)
+@counted
 def record_columns(memory: NDArray[np.int64], sizes: Sizes) -> Record:
     """The columns of B records, as contiguous views of one memory."""
     b, n, r = sizes.episodes, sizes.jobs, sizes.resources

@@ -19,6 +19,7 @@ from sysgym.core.engines import read_only
 from sysgym.core.events import EventLog
 from sysgym.core.protocols import Engine, Slot
 from sysgym.core.seeding import stream_key
+from sysgym.jobsched.compiled import counted_inline, uncounted
 from sysgym.jobsched.slotted.dynamics import (
     EVENTS_PER_JOB,
     Rules,
@@ -67,7 +68,7 @@ def settings_of(numbers: NDArray[np.int64]) -> Settings:
     )
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@counted_inline
 def row_state(state: SlottedState, b: int) -> SlottedState:
     """The state of one episode as views, as `Engine.state` gives it."""
     return SlottedState(
@@ -94,13 +95,13 @@ def row_state(state: SlottedState, b: int) -> SlottedState:
     )
 
 
-@njit(cache=True, nogil=True)
+@uncounted
 def mask_row(state: SlottedState, b: int, usable_rows: int, mask: NDArray[np.int8]) -> None:
     """Write the mask of one episode."""
     write_mask(state.free[b], state.slot_length[b], state.slot_demand[b], usable_rows, mask)
 
 
-@njit(cache=True, nogil=True)
+@uncounted
 def step_rows(
     numbers: NDArray[np.int64],
     memory: NDArray[np.int64],
@@ -135,7 +136,7 @@ def step_rows(
         mask_row(state, b, rules.usable_rows, masks[b])
 
 
-@njit(cache=True, nogil=True)
+@uncounted
 def mask_rows(
     numbers: NDArray[np.int64], memory: NDArray[np.int64], rows: NDArray[np.bool_], masks: NDArray[np.int8]
 ) -> None:
@@ -147,7 +148,7 @@ def mask_rows(
             mask_row(state, b, rules.usable_rows, masks[b])
 
 
-@njit(cache=True, nogil=True)
+@uncounted
 def image_rows(
     numbers: NDArray[np.int64],
     memory: NDArray[np.int64],
@@ -179,7 +180,7 @@ def colour_rows(
             draw_colours(row_state(state, b), shown[b], images[b], layout)
 
 
-@njit(cache=True, nogil=True)
+@uncounted
 def compact_rows(
     numbers: NDArray[np.int64],
     memory: NDArray[np.int64],
@@ -195,7 +196,7 @@ def compact_rows(
             write_compact(row_state(state, b), shown[b], vectors[b], layout)
 
 
-@njit(cache=True, nogil=True)
+@uncounted
 def slot_rows(
     numbers: NDArray[np.int64],
     memory: NDArray[np.int64],

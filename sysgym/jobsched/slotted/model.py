@@ -32,10 +32,10 @@ from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from sysgym.core.errors import SettingError, UnknownNameError, WorkloadError, require_bool, require_range
+from sysgym.jobsched.compiled import counted
 from sysgym.workloads.jobsets import JobsetSource
 
 EPISODE_ENDS = ("all_done", "no_new_job")
@@ -223,7 +223,7 @@ def allocate_memory(sizes: Sizes) -> NDArray[np.int64]:
     return np.zeros(sizes.episodes * (one + palette), dtype=np.int64)
 
 
-@njit(cache=True, nogil=True)
+@counted
 def state_columns(memory: NDArray[np.int64], sizes: Sizes) -> SlottedState:
     """The columns of B states, as contiguous views of one memory.
 
