@@ -50,12 +50,14 @@ def score(
     arguments: Mapping[str, Any] | None = None,
     scenarios: int = 100,
     split: str = "test",
-    metric: str | None = None,
+    weight: str | None = None,
 ) -> Measured:
-    """Mean of a metric (the objective when left out) over scenarios."""
+    """Mean objective over scenarios; with `weight`, a metric such as "jobs", each counts as often as it says."""
     found = evaluate(policy, environment, arguments, split, scenarios, limits=None)
-    values = found.values if metric is None else [row[metric] for row in found.metrics]
-    return Measured(*_interval(statistics.bootstrap(values, statistics.mean)))
+    if weight is None:
+        return Measured(*_interval(statistics.bootstrap(found.values, statistics.mean)))
+    weights = np.array([row[weight] for row in found.metrics])
+    return Measured(*_interval(statistics.paired_ratio(np.array(found.values) * weights, weights)))
 
 
 def ratio(
@@ -80,15 +82,13 @@ def trained_score(
     seed: int = 0,
     arguments: Mapping[str, Any] | None = None,
     scenarios: int = 100,
-    metric: str | None = None,
 ) -> Measured:
     """Train, then `score` on scenarios that training never saw."""
     from sysgym.agents import train  # noqa: PLC0415
 
     policy = train(environment, algorithm, seed=seed, frames=frames, environment=dict(arguments or {}))
     found = evaluate(policy, environment, arguments, "test", scenarios)
-    values = found.values if metric is None else [row[metric] for row in found.metrics]
-    return Measured(*_interval(statistics.bootstrap(values, statistics.mean)))
+    return Measured(*_interval(statistics.bootstrap(found.values, statistics.mean)))
 
 
 def placed(graph: str, objective: str = "max_load", method: str = "auto", time_limit: float = 10.0) -> Measured:
