@@ -21,6 +21,7 @@ from tests.ratios import learned_index
 from tests.ratios.backends import backend_rows
 from tests.ratios.bootstrap import bootstrap_rows
 from tests.ratios.exprsimp import expression_rows
+from tests.ratios.gpu import gpu_rows
 from tests.ratios.learning import learning_rows
 from tests.ratios.logs import million_job_rows
 from tests.ratios.placement import placement_rows
@@ -133,6 +134,7 @@ def main():
     bootstrap_rows(rows)
     log_rows(rows)
     million_job_rows(rows)
+    gpu_rows(rows, DATA)
     environment_rows(rows)
     learning_rows(rows)
     backend_rows(rows)
