@@ -269,7 +269,8 @@ def _scenarios_of(record: Record) -> bytes:
 def _recipe_of(record: Record) -> bytes:
     """What two runs of a learned policy must share to be runs of the same."""
     training = record.policy.training
-    return canonical([record.policy.kind, training and training.model_dump(include=_RECIPE)])
+    kept = training and training.model_dump(include=_RECIPE)
+    return canonical([record.policy.kind, record.policy.play, record.policy.best_of, kept])
 
 
 def _trained_as(record: Record) -> tuple[str, int | None, int]:
