@@ -119,8 +119,8 @@ class IsolationFacts(Group):
 class PolicyFacts(Group):
     """What acted: a "heuristic", "search", "learned" or "code".
 
-    `source` is as in the study, `sha256` of its file or checkpoint. `play` tells how a trained policy chose: "greedy" or
-    "sampled". With `best_of` above 1 the best of so many draws of each scenario counts, and a heuristic that was
+    `source` is as in the study, `sha256` of its file or checkpoint. `play` tells how a trained policy chose: "greedy"
+    or "sampled". With `best_of` above 1 the best of so many draws of each scenario counts, and a heuristic that was
     repeated so is a "search". `isolation` is None where it played in our process.
     """
 
