@@ -106,7 +106,7 @@ FORMATS: Mapping[str, Format] = {
 
 
 def read_trace(
-    path: str | Path,
+    path: str | Path | TraceFile,
     format: str = "auto",
     clean: str = "default",
     processors: int | None = None,
@@ -119,7 +119,7 @@ def read_trace(
     """Read a log of jobs.
 
     Args:
-        path: The log, plain or gzip.
+        path: The log, plain or gzip, or what `open_trace` made of it.
         format: A name in `FORMATS`; "auto" recognises it by content.
         clean: A name in `CLEANING_RULES`: "default", "sc15" or "none".
         processors: Size of the machine, where the file does not tell it or tells it wrong.
@@ -153,7 +153,7 @@ def read_trace(
     _require_submissions(file.path, table)
     machine = _machine(file.path, name, table, processors, nodes)
     jobs, repairs = clean_jobs(file.path, table.columns, clean, source, machine.processors)
-    provenance = Provenance(str(path), name, clean, file.sha256, table.header, len(raw))
+    provenance = Provenance(str(file.path), name, clean, file.sha256, table.header, len(raw))
     return Workload.from_columns(
         jobs, machine, provenance, (*table.readings, *repairs), table.categories, table.dependencies, table.profiles
     )
