@@ -22,6 +22,7 @@ from sysgym.workloads.formats import (
     dlrm,
     gavel,
     generic_csv,
+    gwf,
     openb,
     opendc,
     parquet,
@@ -84,6 +85,7 @@ FORMATS: Mapping[str, Format] = {
     "pollux": Format("Pollux workload", pollux.recognises, pollux.parse, pollux.jobs, has_run_times=False),
     "tiresias": Format("Tiresias and Chronus jobs", tiresias.recognises, tiresias.parse, tiresias.jobs),
     "gavel": Format("Gavel trace", gavel.recognises, gavel.parse, gavel.jobs, has_run_times=False),
+    "gwf": Format("Grid Workload Format (workflows)", gwf.recognises, gwf.parse, gwf.jobs),
     "azure_llm": Format(
         "Azure LLM requests",
         azure_llm.recognises,
