@@ -175,7 +175,7 @@ class CompiledBytes(CompiledBehaviour):
         rows = len(observations)
         if self._outputs.size != rows * int(self._widths[1:].sum()):
             self._outputs = np.zeros((1, rows * int(self._widths[1:].sum())), dtype=np.float32)
-        return np.ascontiguousarray(observations).reshape(rows, -1), np.arange(rows)  # type: ignore[return-value]
+        return np.ascontiguousarray(observations).reshape(rows, -1), np.arange(rows)
 
 
 class CompiledChoices(CompiledBehaviour):
