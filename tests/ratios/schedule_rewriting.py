@@ -1,7 +1,7 @@
 """Rewriting schedules: rates for `make bench`, how the shipped rewriter was trained, the table of docs/rewriting.md.
 
     python -m tests.ratios.schedule_rewriting train OUTPUT [--lessons N] [--frames N]
-    python -m tests.ratios.schedule_rewriting table [--weights FILE] [--count N] [--resources D ...] [--output FILE.jsonl]
+    python -m tests.ratios.schedule_rewriting table [--weights FILE] [--count N] [--resources D ...] [--output FILE]
 
 The table plays the public generator's sequences (seed 1, the last 1,000 of 10,000), on which the reference sheet was
 measured. Ratios are of means, to SJF-offline, with paired bootstrap intervals over sequences; times are processor
