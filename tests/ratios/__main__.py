@@ -15,6 +15,7 @@ import gymnasium as gym
 import numpy as np
 
 import sysgym  # noqa: F401  registers the ids
+from sysgym.bench.replays import Player
 from sysgym.jobsched import replay
 from sysgym.workloads import poisson_pareto, read_trace, write_swf
 from tests.ratios import learned_index
@@ -104,6 +105,10 @@ def log_rows(rows):
     )
     learned = rate(lambda: replay(jobs, "easy_sjbf", "per_event", predictor="learned"), count, 3)
     rows.append((f"EASY++, learned predictor, whole {name}, compiled, jobs/s", learned, None, ""))
+    for rule in ("easy", "none"):
+        player = Player("learned", jobs, backfill=rule)
+        played = rate(lambda player=player: player.play(jobs), count, 3)
+        rows.append((f"learned policy, backfill={rule}, whole {name}, jobs/s", played, 20_000, ""))
 
 
 def environment_rows(rows):
