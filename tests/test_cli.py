@@ -278,6 +278,22 @@ def test_mistakes_with_keys_are_one_line(command, tmp_path):
     assert not (tmp_path / "i").exists()
 
 
+def test_published_numbers_are_measured_kept_and_shown(command, tmp_path):
+    file = tmp_path / "gpipe.toml"
+    row = '[[rows]]\nwhat = "{}"\nmeasure = "pipeline_time"\nvalue = {}\ndigits = 3\nexpect = "equal"\n' + (
+        'arguments = {{ schedule = "gpipe", stages = 2, micro_batches = 3 }}\n'
+    )
+    file.write_text('title = "GPipe"\nsource = "closed form"\n' + row.format("right", 12.0))
+    words = ("reproduce", file, "--records", tmp_path / "records.jsonl", "--output", tmp_path / "page.md")
+    code, out, _ = command(*words)
+    assert code == 0 and "equal" in out and "| right | 12.000 |" in (tmp_path / "page.md").read_text()
+    file.write_text('title = "GPipe"\nsource = "closed form"\n' + row.format("right", 12.5))
+    code, out, _ = command(*words)
+    assert code == 1 and "different, expected equal" in out
+    code, _, err = command("reproduce", tmp_path / "nowhere.toml", "--records", tmp_path / "records.jsonl")
+    assert code == 2 and "nowhere.toml" in err
+
+
 @pytest.mark.parametrize(
     "reader", [("leaderboard",), ("leaderboard", "--verify"), ("leaderboard", "--json"), ("report",)]
 )

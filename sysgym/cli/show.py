@@ -49,9 +49,8 @@ def print_table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
     table = Table(box=SIMPLE_HEAD, padding=(0, 1), header_style="bold")
     for name, value in rows[0].items():
         right = isinstance(value, int | float)
-        table.add_column(
-            name.replace("_", " "), justify="right" if right else "left", no_wrap=right or len(str(value)) < 30
-        )
+        longest = max(len(str(row[name])) for row in rows)
+        table.add_column(name.replace("_", " "), justify="right" if right else "left", no_wrap=right or longest < 30)
     for row in rows:
         table.add_row(*(escape(figure(value)) for value in row.values()))
     out.print(table)

@@ -139,7 +139,7 @@ def main():
     bootstrap_rows(rows)
     log_rows(rows)
     million_job_rows(rows)
-    gpu_rows(rows, DATA)
+    gpu_rows(rows, stepping, DATA)
     environment_rows(rows)
     learning_rows(rows)
     backend_rows(rows)

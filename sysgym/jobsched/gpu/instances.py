@@ -20,6 +20,9 @@ from sysgym.jobsched.gpu.model import MOST_GPUS, WHOLE, Cluster, Jobs
 from sysgym.workloads.companions import NodeTable
 from sysgym.workloads.workload import Repair, Workload
 
+_PLENTY = 1 << 40
+"""Thousandths of processors, and MiB, that no job asks for."""
+
 _EQUAL_NODES = re.compile(r"([1-9]\d{0,5})x([1-9]\d?)")
 
 
@@ -56,7 +59,7 @@ def equal_nodes(count: int, gpus: int) -> NodeTable:
     64
     """
     require_range("gpus", gpus, 1, MOST_GPUS, whole=True)
-    columns = (np.full(count, value, dtype=np.int64) for value in (0, 0, gpus, 1))
+    columns = (np.full(count, value, dtype=np.int64) for value in (_PLENTY, _PLENTY, gpus, 1))
     cpu, memory, gpu, kind = columns
     return NodeTable(tuple(f"node-{n}" for n in range(count)), cpu, memory, gpu, kind, ("GPU",), f"{count}x{gpus}")
 
