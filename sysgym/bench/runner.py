@@ -164,6 +164,11 @@ def _check_names(study: Study, runs: Sequence[Run]) -> None:
     for run in runs:
         source = run.policy.source
         try:
+            if run.policy.best_of > 1 and not environments.known_at_once(run.environment.id):
+                raise SettingError(
+                    f"{run.policy.title} has best_of = {run.policy.best_of}; what comes is not known there, so the "
+                    "best of several tries would be hindsight; leave best_of out"
+                )
             known = environments.heuristics_of(run.environment.id)
             if run.policy.train is not None:
                 known_algorithms = [*ALGORITHMS, *SEARCHES]

@@ -28,7 +28,7 @@ from sysgym.jobsched.gpu.episodes import (
 )
 from sysgym.jobsched.gpu.fragmentation import fragmentation
 from sysgym.jobsched.gpu.model import WHOLE, progress_kept
-from sysgym.jobsched.gpu.placement import change, room, uncounted
+from sysgym.jobsched.gpu.placement import change, free_thousandths, room, uncounted
 from sysgym.jobsched.gpu.policies import NO_NODE, choose
 
 _SUBMIT, _START, _FINISH = int(EventKind.SUBMIT), int(EventKind.START), int(EventKind.FINISH)
@@ -274,12 +274,10 @@ def _stop(m: Machine, job: int) -> None:
 
 @uncounted
 def _collect_victims(m: Machine, job: int) -> int:
-    """The running jobs that a waiting one may stop; none where all of their GPUs wouldn't do."""
+    """The running jobs that a waiting one may stop; none where all of them together can't be enough."""
     r, count = m.run, 0
-    free = 0
     for n in range(len(m.nodes.table)):
-        free += m.nodes.table[n].gpus * WHOLE
-    free -= r.counts[ALLOCATED]
+        m.nodes.tied[n, 1] = 0  # what victims hold there
     for seat in range(r.counts[RUNNING]):
         other = r.running[seat]
         key = _urgency(m, other, _progress(m, other))
@@ -287,8 +285,21 @@ def _collect_victims(m: Machine, job: int) -> int:
             r.gangs[other].key = key
             r.victims[count] = other
             count += 1
-            free += _milli(m, other)
-    return count if free >= _milli(m, job) else 0
+            first = r.gangs[other].first_row
+            for row in range(first, first + m.jobs[other].workers):
+                m.nodes.tied[r.rows[row].node, 1] += m.jobs[other].gpus * m.jobs[other].share
+    return count if _may_be_enough(m, job) else 0
+
+
+@uncounted
+def _may_be_enough(m: Machine, job: int) -> bool:
+    """Whether the free GPUs and the victims', without a look at anything else, could hold all workers of a job."""
+    asked, missing = m.jobs[job].gpus * m.jobs[job].share, m.jobs[job].workers
+    if asked == 0:
+        return True
+    for n in range(len(m.nodes.table)):
+        missing -= (free_thousandths(m.nodes, n) + m.nodes.tied[n, 1]) // asked
+    return missing <= 0
 
 
 @uncounted
