@@ -20,6 +20,7 @@ from sysgym.workloads import poisson_pareto, read_trace, write_swf
 from tests.ratios import learned_index
 from tests.ratios.backends import backend_rows
 from tests.ratios.bootstrap import bootstrap_rows, page_rows
+from tests.ratios.deeprm import deeprm_rows
 from tests.ratios.exprsimp import expression_rows
 from tests.ratios.gpu import gpu_rows
 from tests.ratios.learning import learning_rows
@@ -134,6 +135,7 @@ def main():
     bootstrap_rows(rows)
     page_rows(rows)
     log_rows(rows)
+    deeprm_rows(rows)
     million_job_rows(rows)
     gpu_rows(rows, stepping, DATA)
     environment_rows(rows)
