@@ -25,6 +25,7 @@ from sysgym.agents.inference import PolicyFunction, masked_probabilities, most_l
 from sysgym.agents.spaces import Spaces
 from sysgym.agents.weights import FOLDER
 from sysgym.core.errors import CheckpointError
+from sysgym.core.row_network import RowNetwork
 from sysgym.core.seeding import philox4x32, stream_key
 
 PATIENCE = 4
@@ -85,6 +86,14 @@ class TrainedPolicy:
         self._seen: NDArray[Any] | None = None
         self._repeats = self._steps = self._episodes = np.zeros(0, dtype=np.int64)
 
+    @property
+    def row_network(self) -> RowNetwork | None:
+        """The network of a greedy policy whose every action is a row, for engines that play it themselves; or None.
+
+        It takes the row of the largest logit always, and does not draw where the environment stands still.
+        """
+        return self._logits.row_network if self._greedy else None
+
     def sampled(self, seed: int) -> TrainedPolicy:
         """The same policy, drawing its actions from a stream of this seed."""
         return TrainedPolicy(self._checkpoint, seed)
@@ -121,7 +130,7 @@ class TrainedPolicy:
             CheckpointError: The observations or masks are not of the shape that the policy was trained with.
         """
         observations = self.spaces.pack(observations, 1)
-        if action_masks is None:
+        if action_masks is None or not self.settings.get("masked", True):
             action_masks = np.ones((len(observations), self.spaces.num_actions), dtype=np.int8)
         if observations.shape[1:] != self.spaces.shape or action_masks.shape[1:] != (self.spaces.num_actions,):
             raise CheckpointError(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from sysgym.agents.algorithms import ALGORITHMS
+from sysgym.agents.algorithms import ALGORITHMS, SEARCHES
 from sysgym.cli.app import app
 from sysgym.cli.show import bar, log, out, print_json, print_table, show_written
 from sysgym.cli.training import live_line, time_by_stage, watchers
@@ -55,7 +55,7 @@ def envs(as_json: Json = False) -> None:
 @app.command()
 def train(
     env: Environment,
-    algorithm: Annotated[str, typer.Option(help=f"Algorithm: {', '.join(ALGORITHMS)}.")] = "ppo",
+    algorithm: Annotated[str, typer.Option(help=f"Algorithm: {', '.join([*ALGORITHMS, *SEARCHES])}.")] = "ppo",
     output: Annotated[Path, typer.Option(help="File of the checkpoint.")] = Path("policy.safetensors"),
     frames: Annotated[int | None, typer.Option(help="Budget in environment steps.")] = None,
     seconds: Annotated[float | None, typer.Option(help="Budget in seconds.")] = None,

@@ -167,6 +167,7 @@ class ScheduleRewriteEnv(EngineEnv):
     direction = "min"
     bound = Bound("bound", 1.0)
     domain = "Cluster scheduling"
+    known_at_once = True
     time_unit = "moves"
     scenario_arguments: ClassVar[dict[str, Any]] = {}
 
