@@ -20,6 +20,7 @@ from sysgym.workloads import poisson_pareto, read_trace, write_swf
 from tests.ratios import learned_index
 from tests.ratios.backends import backend_rows
 from tests.ratios.bootstrap import bootstrap_rows
+from tests.ratios.dag import dag_rows
 from tests.ratios.exprsimp import expression_rows
 from tests.ratios.learning import learning_rows
 from tests.ratios.logs import million_job_rows
@@ -133,6 +134,7 @@ def main():
     log_rows(rows)
     million_job_rows(rows)
     environment_rows(rows)
+    dag_rows(rows, stepping, single, DATA)
     learning_rows(rows)
     backend_rows(rows)
     placement_rows(rows, rate)
