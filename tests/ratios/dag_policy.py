@@ -95,7 +95,9 @@ def train(kind, path, generations):
             saved(weights, kind, path)
             print(f"generation {generation + 1}: {ratio:.4f}, {time.process_time() - begin:.0f} s of processor time")
 
-    search_priority(settings, first_weights(kind == "decima"), generations, tell=tell)
+    wide = kind == "decima"
+    parameters = {"pairs": 16, "sigma": 0.1 if wide else 0.15, "learning_rate": 0.06, "episodes": 1 if wide else 2}
+    search_priority(settings, first_weights(wide), generations, tell=tell, **parameters)
 
 
 def compare(episodes, only):
