@@ -1,7 +1,7 @@
 # Two commands for a fresh machine: `make demo` and `make test`. Both build .venv first.
 PYTHON ?= python3
 BIN := .venv/bin
-.PHONY: demo test check docs bench clean kernels
+.PHONY: demo test check docs reproduce bench clean kernels
 
 demo: .venv/runtime kernels
 	$(BIN)/sysgym demo --output demo
@@ -17,6 +17,9 @@ check: .venv/dev
 
 docs: .venv/docs kernels   # every tutorial runs while it is built; a warning is an error
 	$(BIN)/python -m sphinx -j 2 -W --keep-going -q -b html docs docs/_build/html
+
+reproduce: .venv/dev kernels   # published numbers beside ours; what has a record is kept, RESUME=--no-resume measures anew
+	$(BIN)/sysgym reproduce --jobs 2 --output docs/reproduction.md $(RESUME)
 
 bench: .venv/dev kernels
 	$(BIN)/python -m tests.ratios

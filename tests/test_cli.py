@@ -7,8 +7,10 @@ import sys
 import numpy as np
 import pytest
 
+from sysgym.bench.records import append_record
 from sysgym.cli import main
 from sysgym.workloads import poisson_pareto, write_swf
+from tests.bench.conftest import make_record
 
 
 @pytest.fixture
@@ -274,3 +276,56 @@ def test_mistakes_with_keys_are_one_line(command, tmp_path):
     refused(command("index", "build", tmp_path / "unsorted.npy", tmp_path / "i"), "not sorted")
     refused(command("index", "build", "osm", tmp_path / "i", "--structure", "rmi"), "unknown structure")
     assert not (tmp_path / "i").exists()
+
+
+def test_published_numbers_are_measured_kept_and_shown(command, tmp_path):
+    file = tmp_path / "gpipe.toml"
+    row = '[[rows]]\nwhat = "{}"\nmeasure = "pipeline_time"\nvalue = {}\ndigits = 3\nexpect = "equal"\n' + (
+        'arguments = {{ schedule = "gpipe", stages = 2, micro_batches = 3 }}\n'
+    )
+    file.write_text('title = "GPipe"\nsource = "closed form"\n' + row.format("right", 12.0))
+    words = ("reproduce", file, "--records", tmp_path / "records.jsonl", "--output", tmp_path / "page.md")
+    code, out, _ = command(*words)
+    assert code == 0 and "equal" in out and "| right | 12.000 |" in (tmp_path / "page.md").read_text()
+    file.write_text('title = "GPipe"\nsource = "closed form"\n' + row.format("right", 12.5))
+    code, out, _ = command(*words)
+    assert code == 1 and "different, expected equal" in out
+    code, _, err = command("reproduce", tmp_path / "nowhere.toml", "--records", tmp_path / "records.jsonl")
+    assert code == 2 and "nowhere.toml" in err
+
+
+@pytest.mark.parametrize(
+    "reader", [("leaderboard",), ("leaderboard", "--verify"), ("leaderboard", "--json"), ("report",)]
+)
+def test_records_that_were_altered_or_are_of_another_version_are_refused(command, tmp_path, reader):
+    path = tmp_path / "records.jsonl"
+    append_record(path, make_record("sjf", [1.0, 2.0, 3.0]))
+    whole = path.read_text()
+    for change, words in (
+        (("3.0", "2.0"), "the record was altered"),
+        (('"schema_version":4', '"schema_version":5'), "schema_version is 5; this sysgym reads 1, 2, 3, 4"),
+        (("{", ""), "not canonical JSON"),
+    ):
+        assert change[0] in whole
+        path.write_text(whole.replace(*change, 1))
+        assert refused(command(reader[0], path, *reader[1:]), "records.jsonl, line 1", words)
+
+
+def test_splits_and_secrets_are_named_where_they_are_wrong(command, tmp_path):
+    short, absent = tmp_path / "short.bin", tmp_path / "absent.bin"
+    short.write_bytes(b"12345678")
+    queue = ("evaluate", "random", "--env", "sysgym/AdmissionQueue-v0")
+    assert refused(command(*queue, "--split", "tets"), "unknown split 'tets'; did you mean test")
+    assert refused(command(*queue, "--split", "sealed"), "needs a secret")
+    assert refused(command(*queue, "--split", "sealed", "--secret", short), "at least 16")
+    assert refused(command(*queue, "--split", "sealed", "--secret", absent), "absent.bin")
+    study = tmp_path / "later.toml"
+    text = (
+        'name = "later"\nscenarios = 6\npolicies = ["random"]\nenvironments = [{ id = "sysgym/AdmissionQueue-v0" }]\n'
+    )
+    study.write_text(f'{text}split = "sealed"\n')
+    assert refused(command("run", study), "later.toml", "needs a secret")
+    study.write_text(text + "study_version = 2\n")  # of a sysgym that knows more than this one
+    assert refused(command("run", study), "unknown key 'study_version'")
+    study.write_text(f'{text}split = "tets"\n')
+    assert refused(command("run", study), "'train', 'valid', 'test' or 'sealed', not 'tets'")

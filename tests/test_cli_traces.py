@@ -1,7 +1,9 @@
 """`sysgym trace`: what it prints, its exit codes, and one clear line for every mistake."""
 
 import json
+import os
 import re
+import threading
 
 import pytest
 
@@ -44,8 +46,19 @@ def test_stats_draws_a_page(command, log, tmp_path):  # noqa: F811
     assert code == 0 and "arrivals by hour" in out
     html = page.read_text()
     assert html.count("<svg") == 4 and "<script" not in html and "http" not in html
+    assert "run time, s" in html and "prefers-color-scheme:dark" in html
     command("trace", "stats", log, "--output", page)
     assert page.read_text() == html
+
+
+def test_stats_of_a_pipe(command, log, tmp_path):  # noqa: F811
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=lambda: pipe.write_bytes(log.read_bytes()))
+    writer.start()
+    code, out, _ = command("trace", "stats", pipe, "--json")
+    writer.join()
+    assert code == 0 and out == command("trace", "stats", log, "--json")[1].replace(str(log), str(pipe))
 
 
 @pytest.mark.parametrize("name", sorted(made.TEXTS))

@@ -67,6 +67,10 @@ ALGORITHMS = {
 }
 
 
+SEARCHES = {"cma": "covariance matrix adaptation of a row network, by returns alone"}
+"""What `train` takes besides: searches that play whole episodes in compiled code; see `search`."""
+
+
 def algorithm_of(name: str) -> Algorithm:
     """The algorithm of a name.
 
@@ -74,5 +78,5 @@ def algorithm_of(name: str) -> Algorithm:
         UnknownNameError: There is none.
     """
     if name not in ALGORITHMS:
-        raise UnknownNameError("algorithm", name, ALGORITHMS)
+        raise UnknownNameError("algorithm", name, [*ALGORITHMS, *SEARCHES])
     return ALGORITHMS[name]

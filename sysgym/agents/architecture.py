@@ -72,6 +72,11 @@ class Architecture:
         """Whether messages are passed."""
         return self.kind in GRAPH_KINDS
 
+    @property
+    def has_fixed_shapes(self) -> bool:
+        """Whether a layer's inputs have one shape whatever is observed; not where terms or nodes are picked out."""
+        return self.kind != "terms" and not self.is_graph
+
     def graph_outputs(self, spaces: Spaces) -> GraphOutputs:
         """What a graph network gives for each node and for the graph as a whole."""
         graph = spaces.graph

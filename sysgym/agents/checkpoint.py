@@ -7,7 +7,9 @@ a SHA-256 over all arrays and facts: a file that was damaged, or is not ours, is
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import json
+import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,6 +90,11 @@ def read(path: str | Path) -> Checkpoint:
     if header.get("sha256") != _digest(facts, tensors):
         raise CheckpointError(f"{path}: damaged, its checksum does not match; use a copy or an earlier checkpoint")
     return Checkpoint(json.loads(facts), tensors)
+
+
+def versions_of(*packages: str) -> dict[str, str]:
+    """The versions of Python and of some packages, for a checkpoint's facts."""
+    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in packages}
 
 
 def plain(value: Any) -> Any:

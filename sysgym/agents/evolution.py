@@ -115,7 +115,7 @@ class Population(Behaviour):
         if not self._members:
             self._members = self._perturbed(len(observations) // 2)
         seen = self._tensor(observations).unsqueeze(1)
-        if self.network.architecture.is_graph:  # whose sizes depend on the data, which vmap does not take
+        if not self.network.architecture.has_fixed_shapes:  # which vmap needs
             return self._one_by_one(seen)
         logits: NDArray[np.float32] = torch.vmap(self._one)(self._members, seen).squeeze(1).cpu().numpy()
         return logits

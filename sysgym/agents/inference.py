@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from sysgym.agents.architecture import Architecture
 from sysgym.agents.spaces import Spaces
 from sysgym.core.errors import SysgymError
+from sysgym.core.row_network import RowNetwork, from_layers
 from sysgym.core.term_network import TermFunction
 
 LARGEST_STANDARD = 10.0
@@ -66,6 +67,13 @@ class PolicyFunction:
             return logits
         logits = logits[..., 0]
         return np.concatenate([logits, self._void(inputs)], axis=-1) if self.kind == "rows_and_void" else logits
+
+    @property
+    def row_network(self) -> RowNetwork | None:
+        """The perceptron that is shared over rows, where it is the whole policy; else None."""
+        if self.kind != "rows" or self._scale is not None:
+            return None
+        return from_layers(self._policy, self._activation is np.tanh)
 
     def _void(self, inputs: Array) -> Array:
         rows = self._activation(_perceptron(inputs, self._void_rows, self._activation))

@@ -25,6 +25,7 @@ from sysgym.agents.inference import PolicyFunction, masked_probabilities, most_l
 from sysgym.agents.spaces import Spaces
 from sysgym.agents.weights import FOLDER
 from sysgym.core.errors import CheckpointError
+from sysgym.core.row_network import RowNetwork
 from sysgym.core.seeding import philox4x32, stream_key
 
 PATIENCE = 4
@@ -84,6 +85,14 @@ class TrainedPolicy:
         self._resets = 0
         self._seen: NDArray[Any] | None = None
         self._repeats = self._steps = self._episodes = np.zeros(0, dtype=np.int64)
+
+    @property
+    def row_network(self) -> RowNetwork | None:
+        """The network of a greedy policy whose every action is a row, for engines that play it themselves; or None.
+
+        It takes the row of the largest logit always, and does not draw where the environment stands still.
+        """
+        return self._logits.row_network if self._greedy else None
 
     def sampled(self, seed: int) -> TrainedPolicy:
         """The same policy, drawing its actions from a stream of this seed."""

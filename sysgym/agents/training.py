@@ -8,9 +8,7 @@ modes `sync` and `lockstep` of `pipeline`, whether it was interrupted and resume
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
 import os
-import platform
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,10 +23,10 @@ from threadpoolctl import threadpool_limits
 from sysgym.agents import checkpoint as checkpoints
 from sysgym.agents import compiled, native
 from sysgym.agents.actor import Weights
-from sysgym.agents.algorithms import LEARNERS, Algorithm, algorithm_of
+from sysgym.agents.algorithms import LEARNERS, SEARCHES, Algorithm, algorithm_of
 from sysgym.agents.architecture import Architecture, choose_architecture
 from sysgym.agents.backends import Backend
-from sysgym.agents.checkpoint import Checkpoint, holds_object, plain
+from sysgym.agents.checkpoint import Checkpoint, holds_object, plain, versions_of
 from sysgym.agents.environments import Environments
 from sysgym.agents.interruption import Interruption
 from sysgym.agents.learner import Learner
@@ -38,6 +36,7 @@ from sysgym.agents.players import Player, Role, torch_threads
 from sysgym.agents.policy import TrainedPolicy
 from sysgym.agents.processes import WATCHDOG_SECONDS
 from sysgym.agents.progress import Budget, History, Progress
+from sysgym.agents.search import Search
 from sysgym.agents.settings import Settings, make_settings, require_choice
 from sysgym.agents.spaces import largest_bound
 from sysgym.agents.telemetry import Span
@@ -79,7 +78,8 @@ def train(
 
     Args:
         env_id: A registered id, also as Gymnasium's `module:EnvId`.
-        algorithm: A name of `algorithms.ALGORITHMS`.
+        algorithm: A name of `algorithms.ALGORITHMS`, or of `SEARCHES`, which take none of the arguments from
+            `num_envs` on but budget, environment, output and settings.
         seed: Of weights, actions, minibatches and environments, each its own stream.
         num_envs: Environments that are stepped together; None takes 64 native ones, or 16 in Python.
         frames: Budget in environment steps, earlier runs included; the last slot may exceed it.
@@ -121,6 +121,26 @@ def train(
         CheckpointError: `output` cannot be resumed from.
         OutputError: `output` cannot be written.
     """
+    if algorithm in SEARCHES:
+        given = {"num_envs": num_envs, "mode": mode, "threads": threads, "learner": learner, "backend": backend}
+        given |= {"actors": actors, "workers": workers, "min_batch": min_batch, "address": address}
+        refused = [name for name, value in given.items() if value is not None]
+        if refused or device != "cpu":
+            raise SettingError(
+                f"algorithm {algorithm!r} searches in one compiled loop; leave {', '.join(refused) or 'device'} out"
+            )
+        search = Search(
+            env_id,
+            [environment or {}],
+            seed=seed,
+            frames=frames,
+            seconds=seconds,
+            words=words,
+            output=output,
+            resume=resume,
+            **settings,
+        )
+        return _trained(search, on_progress)
     training = Training(
         env_id,
         algorithm,
@@ -144,6 +164,10 @@ def train(
         watchdog=watchdog,
         **settings,
     )
+    return _trained(training, on_progress)
+
+
+def _trained(training: Training | Search, on_progress: Callable[[Progress], object] | None) -> TrainedPolicy:
     for progress in training.run():
         if on_progress is not None:
             on_progress(progress)
@@ -275,7 +299,7 @@ class Training:
             "seed": self.seed,
             "frames": self.history.frames,
             "curve": list(self.history.curve),
-            "versions": _versions(),
+            "versions": versions_of("sysgym", "gymnasium", "numpy", "torch"),
         }
         weights = self.network.state_dict()
         tensors = {f"weights/{name}": value.numpy(force=True).copy() for name, value in weights.items()}
@@ -503,8 +527,3 @@ def _settled(settings: Settings, environments: Environments) -> tuple[Settings, 
         normalize_observations=normalize,
     )
     return settled, architecture
-
-
-def _versions() -> dict[str, str]:
-    packages = ("sysgym", "gymnasium", "numpy", "torch")
-    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in packages}

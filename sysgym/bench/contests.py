@@ -12,6 +12,7 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +29,7 @@ OURS = "sysgym/"
 DEGENERATE = 1e-6
 """Share of the anchors' size below which random and bound are too close to scale a score by."""
 
-_RECIPE = {"algorithm", "environment", "settings", "planned_frames", "planned_seconds"}
+_RECIPE = ("algorithm", "environment", "settings", "planned_frames", "planned_seconds")
 
 
 @dataclass(frozen=True)
@@ -259,17 +260,19 @@ def _entry(name: str, found: list[Record]) -> Entry:
     return Entry(name, kept, np.array([record.values for record in kept]))
 
 
-def _scenarios_of(record: Record) -> bytes:
+def _scenarios_of(record: Record) -> tuple[Any, ...]:
     """What two records must share to be compared."""
-    instance = record.played.sha256 if record.played else ""
-    facts = record.environment.model_dump(exclude={"domain", "bound"})
-    return canonical([facts, instance, record.seeds.scenarios])
+    log = record.workload or record.instance
+    facts = record.environment
+    played = facts.name, facts.id, facts.arguments, facts.split, facts.objective, facts.direction
+    return *played, log.sha256 if log else "", record.seeds.scenarios
 
 
-def _recipe_of(record: Record) -> bytes:
+def _recipe_of(record: Record) -> tuple[Any, ...]:
     """What two runs of a learned policy must share to be runs of the same."""
-    training = record.policy.training
-    return canonical([record.policy.kind, training and training.model_dump(include=_RECIPE)])
+    policy, training = record.policy, record.policy.training
+    recipe = [getattr(training, name) for name in _RECIPE] if training else []
+    return policy.kind, policy.play, policy.best_of, *recipe
 
 
 def _trained_as(record: Record) -> tuple[str, int | None, int]:

@@ -86,6 +86,11 @@ def domain_of(env_id: str) -> str:
     return found if isinstance(found, str) else ""
 
 
+def known_at_once(env_id: str) -> bool:
+    """Whether an episode may be tried several times and the best be taken, see `EngineEnv.known_at_once`."""
+    return bool(getattr(class_of(env_id), "known_at_once", False))
+
+
 def time_unit_of(env_id: str) -> str:
     """Unit of the times in the event logs of an environment of ours."""
     return str(getattr(class_of(env_id), "time_unit", ""))

@@ -27,6 +27,8 @@ from sysgym.envs.bounds import Bound
 DEFAULT_LIMITS = Limits()
 BEYOND = 1e-9
 """How far beyond a bound a score may lie by rounding, relative to the bound."""
+TRIES_APART = 10_000
+"""Between the policy seeds of two tries, so that no draw of a study repeats another's tries."""
 BATCH = 16
 """Scenarios that a batch policy plays at once."""
 
@@ -73,6 +75,7 @@ def evaluate(
     *,
     seed0: int = 0,
     policy_seed: int = 0,
+    best_of: int = 1,
     scenario_steps: int | None = None,
     seconds: float | None = None,
     secret: bytes = b"",
@@ -89,6 +92,7 @@ def evaluate(
         scenarios: How many, at least 1.
         seed0: The first scenario; on a log, the number of its first disjoint window.
         policy_seed: Of a policy that draws.
+        best_of: How often each scenario is tried, with seeds of the policy that are `TRIES_APART`; the best counts.
         scenario_steps: Most steps of a scenario.
         seconds: Most seconds of the whole evaluation.
         secret: Of the sealed split, see `environments.scenario_seeds`.
@@ -104,26 +108,25 @@ def evaluate(
             than the split has.
     """
     require_range("scenarios", scenarios, 1)
+    require_range("best_of", best_of, 1)
     seeds = environments.scenario_seeds(env_id, split, scenarios, seed0, secret)
     meter = Meter(scenario_steps, seconds)
     chosen = environments.evaluation_arguments(env_id, arguments or {}, split)
     env = environments.make(env_id, chosen)
-    resolved: ResolvedPolicy | None = None
+    objective, direction = environments.objective_of(env_id)
+    played: dict[int, Scenario] = {}
     try:
-        resolved = _resolved(policy, env, policy_seed, limits)
-        played: dict[int, Scenario] = {}
         windows = environments.plays_disjoint_windows(env_id, env)
-        for scenario in _play(env, env_id, chosen, resolved.policy, seeds, meter=meter):
-            if windows:
-                _refuse_twin(scenario, played)
-            played[scenario.seed] = scenario
-            if progress is not None:
-                progress(len(played))
+        for number in range(best_of):
+            resolved = _resolved(policy, env, policy_seed + TRIES_APART * number, limits)
+            for scenario in _played(env, env_id, chosen, resolved.policy, seeds, meter=meter):
+                if windows and number == 0:
+                    _refuse_twin(scenario, played)
+                played[scenario.seed] = _better(played.get(scenario.seed), scenario, objective, direction)
+                if progress is not None:
+                    progress(len(played))
     finally:
         env.close()
-        if resolved is not None and isinstance(resolved.policy, IsolatedPolicy):
-            resolved.policy.close()
-    objective, direction = environments.objective_of(env_id)
     ordered = tuple(played[seed] for seed in seeds)
     _require_finite(ordered, objective)
     _require_within_bound(ordered, objective, direction, environments.bound_of(env_id))
@@ -139,6 +142,31 @@ def _resolved(policy: Any, env: gym.Env[Any, Any], seed: int, limits: Limits | N
     if isinstance(policy, str):
         return resolve_policy(policy, env, seed, limits)
     return ResolvedPolicy(policy, type(policy).__name__, "code")
+
+
+def _better(earlier: Scenario | None, tried: Scenario, objective: str, direction: str) -> Scenario:
+    """The better of two tries of a scenario, the first where both are as good."""
+    if earlier is None or earlier.fault:
+        return tried
+    old, new = earlier.metrics[objective], tried.metrics[objective]
+    return tried if not tried.fault and (new > old if direction == "max" else new < old) else earlier
+
+
+def _played(
+    env: gym.Env[Any, Any],
+    env_id: str,
+    arguments: Mapping[str, Any],
+    policy: Any,
+    seeds: Sequence[int],
+    *,
+    meter: Meter,
+) -> Iterator[Scenario]:
+    """What `_play` plays; a policy's own process ends with it."""
+    try:
+        yield from _play(env, env_id, arguments, policy, seeds, meter=meter)
+    finally:
+        if isinstance(policy, IsolatedPolicy):
+            policy.close()
 
 
 def _play(

@@ -127,6 +127,7 @@ def _evaluate(run: Run) -> Evaluation:
         run.scenarios,
         seed0=content.seed,
         policy_seed=run.policy_seed,
+        best_of=run.policy.best_of,
         scenario_steps=content.budgets.scenario_steps,
         seconds=content.budgets.evaluation_seconds,
         secret=run.study.secret,
@@ -195,6 +196,7 @@ def _environment(run: Run) -> EnvironmentFacts:
 def _policy(run: Run, training: TrainingFacts | None, evaluation: Evaluation | None) -> PolicyFacts:
     if evaluation is not None:
         kind, sha256 = evaluation.policy.kind, evaluation.policy.sha256
+        kind = "search" if kind == "heuristic" and run.policy.best_of > 1 else kind
     else:
         heuristic = run.policy.source in environments.heuristics_of(run.environment.id)
         kind, sha256 = "learned" if run.policy.train else "heuristic" if heuristic else "code", ""
@@ -203,6 +205,7 @@ def _policy(run: Run, training: TrainingFacts | None, evaluation: Evaluation | N
         name=run.policy.title,
         kind=kind,
         play=run.policy.play,
+        best_of=run.policy.best_of,
         source="" if run.policy.train else run.policy.source,
         sha256=sha256,
         training=training,

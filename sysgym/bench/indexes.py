@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ import pandas as pd
 import sortedcontainers
 from numpy.typing import NDArray
 
+from sysgym.bench.guard import summary
 from sysgym.core.errors import InputFileError, SettingError, UnknownNameError, require_range
 from sysgym.learned_index import (
     RMI,
@@ -39,6 +41,9 @@ Batch = Callable[[NDArray[Any]], Any]
 _SINGLES = 5000
 _LISTED = 2_000_000
 """Keys up to which rivals that hold Python objects take part."""
+
+_DAMAGED = (ValueError, OSError, EOFError, TypeError, SyntaxError, TokenError)
+"""What numpy's reader ends with: the header of a .npy file is Python text."""
 
 STRUCTURES: dict[str, tuple[type[SortedIndex], dict[str, Any]]] = {
     "BinarySearch": (BinarySearch, {}),
@@ -99,8 +104,8 @@ def read_keys(source: str | Path, size: int) -> tuple[str, NDArray[Any]]:
         return path.name, read_sosd(path)
     try:
         array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise InputFileError(path, f"is no .npy file with an array: {str(error).splitlines()[0]}") from error
+    except _DAMAGED as error:
+        raise InputFileError(path, f"is no .npy file with an array: {summary(error)}") from error
     return path.name, array
 
 

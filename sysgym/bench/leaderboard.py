@@ -25,6 +25,8 @@ MINIMUM_SCENARIOS = 6
 
 BETTER, WORSE, EQUAL = "better", "worse", "no difference"
 REFERENCE, CHOSEN = "best heuristic", "chosen"
+FEWEST_UPDATES = 3
+"""Fewest points of a training curve, one an update as long as there are few, of a policy that counts as trained."""
 TOO_FEW, NO_HEURISTIC = "too few scenarios", "no heuristic to compare with"
 
 
@@ -36,11 +38,13 @@ class Training:
         seeds: Of its training runs.
         frames: Environment steps.
         seconds: Wall time.
+        too_short: Whether a run had fewer than `FEWEST_UPDATES` updates: its budget is too small to train anything.
     """
 
     seeds: list[int]
     frames: float
     seconds: float
+    too_short: bool = False
 
 
 @dataclass(frozen=True)
@@ -221,7 +225,8 @@ def training_of(records: Sequence[Record]) -> Training | None:
     if not found:
         return None
     frames, seconds = (sum(getattr(one, name) for one in found.values()) / len(found) for name in ("frames", "seconds"))
-    return Training(list(found), frames, seconds)
+    too_short = any(0 < len(one.curve) < FEWEST_UPDATES for one in found.values())
+    return Training(list(found), frames, seconds, too_short)
 
 
 def _row(rank: int, shared_rank: int, rank_interval: tuple[int, int], entry: Entry, drawn: Replicates) -> Row:

@@ -95,7 +95,8 @@ def _name(row: Row | BoardRow) -> str:
 def _cost(training: Training | None) -> str:
     if training is None:
         return "-"
-    return f"{formats.count(training.frames)} steps, {formats.duration(training.seconds)}"
+    warning = ", budget too small to train" if training.too_short else ""
+    return f"{formats.count(training.frames)} steps, {formats.duration(training.seconds)}{warning}"
 
 
 def _line(cells: Iterable[str]) -> str:

@@ -30,6 +30,8 @@ from sysgym.core.errors import CheckpointError, InputFileError, SettingError, Sy
 from sysgym.core.files import sha256_of
 
 _POLICY_FILE = re.compile(r"^(?P<file>.+\.(?:py|safetensors))(?::(?P<part>\w+))?$")
+LEARNED = "learned"
+"""Name of the policy that comes with the package."""
 SAMPLED = "sampled"
 """What follows the colon where a checkpoint shall draw its actions."""
 
@@ -55,8 +57,8 @@ def resolve_policy(spec: str, env: gym.Env[Any, Any], seed: int = 0, limits: Lim
     """Find or build a policy for an environment.
 
     Args:
-        spec: Name of a heuristic of `env`, path of a checkpoint (with `:sampled` behind it if it shall draw) or
-            stable-baselines3 zip, `file.py` or `file.py:ClassName`.
+        spec: Name of a heuristic of `env`, `learned` for what the package brings, path of a checkpoint (with
+            `:sampled` behind it if it shall draw) or stable-baselines3 zip, `file.py` or `file.py:ClassName`.
         env: The environment it shall act in.
         seed: For heuristics and classes that take a `seed`, and for checkpoints that draw.
         limits: Where they are given, what is not ours (code, stable-baselines3 zips) plays in a process of its own,
@@ -71,7 +73,7 @@ def resolve_policy(spec: str, env: gym.Env[Any, Any], seed: int = 0, limits: Lim
     heuristics = getattr(env.unwrapped, "heuristics", {})
     if spec in heuristics:
         return ResolvedPolicy(_built(heuristics[spec], seed), spec, "heuristic")
-    path, part = policy_file(spec)
+    path, part = policy_file(shipped_policy(spec, env.spec.id if env.spec else ""))
     if not path.is_file():
         raise unknown_policy(spec, heuristics)
     if path.suffix == ".zip" and importlib.util.find_spec("stable_baselines3") is None:
@@ -83,7 +85,24 @@ def resolve_policy(spec: str, env: gym.Env[Any, Any], seed: int = 0, limits: Lim
     if path.suffix == ".py":
         return ResolvedPolicy(_from_code(path, part, env, seed), path.stem, "code", sha256_of(path))
     policy = _from_stable_baselines(path, env) if path.suffix == ".zip" else _from_checkpoint(path, part, env, seed)
-    return ResolvedPolicy(policy, path.stem, "learned", sha256_of(path))
+    name = LEARNED if spec.partition(":")[0] == LEARNED else path.stem
+    return ResolvedPolicy(policy, name, "learned", sha256_of(path))
+
+
+def shipped_policy(spec: str, env_id: str) -> str:
+    """What a text means where it may be `learned`, the policy that comes with the package for an environment.
+
+    Raises:
+        SettingError: None comes with this environment.
+    """
+    name, colon, part = spec.partition(":")
+    if name != LEARNED:
+        return spec
+    from sysgym.agents.weights import SHIPPED, shipped  # noqa: PLC0415
+
+    if env_id not in SHIPPED:
+        raise SettingError(f"no learned policy comes with {env_id}; those that do are of {', '.join(SHIPPED)}")
+    return f"{shipped(SHIPPED[env_id])}{colon}{part}"
 
 
 def policy_file(spec: str) -> tuple[Path, str | None]:

@@ -117,14 +117,17 @@ class IsolationFacts(Group):
 
 
 class PolicyFacts(Group):
-    """What acted: a "heuristic", "learned" or "code"; `source` as in the study, `sha256` of its file or checkpoint.
+    """What acted: a "heuristic", "search", "learned" or "code".
 
-    `play` tells how a trained policy chose: "greedy" or "sampled". `isolation` is None where it played in our process.
+    `source` is as in the study, `sha256` of its file or checkpoint. `play` tells how a trained policy chose: "greedy"
+    or "sampled". With `best_of` above 1 the best of so many draws of each scenario counts, and a heuristic that was
+    repeated so is a "search". `isolation` is None where it played in our process.
     """
 
     name: str
     kind: str
     play: str = "greedy"
+    best_of: int = 1
     source: str
     sha256: str
     training: TrainingFacts | None

@@ -1,8 +1,9 @@
 """A whole log under several policies, as rows of a table: what `sysgym replay` shows.
 
 A classic scheduler is a name; anything else is resolved as a policy of `sysgym/BatchSched-v0` and asked at every
-decision, a trained one with the backfilling that it was trained with. It is asked as in an evaluation: what it sees is
-a copy, what it raises is one line, and what is no action is played as the environment's do-nothing and counted.
+decision, a trained one under the rules (backfilling, commitment) that it was trained with. It is asked as in an
+evaluation: what it sees is a copy, what it raises is one line, and what is no action is played as the environment's
+do-nothing and counted. A checkpoint of ours that scores rows is not asked: compiled code plays it (`core.row_network`).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from sysgym.bench.guard import guarded
 from sysgym.bench.play import begin, decoded, door_of
-from sysgym.bench.policies import ResolvedPolicy, policy_file, resolve_policy
+from sysgym.bench.policies import ResolvedPolicy, policy_file, resolve_policy, shipped_policy
 from sysgym.core.errors import SettingError, UnknownNameError
 from sysgym.jobsched.batch.policies import HEURISTICS
 from sysgym.jobsched.batch.replay import SCHEDULERS, Schedule, replay
@@ -34,7 +35,7 @@ class Replay:
     Attributes:
         schedule: What came out.
         row: The row: `jobs`, `policy`, `pass_rule`, `clean`, `processors`, all scores of `Schedule.summary`, and
-            `repairs` (rule to count); where the policy decides also `backfill` and `invalid_actions`.
+            `repairs` (rule to count); where the policy decides also `backfill`, `commit` and `invalid_actions`.
     """
 
     schedule: Schedule
@@ -48,6 +49,7 @@ def replay_policies(
     engine: str = "auto",
     backfill: str | None = None,
     predictor: str | None = None,
+    commit: bool | None = None,
 ) -> Iterator[Replay]:
     """Replay a workload under one policy after another.
 
@@ -58,23 +60,70 @@ def replay_policies(
         engine: "auto", "compiled" or "simpy".
         backfill: What stands behind a deciding policy; None takes what it was trained with, else "none".
         predictor: What named schedulers plan with instead of requested times; see `batch.prediction`.
+        commit: Whether a deciding policy's choices are commitments; None as it was trained, else True.
 
     Raises:
         UnknownNameError: A policy is neither a scheduler nor anything that can be resolved.
         PolicyError: A policy's own code fails.
     """
-    chosen = [(name, _policy(name, workload)) for name in policies]
-    for name, policy in chosen:
-        if isinstance(policy, str):
-            schedule = replay(workload, policy, pass_rule, engine, predictor=predictor)
-            yield Replay(schedule, _row(schedule, name) | ({} if predictor is None else {"predictor": predictor}))
-            continue
+    players = [Player(name, workload, pass_rule, engine, backfill, commit, predictor) for name in policies]
+    for player in players:
+        schedule = player.play(workload)
+        yield Replay(schedule, _row(schedule, player.name) | player.facts())
+
+
+class Player:
+    """One policy that replays workloads of one machine.
+
+    Args:
+        name: A scheduler, or what `resolve_policy` takes.
+        workload: Jobs on the machine that is played on.
+        pass_rule: "batch" or "per_event".
+        engine: "auto", "compiled" or "simpy".
+        backfill: What stands behind a deciding policy; None takes what it was trained with, else "none".
+        commit: Whether its choices are commitments; None likewise, else True.
+        predictor: What a named scheduler plans with.
+
+    Attributes:
+        name: Name in tables.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        workload: Workload,
+        pass_rule: str = "batch",
+        engine: str = "auto",
+        backfill: str | None = None,
+        commit: bool | None = None,
+        predictor: str | None = None,
+    ) -> None:
+        self.pass_rule, self.engine, self.predictor = pass_rule, engine, predictor
+        self._policy = _policy(name, workload)
+        if isinstance(self._policy, str):
+            self.name = name
+            return
         if predictor is not None:
             raise SettingError(f"a predictor goes with a named scheduler, not with the policy {name!r}")
-        behind = backfill or _trained_backfill(policy.policy)
-        schedule = replay(workload, policy, pass_rule, engine, backfill=behind, observation=policy.observation)
-        counted = {"backfill": behind, "invalid_actions": policy.invalid_actions}
-        yield Replay(schedule, _row(schedule, policy.name) | counted)
+        trained = _trained_rules(self._policy.policy)
+        self.name = self._policy.name
+        self.backfill = backfill or str(trained.get("backfill", "none"))
+        self.commit = bool(trained.get("commit", True)) if commit is None else commit
+
+    def play(self, workload: Workload) -> Schedule:
+        """Replay a workload."""
+        policy = self._policy
+        if isinstance(policy, str):
+            return replay(workload, policy, self.pass_rule, self.engine, predictor=self.predictor)
+        rules: dict[str, Any] = {"backfill": self.backfill, "commit": self.commit, "observation": policy.observation}
+        return replay(workload, policy, self.pass_rule, self.engine, **rules)
+
+    def facts(self) -> dict[str, Any]:
+        """What a row says of how it played."""
+        if isinstance(self._policy, str):
+            return {} if self.predictor is None else {"predictor": self.predictor}
+        counted = self._policy.invalid_actions
+        return {"backfill": self.backfill, "commit": self.commit, "invalid_actions": counted}
 
 
 class Guest:
@@ -89,6 +138,7 @@ class Guest:
     def __init__(self, resolved: ResolvedPolicy, actions: gym.Space[Any], observation: str) -> None:
         self.name, self.policy, self.actions = resolved.name, resolved.policy, actions
         self.observation = observation
+        self._ours = resolved.kind == "learned" and hasattr(resolved.policy, "row_network")
         self.invalid_actions = 0
 
     def reset(self) -> None:
@@ -114,6 +164,11 @@ class StateGuest(Guest):
 class ViewGuest(Guest):
     """One that sees observation and mask."""
 
+    @property
+    def row_network(self) -> Any:
+        """What compiled code can play in its stead; our own checkpoints alone have it."""
+        return self.policy.row_network if self._ours else None
+
     def act(self, observation: Any, action_mask: NDArray[np.int8]) -> int:
         """An action of the space."""
         return self.checked(door_of(self.policy, None), observation, action_mask)
@@ -137,7 +192,7 @@ def _policy(name: str, workload: Workload) -> str | StateGuest | ViewGuest:
 
 def _trained_observation(name: str) -> str:
     """What a checkpoint was trained to see; the default for everything else."""
-    path, _ = policy_file(name)
+    path, _ = policy_file(shipped_policy(name, ENVIRONMENT))
     if path.suffix != ".safetensors" or not path.is_file():
         return DEFAULT_OBSERVATION
     from sysgym.agents import load  # noqa: PLC0415  only who loads a checkpoint waits for the room of agents
@@ -146,9 +201,10 @@ def _trained_observation(name: str) -> str:
     return seen if isinstance(seen, str) else DEFAULT_OBSERVATION
 
 
-def _trained_backfill(policy: Any) -> str:
+def _trained_rules(policy: Any) -> Mapping[str, Any]:
+    """The arguments of the environment that a checkpoint was trained in; none for everything else."""
     environment = getattr(policy, "environment", None)
-    return str(environment.get("backfill", "none")) if isinstance(environment, Mapping) else "none"
+    return environment if isinstance(environment, Mapping) else {}
 
 
 def _row(schedule: Schedule, name: str) -> dict[str, Any]:

@@ -113,10 +113,10 @@ def render_report(records: Iterable[Record], against: str | None = None) -> str:
             environment_count=len([contest for contest in found if contest.entries]),
             failures=[(contest.newest.environment.name, *fault) for contest in found for fault in contest.failures],
             records=shown,
-            digest=hashlib.sha256(b"".join(record.line() for record in shown)).hexdigest(),
+            digest=hashlib.sha256("".join(record.record_id for record in shown).encode()).hexdigest(),
             made=_made([record.provenance for record in shown]),
-            instances=_distinct([record.played.model_dump() for record in shown if record.played]),
-            environments=_distinct([_environment(record) for record in shown]),
+            instances=_distinct([contest.newest.played.model_dump() for contest in found if contest.newest.played]),
+            environments=_distinct([_environment(contest.newest) for contest in found]),
             trainings=_distinct([_recipe(record) for record in shown if record.policy.training]),
         )
     )
@@ -281,6 +281,7 @@ def _templates() -> Environment:
     environment.filters.update(
         number=formats.number,
         fixed=formats.fixed,
+        tied=formats.tied,
         interval=formats.interval,
         percent=formats.percent,
         duration=formats.duration,

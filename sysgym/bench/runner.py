@@ -159,15 +159,21 @@ class _Session:
 
 def _check_names(study: Study, runs: Sequence[Run]) -> None:
     """Find a misspelt name or a missing policy file before anything runs, not after an hour."""
-    from sysgym.agents import ALGORITHMS  # noqa: PLC0415
+    from sysgym.agents.algorithms import ALGORITHMS, SEARCHES  # noqa: PLC0415
 
     for run in runs:
         source = run.policy.source
         try:
+            if run.policy.best_of > 1 and not environments.known_at_once(run.environment.id):
+                raise SettingError(
+                    f"{run.policy.title} has best_of = {run.policy.best_of}; what comes is not known there, so the "
+                    "best of several tries would be hindsight; leave best_of out"
+                )
             known = environments.heuristics_of(run.environment.id)
             if run.policy.train is not None:
-                if run.policy.train.algorithm not in ALGORITHMS:
-                    raise UnknownNameError("algorithm", run.policy.train.algorithm, ALGORITHMS)
+                known_algorithms = [*ALGORITHMS, *SEARCHES]
+                if run.policy.train.algorithm not in known_algorithms:
+                    raise UnknownNameError("algorithm", run.policy.train.algorithm, known_algorithms)
             elif source not in known and not is_policy_file(study.located(source)):
                 raise unknown_policy(study.located(source), known)
         except SysgymError as error:

@@ -159,6 +159,7 @@ class Run:
                     "play": True,
                     "trusted": True,
                     "draws": True,
+                    "best_of": True,
                     "train": {"seeds", "environment"},
                 }
             ),
@@ -172,6 +173,8 @@ class Run:
             description["sealed"] = self.study.commitment
         if self.policy.play == SAMPLED:
             description["play"] = SAMPLED
+        if self.policy.best_of > 1:
+            description["best_of"] = self.policy.best_of
         if self.draw:
             description["draw"] = self.draw
         return _short_hash(description)

@@ -23,6 +23,11 @@ pairs their scores. A whole one:
     draws = 20                                # independent runs of a policy that draws; its mean is the score 0
 
     [[policies]]
+    policy = "random"
+    environments = []                         # where instances are known at once, as in Placement-v0:
+    best_of = 100                             # of so many draws of each scenario the best counts, which is a search
+
+    [[policies]]
     name = "mine"
     policy = "policies/mine.py"               # paths are relative to the study file
     environments = ["SDSC SP2"]               # on these only; on all when left out
@@ -111,6 +116,7 @@ class PolicyPart(Part):
     train: TrainPart | None = None
     play: Literal["greedy", "sampled"] = "greedy"
     draws: Annotated[int, Field(ge=1, le=1000)] = 1
+    best_of: Annotated[int, Field(ge=1, le=10_000)] = 1
     trusted: bool = False
     environments: list[Name] | None = None
 
@@ -125,6 +131,8 @@ class PolicyPart(Part):
             raise ValueError("has both policy and train; give one of them")
         if self.train is None and self.play != "greedy":
             raise ValueError(f"play is of trained policies; write policy = 'FILE.safetensors:{SAMPLED}' for a file")
+        if self.train is not None and self.best_of > 1 and self.play != SAMPLED:
+            raise ValueError("best_of needs a policy that draws; add play = 'sampled'")
         if not self.name and self.policy is None and self.train is None:
             raise ValueError("names no policy; give policy or train")
         return self
@@ -141,7 +149,8 @@ class PolicyPart(Part):
             return self.name
         if self.train is not None:
             return self.train.algorithm
-        return Path(self.source).name if "/" in self.source else self.source
+        name = Path(self.source).name if "/" in self.source else self.source
+        return name if self.best_of == 1 else f"{name}, best of {self.best_of}"
 
 
 class BudgetPart(Part):

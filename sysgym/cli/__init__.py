@@ -14,7 +14,15 @@ from typing import Any
 import typer
 from rich.markup import escape
 
-from sysgym.cli import expressions, indexes, logs, placement, studies, traces  # noqa: F401  they register their commands
+from sysgym.cli import (  # noqa: F401  they register their commands
+    expressions,
+    indexes,
+    logs,
+    placement,
+    reproduction,
+    studies,
+    traces,
+)
 from sysgym.cli.app import app
 from sysgym.cli.show import log
 from sysgym.core.errors import SysgymError

@@ -13,6 +13,7 @@ import typer
 from rich.markup import escape
 
 from sysgym.cli.app import app
+from sysgym.cli.gpu_clusters import GPU_DEFAULTS, refuse_options, replay_on_nodes
 from sysgym.cli.show import log, out, print_json, print_table, show_written, working
 from sysgym.cli.studies import run_study_with_bar, show_leaderboard
 from sysgym.cli.words import (
@@ -33,6 +34,14 @@ from sysgym.cli.words import (
 )
 from sysgym.core.errors import UnknownNameError
 
+Commit = Annotated[
+    bool | None,
+    typer.Option(
+        "--commit/--no-commit",
+        help="Whether what a deciding policy chooses stays chosen until it starts; as it was trained when left out.",
+    ),
+]
+
 
 @app.command()
 def replay(
@@ -41,7 +50,9 @@ def replay(
         list[str] | None,
         typer.Option(
             help="fcfs, sjf, sjf_commit, wfp3, unicep, f1, easy, easy_sjbf, conservative, rlscheduler_fcfs, "
-            "rlscheduler_sjf, accasim_easy, predictsim_easy, a heuristic, a checkpoint or file.py; repeatable."
+            "rlscheduler_sjf, accasim_easy, predictsim_easy, learned (comes with the package), a heuristic, a "
+            "checkpoint or file.py; with --nodes first_fit, best_fit, dot_product, packing, clustering, fgd or random; "
+            "repeatable."
         ),
     ] = None,
     clean: Clean = "default",
@@ -50,6 +61,7 @@ def replay(
     backfill: Annotated[
         str | None, typer.Option(help="none, easy, rlscheduler or accasim, behind a policy that decides.")
     ] = None,
+    commit: Commit = None,
     predictor: Annotated[
         str | None,
         typer.Option(
@@ -70,12 +82,43 @@ def replay(
     window: Window = None,
     drop_user: DropUsers = None,
     drop_flurries: Flurries = None,
+    nodes: Annotated[
+        str | None, typer.Option(help="Replay on GPU nodes: a list of nodes, or 64x8 for 64 nodes of 8 GPUs.")
+    ] = None,
+    queue: Annotated[
+        str, typer.Option(help="With --nodes: fifo, greedy, shortest, srtf, las (both stop running jobs) or loss.")
+    ] = "greedy",
+    scores: Annotated[str, typer.Option(help="With --nodes: rounded (as published) or exact.")] = "rounded",
+    restart_seconds: Annotated[
+        float, typer.Option(help="With --nodes: what a stopped job spends when it starts again.")
+    ] = 60.0,
+    checkpoint_seconds: Annotated[
+        float, typer.Option(help="With --nodes: between checkpoints; 0 loses nothing, inf everything.")
+    ] = 0.0,
+    inflate: Annotated[
+        float | None,
+        typer.Option(help="With --nodes: draw jobs until they ask for so many times all GPUs; none ends."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="With --nodes: of random choices and of --inflate.")] = 0,
+    drop_impossible: Annotated[
+        bool, typer.Option("--drop-impossible", help="With --nodes: leave out jobs that no cluster so small can start.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Replay a whole log under one or more policies (all classic ones when none is named).
 
+    With --nodes it is played on GPU nodes instead of one pool of processors; see docs/gpu.md.
+
     Example: sysgym replay KTH-SP2.swf.gz --clean sc15 --policy easy --policy sjf
     """
+    own = {"pass_rule": pass_rule, "backfill": backfill, "predictor": predictor, "gantt": gantt,
+           "timeline": timeline, "slowdown": slowdown, "processors": processors}  # fmt: skip
+    on_nodes = {"queue": queue, "scores": scores, "restart_seconds": restart_seconds, "seed": seed,
+                "checkpoint_seconds": checkpoint_seconds, "drop_impossible": drop_impossible}  # fmt: skip
+    if nodes is not None:
+        refuse_options(own, {"pass_rule": "batch"}, "is for one pool of processors; leave it out beside --nodes")
+    else:
+        refuse_options(on_nodes | {"inflate": inflate}, GPU_DEFAULTS, "is for GPU nodes; give --nodes too")
     from sysgym.bench.drawing import require_picture
     from sysgym.bench.replays import replay_policies
     from sysgym.bench.statistics import REPLAY_SPREAD, USELESS, all_tie
@@ -94,11 +137,14 @@ def replay(
         drop_users=drop_user or (),
         flurry_jobs=drop_flurries,
         window=window_of(window),
-        load=load,
+        load=load if nodes is None else None,
         arrival_factor=arrivals,
     )
+    if nodes is not None:
+        replay_on_nodes(workload, nodes, policy, on_nodes | {"engine": engine}, load, inflate, as_json=as_json)
+        return
     chosen = policy or classic_schedulers(predictor)
-    results = replay_policies(workload, chosen, pass_rule, engine, backfill, predictor)
+    results = replay_policies(workload, chosen, pass_rule, engine, backfill, predictor, commit)
     pictures = {name: path for name, path in (("gantt", gantt), ("timeline", timeline), ("slowdown", slowdown)) if path}
     for path in pictures.values():
         require_picture(path)
@@ -182,6 +228,56 @@ def predictors(
         cells = {"predictor": row.predictor, "whole": row.whole, "later": row.later}
         rows.append(cells | {"difference [95 % CI]": low_high, "below in": better})
     print_table(f"Mean bounded slowdown under {policy}, {pass_rule}, clean={clean}", rows)
+
+
+@app.command()
+def compare(
+    trace: Annotated[Path, typer.Argument(help="The log.")],
+    policy: Annotated[
+        list[str] | None,
+        typer.Option(help="As of replay; the first is compared with each of the others; repeatable."),
+    ] = None,
+    split: Annotated[str, typer.Option(help="train, valid, test or all: the first 60, next 20, last 20 %.")] = "test",
+    length: Annotated[int, typer.Option(help="Jobs of a window, which begins with an empty machine.")] = 256,
+    stride: Annotated[int, typer.Option(help="Jobs between the beginnings of two windows.")] = 64,
+    blocks: Annotated[int, typer.Option(help="Disjoint blocks of time, the observations of the bootstrap.")] = 16,
+    backfill: Annotated[
+        str | None, typer.Option(help="none, easy, rlscheduler or accasim, behind policies that decide.")
+    ] = None,
+    commit: Commit = None,
+    clean: Clean = "default",
+    processors: Processors = None,
+    pass_rule: Annotated[str, typer.Option(help="batch or per_event.")] = "batch",
+    arrivals: Arrivals = None,
+    form: Format = "auto",
+    as_json: Json = False,
+) -> None:
+    """Compare policies on an unseen range of a log, by windows in disjoint blocks of time, with paired intervals.
+
+    Example: sysgym compare KTH-SP2.swf.gz --clean sc15 --policy learned --policy easy --policy easy_sjbf
+    """
+    from sysgym.bench.comparisons import compare_policies
+    from sysgym.workloads import read_trace
+
+    workload = read_trace(trace, format=form, clean=clean, processors=processors)
+    if arrivals is not None:
+        workload = workload.with_arrivals_scaled(arrivals)
+    chosen = policy or ["learned", "easy", "easy_sjbf"]
+    with working("replaying"):
+        found = compare_policies(
+            workload, chosen, split, length, stride, blocks, backfill=backfill, commit=commit, pass_rule=pass_rule
+        )
+    if as_json:
+        for row in found:
+            print_json(asdict(row))
+        return
+    rows = []
+    for row in found:
+        ratio = row.ratio and f"{row.ratio.estimate:.3f} [{row.ratio.low:.3f}, {row.ratio.high:.3f}]"
+        lost = None if row.lost is None else f"{round(row.lost * blocks)}/{blocks}"
+        cells = {"policy": row.policy, "mean": row.mean, "geometric mean": row.geometric_mean}
+        rows.append(cells | {f"{found[0].policy} / policy [95 % CI]": ratio, "blocks lost": lost})
+    print_table(f"Mean bounded slowdown, {split} range, {blocks} blocks of time, windows of {length} jobs", rows)
 
 
 @app.command()

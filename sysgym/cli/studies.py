@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from sysgym.agents.algorithms import ALGORITHMS
+from sysgym.agents.algorithms import ALGORITHMS, SEARCHES
 from sysgym.cli.app import app
 from sysgym.cli.show import bar, log, out, print_json, print_table, show_written
 from sysgym.cli.training import live_line, time_by_stage, watchers
@@ -55,7 +55,7 @@ def envs(as_json: Json = False) -> None:
 @app.command()
 def train(
     env: Environment,
-    algorithm: Annotated[str, typer.Option(help=f"Algorithm: {', '.join(ALGORITHMS)}.")] = "ppo",
+    algorithm: Annotated[str, typer.Option(help=f"Algorithm: {', '.join([*ALGORITHMS, *SEARCHES])}.")] = "ppo",
     output: Annotated[Path, typer.Option(help="File of the checkpoint.")] = Path("policy.safetensors"),
     frames: Annotated[int | None, typer.Option(help="Budget in environment steps.")] = None,
     seconds: Annotated[float | None, typer.Option(help="Budget in seconds.")] = None,
@@ -369,7 +369,7 @@ def show_board(board: Board) -> None:
     figure = "score" if board.measure == SCORE else "ratio to *"
     rows = [
         {
-            "rank": formats.rank(row.shared_rank, row.rank_interval),
+            "rank": formats.tied(row.shared_rank, [other.shared_rank for other in board.rows]),
             "policy": row.policy + (" *" if row.best_heuristic else ""),
             f"{figure} [95 % CI]": formats.ratio(row.figure),
             "lost": formats.percent(row.lost.estimate if row.lost else None),
@@ -388,11 +388,11 @@ def show_table(table: Table) -> None:
     scored = any(row.score for row in table.rows)
     rows = [
         {
-            "rank": formats.rank(row.shared_rank, row.rank_interval),
+            "rank": formats.tied(row.shared_rank, [other.shared_rank for other in table.rows]),
             "policy": row.policy + (" *" if row.best_heuristic else ""),
-            "mean [95 % CI]": formats.interval(row.mean),
-            **({"score": formats.number(row.score.estimate if row.score else None, 3)} if scored else {}),
-            "ratio to *": formats.interval(row.ratio, 3),
+            "mean [95 % CI]": formats.interval(row.mean, 3),
+            **({"score": formats.fixed(row.score.estimate, 2) if row.score else "-"} if scored else {}),
+            "to *": formats.fixed(row.ratio.estimate, 2) if row.ratio else "-",
             "verdict": row.verdict,
         }
         for row in table.rows

@@ -99,12 +99,14 @@ def stats(
     from sysgym.workloads import read_trace
     from sysgym.workloads import validate as validated
     from sysgym.workloads.log_summary import summary_of
+    from sysgym.workloads.trace_file import open_trace
 
     mapping = trace_columns(columns)
     with working("reading"):
-        report = validated(log, form, columns=mapping, time_zone=time_zone)
+        file = open_trace(log)
+        report = validated(file, form, columns=mapping, time_zone=time_zone)
         workload = read_trace(
-            log, form, clean=clean, processors=processors or _any_size(report), columns=mapping, time_zone=time_zone
+            file, form, clean=clean, processors=processors or _any_size(report), columns=mapping, time_zone=time_zone
         )
         summary = summary_of(workload)
     if output is not None:

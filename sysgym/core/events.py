@@ -33,8 +33,10 @@ class EventKind(IntEnum):
     """An expression is rewritten; the subject is the rewrite's number, the amount the expression's size after it."""
     MEASURE = 6
     """A configuration was evaluated; the subject is its number, the amount what was found (nanoseconds)."""
+    PREEMPT = 7
+    """A running job is stopped and waits again; the amount is what it loses of its progress, in seconds."""
     PLACE = 8
-    """A group of operations is put on a device; the amount is the device's number."""
+    """A group of operations is put on a device, or a worker of a job on a node; the amount is its number."""
     LENGTH = 9
     """The characters of an expression; the subject is the number of the rewrite that led to it."""
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sysgym.core.events import EventLog
+from sysgym.core.row_network import RowNetwork
 
 Observation = NDArray[Any] | dict[str, NDArray[Any]]
 """What a policy sees: one array, or the named arrays of the graph convention."""
@@ -108,6 +109,32 @@ class Engine(Protocol):
 
     def restore(self, snapshot: Mapping[str, NDArray[Any]]) -> None:
         """Let the episodes stand where they stood at a `snapshot` of an engine built alike."""
+
+
+@runtime_checkable
+class RowPlayer(Protocol):
+    """An engine that can play whole episodes by itself, always taking the row that a network scores highest.
+
+    It must be one whose observation has a row for each action. A search over networks then plays at the speed of the
+    dynamics (`agents.search`).
+    """
+
+    def play_rows(
+        self, networks: RowNetwork, seeds: NDArray[np.uint64], episodes: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float64], int]:
+        """Play the same episodes with each of M networks; what the engine's own episodes do is not touched.
+
+        Args:
+            networks: M of them.
+            seeds: As `Engine.reset` takes them, shape (W,).
+            episodes: Likewise.
+
+        Returns:
+            The returns, float64 (M, W), and the number of decisions.
+
+        Raises:
+            SettingError: The engine was built with an observation or a reward that it cannot play so.
+        """
 
 
 class Simulator(Protocol):

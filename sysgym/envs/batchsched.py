@@ -19,13 +19,14 @@ from sysgym.jobsched.batch.policies import HEURISTICS
 from sysgym.jobsched.batch.rewards import RewardFunction
 from sysgym.jobsched.batch.sequences import JobSequences
 from sysgym.workloads import read_trace
+from sysgym.workloads.models import generate
 from sysgym.workloads.synthetic import poisson_pareto
 from sysgym.workloads.workload import Workload
 
 
 def build_batch_engine(
     num_episodes: int,
-    workload: Workload | str | Path | None = None,
+    workload: Workload | str | Path | Mapping[str, Any] | None = None,
     *,
     split: str = "train",
     sampling: str = "uniform",
@@ -40,29 +41,41 @@ def build_batch_engine(
     clean: str = "default",
     processors: int | None = None,
     columns: Mapping[str, Any] | str | None = None,
+    processors_from: str | None = None,
+    arrivals: float | None = None,
 ) -> tuple[Engine, Workload]:
     """The engine behind `BatchSchedEnv`, with the same arguments, and the workload that it plays."""
     require_range("num_envs", num_episodes, 1, whole=True)
     rules = decided_rules(backfill, pass_rule, commit)
-    jobs = _workload(workload, format, clean, processors, columns)
+    jobs = _workload(workload, format, clean, processors, columns, processors_from)
+    if arrivals is not None:
+        jobs = jobs.with_arrivals_scaled(arrivals)
     sequences = JobSequences(jobs, sequence_length, split, sampling)
     return build_engine(sequences, rules, num_episodes, engine, observation, reward), jobs
 
 
 def _workload(
-    workload: Workload | str | Path | None,
+    workload: Workload | str | Path | Mapping[str, Any] | None,
     form: str,
     clean: str,
     processors: int | None,
     columns: Mapping[str, Any] | str | None,
+    processors_from: str | None,
 ) -> Workload:
+    if isinstance(workload, Mapping):
+        if not isinstance(workload.get("model"), str):
+            raise SettingError(f"workload is {dict(workload)!r}; a table names a model: {{model = 'lublin', seed = 1}}")
+        drawn = generate(**workload)
+        return drawn if processors is None else drawn.with_processors(processors)
     if workload is None:
         return poisson_pareto(jobs=40_000, processors=processors or 128, load=0.9, seed=0)
     if isinstance(workload, Workload):
         return workload if processors is None else workload.with_processors(processors)
     if not isinstance(workload, str | Path):
-        raise SettingError(f"workload is {workload!r}; give a Workload, the path of a log, or None")
-    return read_trace(workload, format=form, clean=clean, processors=processors, columns=columns)
+        raise SettingError(f"workload is {workload!r}; give a Workload, the path of a log, a model's table, or None")
+    return read_trace(
+        workload, format=form, clean=clean, processors=processors, columns=columns, processors_from=processors_from
+    )
 
 
 class BatchSchedEnv(EngineEnv):
@@ -121,7 +134,7 @@ class BatchSchedEnv(EngineEnv):
     ## Arguments
     | name | default | meaning |
     |---|---|---|
-    | `workload` | None | a `Workload`, the path of a log, or None for a generated one (Poisson/Pareto, load 0.9) |
+    | `workload` | None | a `Workload`, a log's path, a model (`{"model": "lublin"}`), or None: see below |
     | `split` | "train" | `train`, `valid`, `test`, or `all` |
     | `sampling` | "uniform" | windows drawn from (seed, episode); `disjoint`: window number seed + episode |
     | `sequence_length` | 256 | jobs in an episode |
@@ -133,13 +146,19 @@ class BatchSchedEnv(EngineEnv):
     | `engine` | "auto" | `compiled`, `simpy`; auto takes SimPy for plain Python rewards and encoders |
     | `format`, `clean` | "auto", "default" | how a log is read, see `sysgym.workloads.read_trace` |
     | `processors`, `columns` | None, None | size of the machine; which column of a CSV log is what |
+    | `processors_from` | None | `requested` (as None), `allocated` or `max`: which count of a log is a job's size |
+    | `arrivals` | None | factor of the submissions, floor(submit * factor): 0.8 raises the load by a quarter |
+
+    A table goes to `workloads.models.generate` (`model`, `jobs`, `processors`, `seed`, settings of the model); None
+    generates 40,000 jobs (Poisson/Pareto, load 0.9).
 
     ## Vectorized Environment
     `gym.make_vec("sysgym/BatchSched-v0", num_envs=64)` steps compiled episodes together; see `EngineVectorEnv`.
 
     ## Baselines and Bound
-    `fcfs`, `sjf`, `smallest`, `smallest_area`, `wfp3`, `unicep`, `f1`, `random`. The bound is a mean bounded slowdown
-    of 1 (no job waits), which is not reached under contention.
+    `fcfs`, `sjf`, `smallest`, `smallest_area`, `wfp3`, `unicep`, `f1`, `random`; `wfp3_published` and
+    `unicep_published` have RLScheduler's negative waits. `learned` comes with the package. The bound is a mean bounded
+    slowdown of 1 (no job waits), which is not reached under contention.
 
     ## Validation
     Choosing the oldest job gives the schedule of `replay(policy="fcfs")`, with EASY backfilling that of
@@ -166,7 +185,10 @@ class BatchSchedEnv(EngineEnv):
     scenario_arguments: ClassVar[Mapping[str, Any]] = {"sampling": "disjoint"}
 
     def __init__(
-        self, workload: Workload | str | Path | None = None, render_mode: str | None = None, **arguments: Any
+        self,
+        workload: Workload | str | Path | Mapping[str, Any] | None = None,
+        render_mode: str | None = None,
+        **arguments: Any,
     ) -> None:
         require_known(arguments, build_batch_engine)
         engine, self.workload = build_batch_engine(1, workload, **arguments)
@@ -181,7 +203,7 @@ class BatchSchedVectorEnv(EngineVectorEnv):
     def __init__(
         self,
         num_envs: int = 1,
-        workload: Workload | str | Path | None = None,
+        workload: Workload | str | Path | Mapping[str, Any] | None = None,
         autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,
         episode_metrics: bool = False,
         **arguments: Any,

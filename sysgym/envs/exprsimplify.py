@@ -139,6 +139,7 @@ class ExprSimplifyEnv(EngineEnv):
     direction = "max"
     bound = Bound("bound", 1.0)
     domain = "Expression simplification"
+    known_at_once = True
     scenario_arguments: ClassVar[dict[str, Any]] = {"sampling": "disjoint"}
 
     def __init__(

@@ -163,6 +163,7 @@ class PlacementEnv(EngineEnv):
     direction = "min"
     bound = Bound("reference", 1.0)
     domain = "Device placement"
+    known_at_once = True
     time_unit = "decisions"
 
     def __init__(self, render_mode: str | None = None, **arguments: Any) -> None:

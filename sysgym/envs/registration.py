@@ -33,6 +33,7 @@ ENVIRONMENTS = (
         "sysgym.envs.admissionqueue:AdmissionQueueVectorEnv",
     ),
     Row("sysgym/DagSched-v0", "sysgym.envs.dagsched:DagSchedEnv", "sysgym.envs.dagsched:DagSchedVectorEnv"),
+    Row("sysgym/GpuSched-v0", "sysgym.envs.gpusched:GpuSchedEnv", "sysgym.envs.gpusched:GpuSchedVectorEnv"),
     Row("sysgym/IndexTune-v0", "sysgym.envs.indextune:IndexTuneEnv", "sysgym.envs.indextune:IndexTuneVectorEnv"),
     Row("sysgym/Placement-v0", "sysgym.envs.placement:PlacementEnv", "sysgym.envs.placement:PlacementVectorEnv"),
     Row(

@@ -78,7 +78,7 @@ class ScheduleRewriteEnv(EngineEnv):
     neighbour, and time is swept; pairs are not played twice. An action that is masked is a move that changes nothing.
 
     ## Observation Space
-    `rows`, the default: `Box(-4, 4, (N + 1, 40), float32)`, a row a job in the order of arrival, the last one for the
+    `rows`, the default: `Box(-4, 4, (N + 1, 44), float32)`, a row a job in the order of arrival, the last one for the
     front; zeros where there is no job. Times are scaled, all is clipped.
 
     | columns | of the job |
@@ -96,6 +96,8 @@ class ScheduleRewriteEnv(EngineEnv):
     | 33 to 36 | of the picked job behind this row: places moved, time gained, the same over its length, its wait |
     | 37, 38 | likewise: time to the next job's start; sum of 1/length of the jobs that it passes |
     | 39 | 1 in the last row |
+    | 40, 41 | what it costs rivals behind the cursor, as slowdown, if it starts at its soonest before them; they it |
+    | 42, 43 | rivals that it costs more than they it; the least difference |
 
     The cursor is the job that was moved last. No column comes from playing moves; a view costs about as much as one or
     two evaluations of a schedule. An object with `spec` and `encode(state, observation)` takes the name's place.
@@ -103,7 +105,8 @@ class ScheduleRewriteEnv(EngineEnv):
     ## Rewards
     Paid with the second decision. `log_best`, the default: log(least mean slowdown before / after), so an episode
     returns log(initial / best). `best`: the same as a difference over the initial. `decrease`: of the schedule at
-    hand. `published`: `decrease` less 0.01 a move. Or a function of (state before, action, state after).
+    hand. `published`: `decrease` less 0.01 a move. `final`: all of `log_best` when the episode ends. Or a function of
+    (state before, action, state after).
 
     ## Starting State
     `ejf`: jobs placed in the order of arrival. `initial` names another list schedule. Sequences come from (seed,
@@ -141,7 +144,7 @@ class ScheduleRewriteEnv(EngineEnv):
     ## Baselines and Bound
     `stop` (does nothing), `random`, `worst_first`, `climbing` (tries every insertion), and builders of known orders:
     `sjf_offline`, `earliest_finish`, `annealed`, `annealed_in_order`. `sysgym.jobsched.rewriting.solve` offers list
-    schedules, hill climbing, annealing, OR-tools and, up to 14 jobs, the optimum. A mean slowdown of 1 bounds all.
+    schedules, hill climbing, annealing, OR-tools and, up to 16 jobs, the optimum. A mean slowdown of 1 bounds all.
 
     ## Validation
     On the public generator's sequences EJF, SJF and SJF-offline repeat the measured averages, which lie within 1.5 % of
@@ -164,6 +167,7 @@ class ScheduleRewriteEnv(EngineEnv):
     direction = "min"
     bound = Bound("bound", 1.0)
     domain = "Cluster scheduling"
+    known_at_once = True
     time_unit = "moves"
     scenario_arguments: ClassVar[dict[str, Any]] = {}
 

@@ -8,14 +8,17 @@ a larger arena.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from sysgym.core.seeding import stream
 from sysgym.exprsimp.model import GIVES_BOOL, OWN_LENGTH, Builder, Expression, Op, Sort
 
+_plain: Any = partial(njit, cache=True, nogil=True)  # takes an option that numba uses and does not declare
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
@@ -24,9 +27,14 @@ def compiled(function: _Function) -> _Function:
     return cast(_Function, njit(cache=True, nogil=True)(function))
 
 
+def uncounted(function: _Function) -> _Function:
+    """Compile a kernel that neither allocates nor returns arrays: counting references would take most of its time."""
+    return cast(_Function, _plain(_nrt=False)(function))
+
+
 def inlined(function: _Function) -> _Function:
     """Compile a part of a kernel into its callers: handing over a dozen arrays costs more than what it does."""
-    return cast(_Function, njit(cache=True, nogil=True, forceinline=True)(function))
+    return cast(_Function, _plain(_nrt=False, forceinline=True)(function))
 
 
 FULL = -2
@@ -37,6 +45,16 @@ NO_TERM = len(Op) + len(LITERALS)
 """Symbol of an operand that isn't there."""
 
 SYMBOLS = NO_TERM + 1
+TURNS = stream(0, "expressions/marks").integers(-(1 << 63), 1 << 63, (len(Op), 3, 4))
+TURNS[:, :, [0, 3]] |= 1
+TURNS[:, :, 2] &= -2
+"""What a mark counts in the tree above, by operator and operand: a 2 x 2 matrix, by rows, modulo 2^64.
+
+The mark of a tree is what its root adds, plus the sum over its operands of matrix times mark. So it is linear in the
+mark of any term below, and what exchanging a term does to the root's mark is one product. Matrices do not commute, so
+operators that change places on a way to a leaf change the mark, and odd determinants lose nothing on the way.
+"""
+
 _OWN_LENGTH = np.array(OWN_LENGTH, np.int64)
 _GIVES_BOOL = np.array([op in GIVES_BOOL for op in Op], np.int64)
 _INT, _VAR, _SELECT, _TRUTH = int(Op.INT), int(Op.VAR), int(Op.SELECT), int(Op.TRUTH)
@@ -53,7 +71,7 @@ class Arena(NamedTuple):
         length: int64 (capacity,): characters of the canonical text.
         sort: int64 (capacity,): 0 for Int, 1 for Bool.
         symbol: int64 (capacity,): what a pattern can ask of a root: its operator, or one of `SYMBOLS` beyond.
-        mark: int64 (capacity,): hash of the tree, the same in every arena.
+        mark: int64 (capacity, 2): hash of the tree, the same in every arena, see `TURNS`.
         table: int64 (a power of two,): term by hash, -1 where empty.
         filled: int64 (1,): terms so far.
     """
@@ -77,7 +95,7 @@ def make_arena(capacity: int) -> Arena:
         length=np.empty(capacity, np.int64),
         sort=np.empty(capacity, np.int64),
         symbol=np.empty(capacity, np.int64),
-        mark=np.empty(capacity, np.int64),
+        mark=np.empty((capacity, 2), np.int64),
         table=np.full(slots, -1, np.int64),
         filled=np.zeros(1, np.int64),
     )
@@ -102,12 +120,12 @@ def symbol_of(op: int, value: int) -> int:
 
 
 @inlined
-def mark_of(op: int, a: int, b: int, c: int, value: int) -> int:
-    """Hash of a tree from its root and the hashes of its operands; wraps at 64 bits."""
+def own_mark(op: int, value: int) -> tuple[int, int]:
+    """What a root adds to its tree's mark, which for a leaf is all of it; wraps at 64 bits."""
     mixed = np.int64(op + 1) * 0x2545F4914F6CDD1D + value
-    for part in (a, b, c):
-        mixed = (mixed ^ (mixed >> 29)) * 0x5851F42D4C957F2D + part
-    return int(mixed ^ (mixed >> 32))
+    mixed = (mixed ^ (mixed >> 29)) * 0x5851F42D4C957F2D
+    first = (mixed ^ (mixed >> 32)) * 0x27BB2EE687B0B0FD
+    return int(first), int((first ^ (first >> 31)) * 0x369DEA0F31A53F85)
 
 
 @inlined
@@ -147,9 +165,15 @@ def intern(arena: Arena, op: int, a: int, b: int, c: int, value: int) -> int:
     arena.size[term], arena.length[term] = min(size, _MOST), min(length, _MOST)
     arena.sort[term] = arena.sort[b] if op == _SELECT else _GIVES_BOOL[op]
     arena.symbol[term] = symbol_of(op, value)
-    arena.mark[term] = mark_of(
-        op, arena.mark[a] if a >= 0 else 0, arena.mark[b] if b >= 0 else 0, arena.mark[c] if c >= 0 else 0, value
-    )
+    mark = arena.mark
+    first, second = own_mark(op, value)
+    for place in range(3):
+        child = nodes[term, 1 + place]
+        if child >= 0:
+            turn, x, y = TURNS[op, place], mark[child, 0], mark[child, 1]
+            first += turn[0] * x + turn[1] * y
+            second += turn[2] * x + turn[3] * y
+    mark[term, 0], mark[term, 1] = first, second
     return int(term)
 
 

@@ -2,7 +2,8 @@
 
 Everything that is found out about a term is kept in a `Memo` beside the arena and never computed again: its normal
 form, and what the rules make of it. A rewrite changes a few terms and those above them, so a step looks at these alone.
-Where the arena is full a move answers `FULL` and has changed nothing of the episode; `episodes` then empties the arena.
+What a rule makes is weighed, and made when it is chosen. Where the arena is full a move answers `FULL` and has changed
+nothing of the episode; `compiled_engine` then empties the arena.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sysgym.exprsimp.arena import FULL, Arena, compiled, inlined, intern, make_arena, mark_of
-from sysgym.exprsimp.kernel import NO, admission, admit, lowest_bit, normalise, rewrite, scratch
+from sysgym.exprsimp.arena import FULL, TURNS, Arena, inlined, intern, make_arena, uncounted
+from sysgym.exprsimp.kernel import WEIGHT, WORDS, admit, lowest_bit, normalise, scratch, weighed
 from sysgym.exprsimp.rules.program import WORD, Program
 
 _UP = 2
@@ -28,7 +29,7 @@ class Memo(NamedTuple):
         normal: int64 (2, capacity): see `kernel.normalise`.
         begin: int64 (capacity,): where a term's matches begin in `matches`; -1 where they aren't known.
         end: int64 (capacity,): where they end.
-        matches: int64 (room, 2): number of the action's rule, and the term that it makes.
+        matches: int64 (room, 4): the variant that applies, size and mark of the term that it makes.
         filled: int64 (1,): matches so far.
         stack: int64 (capacity,): of walks.
         place: int64 (capacity,): row of a term in the table at hand, where `stamp` says so.
@@ -36,7 +37,10 @@ class Memo(NamedTuple):
         walks: int64 (1,): walks so far.
         trace: int64 (room, 3): of normal forms; not read.
         order: int64 (rows,): terms of the expression at hand, children first.
-        changed: int64 (rows,): terms, or hashes, that take the place of others.
+        changed: int64 (rows,): terms that take the place of others.
+        weights: int64 (rows, 2): what each term's mark counts in the root's.
+        steps: int64 (1,): rewrites of the normal form at hand.
+        space: int64: see `kernel.scratch`.
     """
 
     normal: NDArray[np.int64]
@@ -51,6 +55,9 @@ class Memo(NamedTuple):
     trace: NDArray[np.int64]
     order: NDArray[np.int64]
     changed: NDArray[np.int64]
+    weights: NDArray[np.int64]
+    steps: NDArray[np.int64]
+    space: NDArray[np.int64]
 
 
 class World(NamedTuple):
@@ -77,14 +84,15 @@ def make_world(capacity: int, rows: int, normal: Program, actions: Program) -> W
 
     memo = Memo(
         normal=np.full((2, capacity), -1, np.int64), begin=column(), end=column(),
-        matches=np.empty((4 * capacity, 2), np.int64), filled=column(1, 0), stack=np.empty(capacity, np.int64),
+        matches=np.empty((4 * capacity, 4), np.int64), filled=column(1, 0), stack=np.empty(capacity, np.int64),
         place=column(), stamp=column(), walks=column(1, 0), trace=np.empty((_TRACE + 64 * rows, 3), np.int64),
-        order=column(rows + 1), changed=column(rows + 1),
+        order=column(rows + 1), changed=column(rows + 1), weights=np.empty((rows + 1, 2), np.int64), steps=column(1, 0),
+        space=max(scratch(normal), scratch(actions), key=len),
     )  # fmt: skip
     return World(make_arena(capacity), memo, normal, actions)
 
 
-@compiled
+@uncounted
 def empty(world: World) -> None:
     """Forget all terms."""
     arena, memo = world.arena, world.memo
@@ -116,9 +124,9 @@ def normal_form(world: World, root: int) -> int:
     """The normal form of a term, or `FULL`."""
     if world.memo.normal[0, root] >= 0:
         return int(world.memo.normal[0, root])
-    steps = np.zeros(1, np.int64)
     memo = world.memo
-    found = normalise(world.arena, world.normal, root, memo.normal, memo.trace, steps, memo.stack)
+    memo.steps[0] = 0
+    found = normalise(world.arena, world.normal, root, memo.normal, memo.trace, memo.steps, memo.stack, memo.space)
     return FULL if found < 0 else found
 
 
@@ -126,7 +134,8 @@ def normal_form(world: World, root: int) -> int:
 def exchanged(world: World, terms: NDArray[np.int64], table: NDArray[np.int64], count: int, row: int, new: int) -> int:
     """The root of a table after the term of a row was exchanged everywhere, or `FULL`."""
     changed = world.memo.changed
-    changed[:row] = terms[:row]
+    for at in range(row):
+        changed[at] = terms[at]
     changed[row] = new
     for at in range(row + 1, count):
         op, a, b, c = table[at, 0], table[at, 1], table[at, 2], table[at, 3]
@@ -144,24 +153,20 @@ def exchanged(world: World, terms: NDArray[np.int64], table: NDArray[np.int64], 
 
 
 @inlined
-def mark_after(world: World, terms: NDArray[np.int64], table: NDArray[np.int64], count: int, row: int, new: int) -> int:
-    """The hash of the tree that `exchanged` would make, without making it."""
-    arena, marks = world.arena, world.memo.changed
-    if row == count - 1:
-        return int(arena.mark[new])
-    marks[row] = arena.mark[new]
-    for at in range(row + 1, count):
-        a, b, c = table[at, 1], table[at, 2], table[at, 3]
-        marks[at] = arena.mark[terms[at]]
-        if a >= row or b >= row or c >= row:
-            x = marks[a] if a >= row else arena.mark[terms[a]]
-            y = z = 0
-            if b >= 0:
-                y = marks[b] if b >= row else arena.mark[terms[b]]
-            if c >= 0:
-                z = marks[c] if c >= row else arena.mark[terms[c]]
-            marks[at] = mark_of(table[at, 0], x, y, z, table[at, 4])
-    return int(marks[count - 1])
+def weigh_rows(world: World, table: NDArray[np.int64], count: int) -> None:
+    """What the mark of each of a table's terms counts in the first part of the root's, into `memo.weights`."""
+    weights = world.memo.weights
+    for row in range(count):
+        weights[row, 0] = weights[row, 1] = 0
+    weights[count - 1, 0] = 1
+    for row in range(count - 1, -1, -1):
+        x, y = weights[row, 0], weights[row, 1]
+        for place in range(3):
+            child = table[row, 1 + place]
+            if child >= 0:
+                turn = TURNS[table[row, 0], place]
+                weights[child, 0] += x * turn[0] + y * turn[2]
+                weights[child, 1] += x * turn[1] + y * turn[3]
 
 
 @inlined
@@ -196,44 +201,44 @@ def ordered(world: World, root: int) -> int:
 
 
 @inlined
-def _match(world: World, term: int, slots: NDArray[np.int64], words: NDArray[np.int64]) -> bool:
+def _match(world: World, term: int) -> bool:
     """Find what the rules make of a term: the first orientation of each rule that changes it; False without room."""
     arena, memo, program = world.arena, world.memo, world.actions
-    filed = program.filed[arena.nodes[term, 0]]
+    filed, space = program.filed[arena.nodes[term, 0]], memo.space
+    words, last = space[WORDS:], -1
     begin = count = memo.filled[0]
-    for place in range(admit(arena, program, term, _UP, words)):
+    for place in range(admit(arena, program, term, _UP, space)):
         while words[place] != 0:
             variant = filed[place * _WORD + lowest_bit(words[place])]
             words[place] &= words[place] - 1
-            rule = program.rule[variant]
-            if count > begin and memo.matches[count - 1, 0] == rule:
-                continue
-            result = rewrite(arena, program, variant, term, slots)
-            if result == FULL:
-                return False
-            if result not in (NO, term):
+            if program.rule[variant] != last and weighed(arena, program, variant, term, space):
                 if count >= memo.matches.shape[0]:
                     return False
-                memo.matches[count, 0], memo.matches[count, 1] = rule, result
+                last = program.rule[variant]
+                memo.matches[count, 0] = variant
+                for part in range(3):
+                    memo.matches[count, 1 + part] = space[WEIGHT + part]
                 count += 1
     memo.begin[term], memo.end[term], memo.filled[0] = begin, count, count
     return True
 
 
 @inlined
-def prepared(world: World, root: int) -> int:
-    """Put an expression's terms in order and find what the rules make of those that are new; their number or `FULL`."""
+def matched(world: World, count: int) -> bool:
+    """Find what the rules make of those terms in `memo.order` that are new; False without room."""
     memo = world.memo
-    count = ordered(world, root)
-    slots = words = memo.stack[:0]
     for row in range(count):
         term = memo.order[row]
         if memo.begin[term] < 0:
             if world.arena.nodes[term, 1] < 0:
                 memo.begin[term] = memo.end[term] = 0
-                continue
-            if len(slots) == 0:
-                slots, words = scratch(), admission(world.actions)
-            if not _match(world, term, slots, words):
-                return FULL
-    return count
+            elif not _match(world, term):
+                return False
+    return True
+
+
+@inlined
+def prepared(world: World, root: int) -> int:
+    """Put an expression's terms in order and find what the rules make of those that are new; their number or `FULL`."""
+    count = ordered(world, root)
+    return count if matched(world, count) else FULL

@@ -5,8 +5,8 @@ from __future__ import annotations
 from sysgym.core.engines import SimulatorEngine, resolve_engine
 from sysgym.core.errors import SettingError
 from sysgym.core.protocols import Engine
+from sysgym.exprsimp.compiled_engine import ExpressionKernel
 from sysgym.exprsimp.episode import EpisodeConfig, require_reward
-from sysgym.exprsimp.episodes import ExpressionKernel
 from sysgym.exprsimp.pool import ExpressionPool
 from sysgym.exprsimp.simulator import ExpressionSimulator, Reward
 

@@ -1,44 +1,33 @@
-"""The fast copy of `simulator`: B episodes over flat arrays, stepped together.
+"""The compiled moves of B episodes, row b of every array for episode b; the fast copy of `simulator`.
 
-All episodes share one arena, so that what is known of a term serves wherever it comes again. When the arena is full it
-is emptied, and the expressions at hand are loaded again from their tables; nothing that can be seen depends on when.
-Masks are long and nearly empty: where the same array is given again, only the places that were set are cleared.
+A move that finds the arena full says so and has changed nothing of its episode; `compiled_engine` empties the arena
+and makes it again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sysgym.core.engines import read_only
-from sysgym.core.events import EventKind, EventLog
-from sysgym.core.protocols import Engine, Slot
-from sysgym.exprsimp.arena import FULL, compiled, inlined
+from sysgym.exprsimp.arena import FULL, inlined, uncounted
 from sysgym.exprsimp.dynamics import (
     World,
-    empty,
     exchanged,
     load_table,
-    make_world,
-    mark_after,
+    matched,
     normal_form,
     ordered,
     prepared,
+    weigh_rows,
 )
-from sysgym.exprsimp.episode import EpisodeConfig, ExpressionState
-from sysgym.exprsimp.metrics import episode_metrics
-from sysgym.exprsimp.observation import COLUMNS, count_occurrences, spec_of, write_episode, write_terms
-from sysgym.exprsimp.pool import ExpressionPool
+from sysgym.exprsimp.kernel import rewrite
+from sysgym.exprsimp.observation import COLUMNS, count_occurrences, write_episode, write_terms
 from sysgym.exprsimp.rewards import reward_of
-from sysgym.exprsimp.rules.program import compile_rules
-from sysgym.exprsimp.simulator import starting_expression
 
-_SUBMIT, _REWRITE, _LENGTH = int(EventKind.SUBMIT), int(EventKind.REWRITE), int(EventKind.LENGTH)
-_LEAST_CAPACITY = 1 << 14
-_UNKNOWN = -1
+UNKNOWN = -1
+"""Number of the places shown of a mask that was never written."""
 
 
 class Numbers(NamedTuple):
@@ -80,7 +69,10 @@ class Episodes(NamedTuple):
 
 
 class Present(NamedTuple):
-    """What follows from `Episodes` and the arena: terms by row, what is allowed, and what is shown of it."""
+    """What follows from `Episodes` and the arena: terms by row, what is allowed, and what is shown of it.
+
+    `legal` holds row, rule and variant of each rewrite that is allowed, ascending.
+    """
 
     terms: NDArray[np.int64]
     legal: NDArray[np.int32]
@@ -107,14 +99,15 @@ def allocate(episodes: int, rows: int, steps: int) -> Episodes:
     )  # fmt: skip
 
 
-def _present(episodes: int, rows: int, actions: int) -> Present:
+def allocate_present(episodes: int, rows: int, actions: int) -> Present:
+    """Space for what is found out."""
     return Present(
         terms=np.zeros((episodes, rows), np.int64),
         legal=np.empty((episodes, actions, 3), np.int32),  # memory is taken as it fills
         legal_count=np.zeros(episodes, np.int64),
         seen=np.zeros((episodes, rows + 1, COLUMNS), np.int32),
         shown=np.empty((episodes, actions), np.int32),
-        shown_count=np.full(episodes, _UNKNOWN, np.int64),
+        shown_count=np.full(episodes, UNKNOWN, np.int64),
         sizes=np.zeros(rows, np.int64), lengths=np.zeros(rows, np.int64), occurrences=np.zeros(rows, np.int64),
     )  # fmt: skip
 
@@ -144,32 +137,36 @@ def _find_legal(world: World, e: Episodes, p: Present, numbers: Numbers, b: int)
     memo, arena = world.memo, world.arena
     table, count, terms = e.table[b], e.nodes[b], p.terms[b]
     count_occurrences(table, count, p.occurrences)
-    found = 0
+    weigh_rows(world, table, count)
+    now, found = arena.mark[terms[count - 1], 0], 0
     for row in range(count):
         term = terms[row]
         for place in range(memo.begin[term], memo.end[term]):
-            result = memo.matches[place, 1]
-            size = e.now[b, 0] + p.occurrences[row] * (arena.size[result] - arena.size[term])
-            if size > numbers.max_nodes:
+            match = memo.matches[place]
+            if e.now[b, 0] + p.occurrences[row] * (match[1] - arena.size[term]) > numbers.max_nodes:
                 continue
-            mark = mark_after(world, terms, table, count, row, result)
-            known = False
-            for old in range(e.met_count[b]):
-                known |= e.met[b, old] == mark
-            if not known:
-                p.legal[b, found, 0], p.legal[b, found, 1] = row, memo.matches[place, 0]
-                p.legal[b, found, 2] = result
+            change = memo.weights[row, 0] * (match[2] - arena.mark[term, 0])
+            change += memo.weights[row, 1] * (match[3] - arena.mark[term, 1])
+            if not _was_met(e, b, now + change):
+                legal = p.legal[b, found]
+                legal[0], legal[1], legal[2] = row, world.actions.rule[match[0]], match[0]
                 found += 1
     p.legal_count[b] = found
 
 
 @inlined
-def _meet(e: Episodes, b: int, mark: int) -> None:
+def _was_met(e: Episodes, b: int, mark: int) -> bool:
+    known = False
     for old in range(e.met_count[b]):
-        if e.met[b, old] == mark:
-            return
-    e.met[b, e.met_count[b]] = mark
-    e.met_count[b] += 1
+        known |= e.met[b, old] == mark
+    return known
+
+
+@inlined
+def _meet(e: Episodes, b: int, mark: int) -> None:
+    if not _was_met(e, b, mark):
+        e.met[b, e.met_count[b]] = mark
+        e.met_count[b] += 1
 
 
 @inlined
@@ -183,7 +180,9 @@ def _write_down(e: Episodes, b: int) -> None:
     if at == 0 or better:
         e.best_cost[b, 0], e.best_cost[b, 1] = size, length
         e.best_nodes[b] = e.nodes[b]
-        e.best[b, : e.nodes[b]] = e.table[b, : e.nodes[b]]
+        for row in range(e.nodes[b]):
+            for column in range(5):
+                e.best[b, row, column] = e.table[b, row, column]
     if at == 0:
         e.least[b, 0], e.least[b, 1] = size, length
     e.least[b, 0], e.least[b, 1] = min(e.least[b, 0], size), min(e.least[b, 1], length)
@@ -205,14 +204,14 @@ def _begin_row(world: World, e: Episodes, p: Present, numbers: Numbers, b: int, 
     e.steps[b] = e.rewrites[b] = e.met_count[b] = 0
     e.seconds[b] = 0.0
     e.of_input[b, 0], e.of_input[b, 1] = arena.size[loaded], arena.length[loaded]
-    _meet(e, b, arena.mark[loaded])
-    _meet(e, b, arena.mark[root])
+    _meet(e, b, arena.mark[loaded, 0])
+    _meet(e, b, arena.mark[root, 0])
     _settle(world, e, p, numbers, b, count)
     _write_down(e, b)
     return True
 
 
-@compiled
+@uncounted
 def begin_rows(
     world: World, e: Episodes, p: Present, numbers: Numbers, rows: NDArray[np.int64], first: int,
     nodes: NDArray[np.int64], begin: NDArray[np.int64], drawn: NDArray[np.int64],
@@ -254,27 +253,34 @@ def _find(p: Present, numbers: Numbers, b: int, action: int) -> int:
 
 
 @inlined
+def _followed(world: World, e: Episodes, p: Present, b: int, place: int) -> tuple[int, int, int]:
+    """What an allowed rewrite makes of its term and of the expression, and its normal form; `FULL` without room."""
+    row, variant = p.legal[b, place, 0], p.legal[b, place, 2]
+    result = rewrite(world.arena, world.actions, variant, p.terms[b, row], world.memo.space)
+    if result == FULL:
+        return FULL, FULL, FULL
+    direct = exchanged(world, p.terms[b], e.table[b], e.nodes[b], row, result)
+    return result, direct, FULL if direct == FULL else normal_form(world, direct)
+
+
+@inlined
 def _rewrite(world: World, e: Episodes, p: Present, numbers: Numbers, b: int, place: int) -> int:
     """Make an allowed rewrite: 1 if the episode is over with it, 0 if not, `FULL` without room."""
-    row, rule, result = p.legal[b, place, 0], p.legal[b, place, 1], p.legal[b, place, 2]
-    arena = world.arena
-    direct = exchanged(world, p.terms[b], e.table[b], e.nodes[b], row, result)
-    if direct == FULL:
-        return FULL
-    root = normal_form(world, direct)
+    row, rule, arena = p.legal[b, place, 0], p.legal[b, place, 1], world.arena
+    result, direct, root = _followed(world, e, p, b, place)
     if root == FULL:
         return FULL
+    count = ordered(world, root)
     left = numbers.limit - e.seconds[b]
-    seconds = numbers.rewrite + numbers.node * arena.size[result] + numbers.look * ordered(world, root)
+    seconds = numbers.rewrite + numbers.node * arena.size[result] + numbers.look * count
     if seconds > left:
         e.seconds[b] += left
         return 1
-    count = prepared(world, root)
-    if count == FULL:
+    if not matched(world, count):
         return FULL
     e.seconds[b] += seconds
-    _meet(e, b, arena.mark[direct])
-    _meet(e, b, arena.mark[root])
+    _meet(e, b, arena.mark[direct, 0])
+    _meet(e, b, arena.mark[root, 0])
     e.trace[b, e.rewrites[b], 0], e.trace[b, e.rewrites[b], 1] = row, rule
     e.rewrites[b] += 1
     _settle(world, e, p, numbers, b, count)
@@ -282,7 +288,7 @@ def _rewrite(world: World, e: Episodes, p: Present, numbers: Numbers, b: int, pl
     return 1 if p.legal_count[b] == 0 else 0
 
 
-@compiled
+@uncounted
 def play_rows(
     world: World, e: Episodes, p: Present, numbers: Numbers, actions: NDArray[np.int64], active: NDArray[np.bool_],
     first: int, rewards: NDArray[np.float64], terminated: NDArray[np.bool_], truncated: NDArray[np.bool_],
@@ -311,7 +317,7 @@ def play_rows(
     return len(active)
 
 
-@compiled
+@uncounted
 def show_rows(
     e: Episodes, p: Present, numbers: Numbers, rows: NDArray[np.bool_], observations: NDArray[np.int32],
     masks: NDArray[np.int8],
@@ -325,9 +331,11 @@ def show_rows(
             p.seen[b], numbers.max_steps - e.steps[b], left, (e.now[b, 0], e.now[b, 1]),
             (e.best_cost[b, 0], e.best_cost[b, 1]), (e.of_input[b, 0], e.of_input[b, 1]),
         )  # fmt: skip
-        observations[b] = p.seen[b]
+        for row in range(observations.shape[1]):
+            for column in range(COLUMNS):
+                observations[b, row, column] = p.seen[b, row, column]
         mask = masks[b]
-        if p.shown_count[b] == _UNKNOWN:
+        if p.shown_count[b] == UNKNOWN:
             mask[:] = 0
         else:
             for place in range(p.shown_count[b]):
@@ -340,7 +348,7 @@ def show_rows(
         mask[numbers.max_nodes * numbers.rules] = 1
 
 
-@compiled
+@uncounted
 def load_rows(world: World, e: Episodes, p: Present, numbers: Numbers, rows: NDArray[np.bool_]) -> bool:
     """Load the expressions of the chosen rows into an empty arena; False without room."""
     for b in range(len(rows)):
@@ -355,154 +363,14 @@ def load_rows(world: World, e: Episodes, p: Present, numbers: Numbers, rows: NDA
     return True
 
 
-@compiled
+@uncounted
 def costs_after(
     world: World, e: Episodes, p: Present, b: int, sizes: NDArray[np.int64], lengths: NDArray[np.int64]
 ) -> bool:
     """Size and length that every allowed rewrite leads to; False without room."""
     for place in range(p.legal_count[b]):
-        row, result = p.legal[b, place, 0], p.legal[b, place, 2]
-        direct = exchanged(world, p.terms[b], e.table[b], e.nodes[b], row, result)
-        root = FULL if direct == FULL else normal_form(world, direct)
+        _, _, root = _followed(world, e, p, b, place)
         if root == FULL:
             return False
         sizes[place], lengths[place] = world.arena.size[root], world.arena.length[root]
     return True
-
-
-class ExpressionKernel(Engine):
-    """Compiled engine of B episodes.
-
-    Args:
-        config: Parameters.
-        pool: Where expressions come from.
-        reward: Number of a named reward.
-        num_episodes: B.
-    """
-
-    def __init__(self, config: EpisodeConfig, pool: ExpressionPool, reward: int, num_episodes: int) -> None:
-        self.config, self.pool, self.num_episodes = config, pool, num_episodes
-        self.num_actions, self.observation_spec = config.num_actions, spec_of(config.max_nodes)
-        rows, costs = config.max_nodes, config.costs
-        self._numbers = Numbers(
-            len(config.actions), rows, config.max_steps, config.limit, config.illegal_penalty, costs.look,
-            costs.rewrite, costs.node, reward,
-        )  # fmt: skip
-        capacity = max(_LEAST_CAPACITY, 1 << (4 * num_episodes * rows - 1).bit_length())
-        self._world = make_world(capacity, rows, compile_rules(config.normal), compile_rules(config.actions))
-        self._episodes = allocate(num_episodes, rows, config.max_steps)
-        self._present = _present(num_episodes, rows, self.num_actions)
-        self._begun = np.zeros(num_episodes, np.bool_)
-        self._masks: NDArray[np.int8] | None = None
-
-    def reset(
-        self,
-        rows: NDArray[np.int64],
-        seeds: NDArray[np.uint64],
-        episodes: NDArray[np.int64],
-        options: Mapping[str, Any] | None = None,
-    ) -> None:
-        """See `Engine.reset`; `options["expression"]` as in `ExpressionSimulator.reset`."""
-        pool = self.pool
-        nodes, begin = pool.nodes, pool.begin
-        drawn = np.array([pool.row(*pair) for pair in zip(seeds.tolist(), episodes.tolist(), strict=True)], np.int64)
-        if options:
-            nodes = starting_expression(self.config, pool, 0, 0, options).nodes
-            begin, drawn = np.array([0, len(nodes)]), np.zeros(len(rows), np.int64)
-        self._begun[rows] = False
-        begun, stuck = 0, -1
-        while begun < len(rows):
-            begun = begin_rows(
-                self._world, self._episodes, self._present, self._numbers, rows, begun, nodes, begin, drawn
-            )
-            self._begun[rows[:begun]] = True
-            if begun < len(rows):
-                assert begun != stuck, "an empty arena holds an expression"
-                self._renew()
-                stuck = begun
-
-    def step(self, actions: NDArray[np.int64], active: NDArray[np.bool_], slot: Slot) -> None:
-        """See `Engine.step`."""
-        row = played = -1
-        while row < self.num_episodes:
-            row = play_rows(
-                self._world, self._episodes, self._present, self._numbers, actions, active, max(0, row), slot.rewards,
-                slot.terminated, slot.truncated,
-            )  # fmt: skip
-            if row < self.num_episodes:
-                assert row != played, "an empty arena holds what a rewrite makes"
-                self._renew()
-                played = row
-        self.observe(active, slot)
-
-    def observe(self, rows: NDArray[np.bool_], slot: Slot) -> None:
-        """See `Engine.observe`."""
-        assert isinstance(slot.observations, np.ndarray)
-        if self._masks is None or self._masks.ctypes.data != slot.action_masks.ctypes.data:
-            self._masks = slot.action_masks  # kept, so that no other array can take its place in memory
-            self._present.shown_count[:] = _UNKNOWN
-        show_rows(self._episodes, self._present, self._numbers, rows, slot.observations, slot.action_masks)
-
-    def state(self, row: int) -> ExpressionState:
-        """See `Engine.state`."""
-        e, p = self._episodes, self._present
-        count = int(p.legal_count[row])
-        sizes, lengths = np.empty(count, np.int64), np.empty(count, np.int64)
-        if not costs_after(self._world, e, p, row, sizes, lengths):
-            self._renew()
-            known = costs_after(self._world, e, p, row, sizes, lengths)
-            assert known, "an empty arena holds what one expression's rewrites make"
-        actions = p.legal[row, :count, 0].astype(np.int64) * self._numbers.rules + p.legal[row, :count, 1]
-        (size, length), (best_size, best_length), (input_size, input_length) = (
-            tuple(pair[row].tolist()) for pair in (e.now, e.best_cost, e.of_input)
-        )
-        return ExpressionState(
-            read_only(e.table[row, : e.nodes[row]].copy()), size, length,
-            read_only(e.best[row, : e.best_nodes[row]].copy()), best_size, best_length, input_size, input_length,
-            int(e.steps[row]), float(e.seconds[row]), read_only(actions), read_only(sizes), read_only(lengths),
-            self.num_actions - 1, read_only(e.trace[row, : e.rewrites[row]].copy()),
-        )  # fmt: skip
-
-    def events(self, row: int) -> EventLog:
-        """See `Engine.events`."""
-        e = self._episodes
-        count = int(e.rewrites[row]) + 1
-        times, costs = e.event_time[row, :count], e.event_cost[row, :count]
-        numbers = np.arange(count)
-        return EventLog(
-            np.concatenate([[0.0, 0.0], np.repeat(times, 2)]),
-            np.array([_SUBMIT, _LENGTH, *[_REWRITE, _LENGTH] * count], np.int8),
-            np.concatenate([[0, 0], np.repeat(numbers, 2)]).astype(np.int64),
-            np.concatenate([e.of_input[row], costs.ravel()]).astype(np.float64),
-        )
-
-    def costs(self, row: int) -> NDArray[np.int64]:
-        """Size and length of every expression of an episode, (rewrites + 1, 2)."""
-        return self._episodes.event_cost[row, : int(self._episodes.rewrites[row]) + 1].copy()
-
-    def metrics(self, row: int) -> dict[str, float]:
-        """See `Engine.metrics`."""
-        return episode_metrics(self.events(row))
-
-    def snapshot(self) -> dict[str, NDArray[Any]]:
-        """See `Engine.snapshot`: the arena is not part of it."""
-        return {"begun": self._begun.copy()} | {
-            name: column.copy() for name, column in self._episodes._asdict().items()
-        }
-
-    def restore(self, snapshot: Mapping[str, NDArray[Any]]) -> None:
-        """See `Engine.restore`."""
-        self._begun[:] = snapshot["begun"]
-        for name, column in self._episodes._asdict().items():
-            np.copyto(column, snapshot[name])
-        self._renew()
-
-    def _renew(self) -> None:
-        """Empty the arena and load the expressions at hand."""
-        empty(self._world)
-        loaded = load_rows(self._world, self._episodes, self._present, self._numbers, self._begun)
-        assert loaded, "an empty arena holds the expressions at hand"
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Without the mask that was shown last: a copy shows its masks in memory of its own."""
-        return self.__dict__ | {"_masks": None}

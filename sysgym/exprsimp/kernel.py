@@ -1,8 +1,8 @@
 """The fast copy of `matcher`: all legal (term, rule) pairs of batches of expressions, rewriting, and normal forms.
 
-Sets of bits rule out most patterns by the symbols near a term's root. What is left is run like a program over a stack
-of terms; terms that are equal are one number, so a name that comes again costs one comparison. Newcomb et al. (OOPSLA
-2020) order their rules so that rewriting ends; `normalise` relies on the same order.
+Sets of bits rule out most patterns by the symbols near a root, and by which terms there are equal. What is left is run
+like a program over a stack of terms; equal terms are one number, so a name that comes again costs one comparison.
+Newcomb et al. (OOPSLA 2020) order their rules so that rewriting ends; `normalise` relies on the same order.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from sysgym.exprsimp.arena import FULL, NO_TERM, Arena, below, compiled, inlined, intern
+from sysgym.exprsimp.arena import FULL, NO_TERM, TURNS, Arena, below, compiled, inlined, intern, own_mark, uncounted
 from sysgym.exprsimp.matcher import INT32
 from sysgym.exprsimp.model import ARITY, GIVES_BOOL, Op
 from sysgym.exprsimp.rules.program import WORD, Program
@@ -19,10 +19,15 @@ from sysgym.exprsimp.rules.table import SLOTS
 NO = -1
 _DOWN, _UP = 0, 2
 _WORD, _NO_TERM = int(WORD), int(NO_TERM)
-_LOWEST = np.zeros(32, np.int64)
-for _bit in range(32):
-    _LOWEST[((0x077CB531 << _bit) & 0xFFFFFFFF) >> 27] = _bit
-_SLOTS, _STACK = int(SLOTS), 64
+_DE_BRUIJN = 0x03F79D71B4CB0A89
+_LOWEST = np.zeros(64, np.int64)
+for _bit in range(64):
+    _LOWEST[(_DE_BRUIJN << _bit >> 58) & 63] = _bit
+_SLOTS, _STACK, _ENTRY = int(SLOTS), 64, 4
+WEIGHT = _SLOTS
+"""Where in `scratch` stands what `weighed` has found: size, both parts of the mark."""
+WORDS = _SLOTS + _STACK * _ENTRY
+"""Where in `scratch` stands what `admit` has found."""
 _INT, _TRUTH, _VAR, _BOOL_VAR, _CONSTANT = int(Op.INT), int(Op.TRUTH), int(Op.VAR), int(Op.BOOL_VAR), int(Op.CONSTANT)
 _ADD, _SUB, _MUL, _DIV, _MOD, _MIN, _MAX, _LT, _LE, _EQ, _AND, _OR, _NOT, _SELECT = (
     int(op) for op in Op if op > Op.CONSTANT
@@ -67,10 +72,10 @@ def _fold(op: int, x: int, y: int, z: int) -> int:  # noqa: PLR0912  one line an
 
 
 @inlined
-def _matches(arena: Arena, program: Program, variant: int, term: int, slots: NDArray[np.int64]) -> bool:
+def _matches(arena: Arena, program: Program, variant: int, term: int, space: NDArray[np.int64]) -> bool:
     """Run a pattern; fills the slots of its names."""
     nodes, pattern = arena.nodes, program.pattern
-    stack = slots[_SLOTS:]
+    slots, stack = space, space[_SLOTS:]
     stack[0], depth = term, 1
     for step in range(program.pattern_begin[variant], program.pattern_begin[variant + 1]):
         depth -= 1
@@ -98,12 +103,12 @@ def _matches(arena: Arena, program: Program, variant: int, term: int, slots: NDA
 
 
 @inlined
-def _holds(arena: Arena, program: Program, variant: int, slots: NDArray[np.int64]) -> bool:
+def _holds(arena: Arena, program: Program, variant: int, space: NDArray[np.int64]) -> bool:
     """Run the condition on the constants that were matched."""
     begin, end = program.condition_begin[variant], program.condition_begin[variant + 1]
     if begin == end:
         return True
-    condition, stack, depth = program.condition, slots[_SLOTS:], 0
+    condition, slots, stack, depth = program.condition, space, space[_SLOTS:], 0
     for step in range(begin, end):
         op, value = condition[step, 0], condition[step, 1]
         if op == _CONSTANT:
@@ -121,9 +126,9 @@ def _holds(arena: Arena, program: Program, variant: int, slots: NDArray[np.int64
 
 
 @inlined
-def _build(arena: Arena, program: Program, variant: int, slots: NDArray[np.int64]) -> int:
+def _build(arena: Arena, program: Program, variant: int, space: NDArray[np.int64]) -> int:
     """The replacement's term; `NO` where a computed constant doesn't fit 32 bits, `FULL` without room."""
-    steps, stack, depth = program.replacement, slots[_SLOTS:], 0
+    steps, slots, stack, depth = program.replacement, space, space[_SLOTS:], 0
     for step in range(program.replacement_begin[variant], program.replacement_begin[variant + 1]):
         op, value, computed = steps[step, 0], steps[step, 1], steps[step, 2]
         if _VAR <= op <= _CONSTANT:
@@ -138,7 +143,7 @@ def _build(arena: Arena, program: Program, variant: int, slots: NDArray[np.int64
             a = stack[depth]
             b = stack[depth + 1] if arity > 1 else -1
             c = stack[depth + 2] if arity > 2 else -1
-            if computed == 1 and op != _SELECT:
+            if computed == 1:
                 number = _fold(op, arena.nodes[a, 4], arena.nodes[b, 4] if b >= 0 else 0, 0)
                 if number == _BEYOND:
                     return NO
@@ -153,61 +158,120 @@ def _build(arena: Arena, program: Program, variant: int, slots: NDArray[np.int64
 
 
 @inlined
-def rewrite(arena: Arena, program: Program, variant: int, term: int, slots: NDArray[np.int64]) -> int:
-    """What a variant makes of a term; `NO` where it doesn't apply, `FULL` without room. `slots` is scratch space."""
-    if not _matches(arena, program, variant, term, slots) or not _holds(arena, program, variant, slots):
-        return NO
-    return _build(arena, program, variant, slots)
+def _weigh(arena: Arena, program: Program, variant: int, space: NDArray[np.int64]) -> bool:
+    """Size and mark of the term that `_build` would make, which is not made; False where it would answer `NO`."""
+    steps, nodes, mark = program.replacement, arena.nodes, arena.mark
+    top = WEIGHT
+    for step in range(program.replacement_begin[variant], program.replacement_begin[variant + 1]):
+        op, value, computed = steps[step, 0], steps[step, 1], steps[step, 2]
+        if _VAR <= op <= _CONSTANT:
+            made = space[value]
+            size, first, second, value = arena.size[made], mark[made, 0], mark[made, 1], nodes[made, 4]
+            if op == _CONSTANT and not -_BEYOND <= value < _BEYOND:
+                return False
+        elif op > _TRUTH and computed == 0:
+            top -= _ENTRY * _ARITY[op]
+            size = 1
+            first, second = own_mark(op, 0)
+            for place in range(_ARITY[op]):
+                turn, below = TURNS[op, place], top + _ENTRY * place
+                size += space[below]
+                first += turn[0] * space[below + 1] + turn[1] * space[below + 2]
+                second += turn[2] * space[below + 1] + turn[3] * space[below + 2]
+        else:
+            if op > _TRUTH:
+                top -= _ENTRY * _ARITY[op]
+                value = _fold(op, space[top + 3], space[top + _ENTRY + 3] if _ARITY[op] > 1 else 0, 0)
+                if value == _BEYOND:
+                    return False
+                op = _TRUTH if _GIVES_BOOL[op] == 1 else _INT
+            size = 1
+            first, second = own_mark(op, value)
+        space[top], space[top + 1], space[top + 2], space[top + 3] = size, first, second, value
+        top += _ENTRY
+    return True
 
 
 @inlined
-def admit(arena: Arena, program: Program, term: int, steepest: int, words: NDArray[np.int64]) -> int:
-    """The variants that may match a term, as bits of `program.filed[operator]`; returns how many words they fill."""
-    nodes, symbol, admitted = arena.nodes, arena.symbol, program.admitted
+def weighed(arena: Arena, program: Program, variant: int, term: int, space: NDArray[np.int64]) -> bool:
+    """Whether a variant changes a term; size and mark of the result stand in `space` from `WEIGHT` on."""
+    return (
+        _matches(arena, program, variant, term, space)
+        and _holds(arena, program, variant, space)
+        and _weigh(arena, program, variant, space)
+        and (space[WEIGHT + 1] != arena.mark[term, 0] or space[WEIGHT + 2] != arena.mark[term, 1])
+    )
+
+
+@inlined
+def rewrite(arena: Arena, program: Program, variant: int, term: int, space: NDArray[np.int64]) -> int:
+    """What a variant makes of a term; `NO` where it doesn't apply, `FULL` without room. `space` is of `scratch`."""
+    if not _matches(arena, program, variant, term, space) or not _holds(arena, program, variant, space):
+        return NO
+    return _build(arena, program, variant, space)
+
+
+@inlined
+def admit(  # noqa: PLR0912  a question a place
+    arena: Arena, program: Program, term: int, steepest: int, space: NDArray[np.int64]
+) -> int:
+    """The variants that may match a term, as bits of `program.filed[operator]` from `WORDS` on; how many words."""
+    nodes, symbol, admitted, distinct = arena.nodes, arena.symbol, program.admitted, program.distinct
     op, a, b, c = nodes[term, 0], nodes[term, 1], nodes[term, 2], nodes[term, 3]
     count = program.words[op]
     if count == 0:
         return 0
-    at_a = at_b = at_c = _NO_TERM
-    at_aa = at_ab = at_ba = at_bb = _NO_TERM
+    at_b = at_c = at_aa = at_ab = at_ba = at_bb = _NO_TERM
+    aa, ab, ba, bb = -2, -3, -4, -5  # no two terms that aren't there are equal
     at_a = symbol[a]
     if nodes[a, 1] >= 0:
-        at_aa = symbol[nodes[a, 1]]
+        aa = nodes[a, 1]
+        at_aa = symbol[aa]
         if nodes[a, 2] >= 0:
-            at_ab = symbol[nodes[a, 2]]
+            ab = nodes[a, 2]
+            at_ab = symbol[ab]
     if b >= 0:
         at_b = symbol[b]
         if nodes[b, 1] >= 0:
-            at_ba = symbol[nodes[b, 1]]
+            ba = nodes[b, 1]
+            at_ba = symbol[ba]
             if nodes[b, 2] >= 0:
-                at_bb = symbol[nodes[b, 2]]
+                bb = nodes[b, 2]
+                at_bb = symbol[bb]
         if c >= 0:
             at_c = symbol[c]
+    twins = (
+        a == b, a == c, a == ba, a == bb, b == c, b == aa, b == ab, aa == ab, aa == ba, aa == bb, ab == ba, ab == bb,
+        ba == bb,
+    )  # fmt: skip
+    any_twins = False
+    for pair in twins:
+        any_twins |= pair
     for word in range(count):
         bits = program.gentle[steepest, op, word] & admitted[op, 0, at_a, word] & admitted[op, 1, at_b, word]
+        if not any_twins:
+            bits &= distinct[op, len(twins), word]
         if bits != 0:
             bits &= admitted[op, 2, at_c, word] & admitted[op, 3, at_aa, word] & admitted[op, 4, at_ab, word]
             bits &= admitted[op, 5, at_ba, word] & admitted[op, 6, at_bb, word]
-        words[word] = bits
+            if any_twins:
+                for pair in range(len(twins)):
+                    if not twins[pair]:
+                        bits &= distinct[op, pair, word]
+        space[WORDS + word] = bits
     return int(count)
 
 
 @inlined
 def lowest_bit(word: int) -> int:
-    """Number of the lowest bit of a 32-bit word that isn't 0 (a de Bruijn sequence; Leiserson et al., 1998)."""
-    return int(_LOWEST[(((word & -word) * 0x077CB531) & 0xFFFFFFFF) >> 27])
+    """Number of the lowest bit of a word that isn't 0 (a de Bruijn sequence; Leiserson et al., 1998)."""
+    return int(_LOWEST[(((word & -word) * _DE_BRUIJN) >> 58) & 63])
 
 
 @compiled
-def scratch() -> NDArray[np.int64]:
-    """Space for the slots of a pattern and a stack."""
-    return np.empty(_SLOTS + _STACK, np.int64)
-
-
-@compiled
-def admission(program: Program) -> NDArray[np.int64]:
-    """Space for `admit`."""
-    return np.empty(program.admitted.shape[3], np.int64)
+def scratch(program: Program) -> NDArray[np.int64]:
+    """Space for the slots of a pattern, a stack, and what `admit` finds."""
+    return np.empty(WORDS + program.admitted.shape[3], np.int64)
 
 
 @compiled
@@ -224,14 +288,15 @@ def applications(arena: Arena, program: Program, root: int, found: NDArray[np.in
     Returns:
         How many were found, at most the room; or `FULL`.
     """
-    slots, words, count = scratch(), admission(program), 0
+    space, count = scratch(program), 0
+    words = space[WORDS:]
     for term in below(arena, root):
         filed = program.filed[arena.nodes[term, 0]]
-        for place in range(admit(arena, program, term, steepest, words)):
+        for place in range(admit(arena, program, term, steepest, space)):
             while words[place] != 0:
                 variant = filed[place * _WORD + lowest_bit(words[place])]
                 words[place] &= words[place] - 1
-                result = rewrite(arena, program, variant, term, slots)
+                result = rewrite(arena, program, variant, term, space)
                 if result == FULL:
                     return FULL
                 if result not in (NO, term) and count < found.shape[0]:
@@ -250,7 +315,8 @@ def legal_mask(arena: Arena, program: Program, roots: NDArray[np.int64], mask: N
         roots: int64 (batch,).
         mask: bool (terms, variants), all False; the rows of the terms below the roots are filled, each once.
     """
-    slots, words = scratch(), admission(program)
+    space = scratch(program)
+    words = space[WORDS:]
     done = np.zeros(mask.shape[0], np.bool_)
     for root in roots:
         for term in below(arena, root):
@@ -258,11 +324,11 @@ def legal_mask(arena: Arena, program: Program, roots: NDArray[np.int64], mask: N
                 continue
             done[term] = True
             filed = program.filed[arena.nodes[term, 0]]
-            for place in range(admit(arena, program, term, _UP, words)):
+            for place in range(admit(arena, program, term, _UP, space)):
                 while words[place] != 0:
                     variant = filed[place * _WORD + lowest_bit(words[place])]
                     words[place] &= words[place] - 1
-                    result = rewrite(arena, program, variant, term, slots)
+                    result = rewrite(arena, program, variant, term, space)
                     if result == FULL:
                         return False
                     mask[term, variant] = result != NO
@@ -270,22 +336,20 @@ def legal_mask(arena: Arena, program: Program, roots: NDArray[np.int64], mask: N
 
 
 @inlined
-def first_down(
-    arena: Arena, program: Program, term: int, slots: NDArray[np.int64], words: NDArray[np.int64]
-) -> tuple[int, int]:
+def first_down(arena: Arena, program: Program, term: int, space: NDArray[np.int64]) -> tuple[int, int]:
     """The first down variant of the table that applies to a term, and its result; (`NO`, `NO`) where none does."""
-    filed = program.filed[arena.nodes[term, 0]]
-    for place in range(admit(arena, program, term, _DOWN, words)):
+    filed, words = program.filed[arena.nodes[term, 0]], space[WORDS:]
+    for place in range(admit(arena, program, term, _DOWN, space)):
         while words[place] != 0:
             variant = filed[place * _WORD + lowest_bit(words[place])]
             words[place] &= words[place] - 1
-            result = rewrite(arena, program, variant, term, slots)
+            result = rewrite(arena, program, variant, term, space)
             if result != NO:
                 return int(variant), result
     return NO, NO
 
 
-@compiled
+@uncounted
 def normalise(  # noqa: PLR0912  one stack machine
     arena: Arena,
     program: Program,
@@ -294,6 +358,7 @@ def normalise(  # noqa: PLR0912  one stack machine
     trace: NDArray[np.int64],
     steps: NDArray[np.int64],
     stack: NDArray[np.int64],
+    space: NDArray[np.int64],
 ) -> int:
     """Normal form under the down rules, from the leaves up, the first rule that applies in the table's order.
 
@@ -306,11 +371,11 @@ def normalise(  # noqa: PLR0912  one stack machine
         trace: int64 (room, 3), filled with (term, variant, result) in the order in which a replay must follow.
         steps: int64 (1,): rewrites in the trace so far, raised by those of this call.
         stack: int64 (capacity,): scratch space.
+        space: More of it, of `scratch`.
 
     Returns:
         The normal form, `NO` where the trace is full, or `FULL`.
     """
-    slots, words = scratch(), admission(program)
     known, forward = normal[0], normal[1]
     stack[0], depth = root, 1
     while depth:
@@ -333,7 +398,7 @@ def normalise(  # noqa: PLR0912  one stack machine
             if same == FULL:
                 return FULL
         if known[same] < 0 and forward[same] < 0:
-            variant, result = first_down(arena, program, same, slots, words)
+            variant, result = first_down(arena, program, same, space)
             if result == FULL:
                 return FULL
             if result != NO:

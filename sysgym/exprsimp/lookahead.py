@@ -16,6 +16,7 @@ from sysgym.core.protocols import StatePolicy
 from sysgym.exprsimp.arena import FULL, compiled
 from sysgym.exprsimp.dynamics import World, empty, exchanged, load_table, make_world, normal_form, prepared
 from sysgym.exprsimp.episode import EpisodeConfig, ExpressionState
+from sysgym.exprsimp.kernel import rewrite
 from sysgym.exprsimp.observation import count_occurrences
 from sysgym.exprsimp.rules.program import compile_rules
 
@@ -71,9 +72,12 @@ def shortest_way(  # noqa: PLR0911, PLR0912  one search, and every way to run ou
             for row in range(count):
                 term = terms[row]
                 for place in range(memo.begin[term], memo.end[term]):
-                    result = memo.matches[place, 1]
-                    if arena.size[root] + occurrences[row] * (arena.size[result] - arena.size[term]) > max_nodes:
+                    variant, size = memo.matches[place, 0], memo.matches[place, 1]
+                    if arena.size[root] + occurrences[row] * (size - arena.size[term]) > max_nodes:
                         continue
+                    result = rewrite(arena, world.actions, variant, term, memo.space)
+                    if result == FULL:
+                        return FULL
                     direct = exchanged(world, terms, table, count, row, result)
                     if direct == FULL:
                         return FULL
@@ -83,7 +87,7 @@ def shortest_way(  # noqa: PLR0911, PLR0912  one search, and every way to run ou
                     if seen[made] < 0 and filled < states.shape[0]:
                         seen[made] = filled
                         states[filled, 0], states[filled, 1] = made, before
-                        states[filled, 2], states[filled, 3] = row, memo.matches[place, 0]
+                        states[filled, 2], states[filled, 3] = row, world.actions.rule[variant]
                         filled += 1
         if filled == first:
             return 0

@@ -12,8 +12,8 @@ from sysgym.core.engines import allocate_slot
 from sysgym.core.errors import SettingError
 from sysgym.core.protocols import Policy, StatePolicy
 from sysgym.exprsimp.arena import unload
+from sysgym.exprsimp.compiled_engine import ExpressionKernel
 from sysgym.exprsimp.episode import EpisodeConfig
-from sysgym.exprsimp.episodes import ExpressionKernel
 from sysgym.exprsimp.matcher import INT32
 from sysgym.exprsimp.policies import Search
 from sysgym.exprsimp.pool import ExpressionPool

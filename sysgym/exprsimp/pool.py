@@ -13,11 +13,12 @@ from pathlib import Path
 import numpy as np
 
 from sysgym.core.errors import SettingError, UnknownNameError, require_range
-from sysgym.core.seeding import philox4x32, stream_key
+from sysgym.core.seeding import stream_key
 from sysgym.exprsimp.fast_parser import parse_many
 from sysgym.exprsimp.generator import SPLITS, generate, split_of
 from sysgym.exprsimp.model import Expression
 from sysgym.exprsimp.parser import read_expressions
+from sysgym.workloads.draws import philox4x32
 
 SAMPLINGS = ("uniform", "disjoint")
 
@@ -52,8 +53,9 @@ class ExpressionPool:
         """Number of the expression of an episode."""
         if self.sampling == "disjoint":
             return (seed + episode) % len(self.expressions)
-        key = stream_key(seed, f"expressions/{self.split}")
-        return philox4x32(key, episode & 0xFFFFFFFF, episode >> 32, 0, 0)[0] % len(self.expressions)
+        return philox4x32(_key(seed, f"expressions/{self.split}"), episode & 0xFFFFFFFF, episode >> 32, 0, 0)[0] % len(
+            self.expressions
+        )
 
 
 def require_small(expression: Expression, max_nodes: int, name: str) -> None:
@@ -108,4 +110,5 @@ def _generated(count: int, distribution: str, split: str, max_nodes: int) -> tup
     return tuple(one for one in drawn if one.size <= max_nodes)
 
 
+_key = lru_cache(maxsize=4096)(stream_key)
 _SEED = 2019

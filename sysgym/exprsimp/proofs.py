@@ -172,6 +172,8 @@ def read_certificates(path: str | Path = CERTIFICATES) -> dict[str, Proof]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except OSError as error:
         raise InputFileError(path, f"cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InputFileError(path, f"no certificates: {error}") from error
     proofs = {}
     for number, line in enumerate(lines, 1):
         try:

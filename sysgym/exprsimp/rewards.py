@@ -9,13 +9,13 @@ too, so that the sum is minus the area below the curve of the best size over tim
 
 from __future__ import annotations
 
-from sysgym.exprsimp.arena import compiled
+from sysgym.exprsimp.arena import uncounted
 
 REWARDS = ("length", "size", "delta_length", "delta_size", "time")
 LENGTH, SIZE, DELTA_LENGTH, DELTA_SIZE, TIME = range(5)
 
 
-@compiled
+@uncounted
 def reward_of(
     kind: int, of_input: tuple[int, int], before: tuple[int, int], after: tuple[int, int], least: tuple[int, int],
     now: tuple[float, float], limit: float, over: bool,

@@ -83,7 +83,7 @@ class Workbench:
         capacity = max(capacity, 16 * len(expression.nodes))
         self.arena: Arena = make_arena(capacity)
         self._normal = np.full((2, capacity), -1, np.int64)
-        self._stack = np.empty(capacity, np.int64)
+        self._stack, self._space = np.empty(capacity, np.int64), kernel.scratch(self.program)
         self._trace = np.empty((_ROOM + 64 * len(expression.nodes), 3), np.int64)
         self.values = np.empty((capacity, POINTS), np.int64)
         self.usable = np.zeros(capacity, np.bool_)
@@ -181,7 +181,9 @@ class Workbench:
 
     def _normalise(self, root: int, normal: NDArray[np.int64]) -> tuple[int, int]:
         steps = np.zeros(1, np.int64)
-        found = int(kernel.normalise(self.arena, self.program, root, normal, self._trace, steps, self._stack))
+        found = int(
+            kernel.normalise(self.arena, self.program, root, normal, self._trace, steps, self._stack, self._space)
+        )
         if found < 0:
             raise ArenaFull
         return found, int(steps[0])

@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -38,6 +39,8 @@ _SIGNED_MOST = (1 << 63) - 1
 _SINGLE = (int, np.uint64, np.int64)
 _CHUNK = 1 << 14
 """Queries that make a thread worth its start."""
+_STRUCTURES = ("binary", "btree", "compressed", "interpolated", "pgm", "radix_spline", "rmi")
+"""The files of the structures."""
 
 
 class SortedIndex(ABC):
@@ -268,6 +271,8 @@ class SortedIndex(ABC):
             InputFileError: Not an index file, of another version or structure, truncated, or damaged.
         """
         contents = storage.read_index(path, map_memory=mmap)
+        for name in _STRUCTURES:  # a class is found once its file has been imported
+            import_module(f"sysgym.learned_index.{name}")
         made = _structure(cls, contents.kind)
         if made is None:
             raise InputFileError(path, f"holds a {contents.kind!r} index, not {cls.__name__}")

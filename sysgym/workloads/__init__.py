@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sysgym.workloads.fetching import fetch
     from sysgym.workloads.formats.swf import write_swf
     from sysgym.workloads.formats.tpch import read_dag_profiles
+    from sysgym.workloads.gpu_pods import gpu_cluster
     from sysgym.workloads.inference import infer_schema, write_schema
     from sysgym.workloads.models import MODELS, generate
     from sysgym.workloads.models.lublin import lublin
@@ -33,6 +34,7 @@ _LAZY = {
     "MODELS": "models",
     "fetch": "fetching",
     "generate": "models",
+    "gpu_cluster": "gpu_pods",
     "listing_of": "catalogue",
     "lublin": "models.lublin",
     "select": "selection",
@@ -69,6 +71,7 @@ __all__ = [
     "Workload",
     "fetch",
     "generate",
+    "gpu_cluster",
     "infer_schema",
     "listing_of",
     "lublin",

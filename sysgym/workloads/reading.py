@@ -22,6 +22,7 @@ from sysgym.workloads.formats import (
     dlrm,
     gavel,
     generic_csv,
+    gwf,
     openb,
     opendc,
     parquet,
@@ -84,6 +85,7 @@ FORMATS: Mapping[str, Format] = {
     "pollux": Format("Pollux workload", pollux.recognises, pollux.parse, pollux.jobs, has_run_times=False),
     "tiresias": Format("Tiresias and Chronus jobs", tiresias.recognises, tiresias.parse, tiresias.jobs),
     "gavel": Format("Gavel trace", gavel.recognises, gavel.parse, gavel.jobs, has_run_times=False),
+    "gwf": Format("Grid Workload Format (workflows)", gwf.recognises, gwf.parse, gwf.jobs),
     "azure_llm": Format(
         "Azure LLM requests",
         azure_llm.recognises,
@@ -106,7 +108,7 @@ FORMATS: Mapping[str, Format] = {
 
 
 def read_trace(
-    path: str | Path,
+    path: str | Path | TraceFile,
     format: str = "auto",
     clean: str = "default",
     processors: int | None = None,
@@ -119,7 +121,7 @@ def read_trace(
     """Read a log of jobs.
 
     Args:
-        path: The log, plain or gzip.
+        path: The log, plain or gzip, or what `open_trace` made of it.
         format: A name in `FORMATS`; "auto" recognises it by content.
         clean: A name in `CLEANING_RULES`: "default", "sc15" or "none".
         processors: Size of the machine, where the file does not tell it or tells it wrong.
@@ -153,7 +155,7 @@ def read_trace(
     _require_submissions(file.path, table)
     machine = _machine(file.path, name, table, processors, nodes)
     jobs, repairs = clean_jobs(file.path, table.columns, clean, source, machine.processors)
-    provenance = Provenance(str(path), name, clean, file.sha256, table.header, len(raw))
+    provenance = Provenance(str(file.path), name, clean, file.sha256, table.header, len(raw))
     return Workload.from_columns(
         jobs, machine, provenance, (*table.readings, *repairs), table.categories, table.dependencies, table.profiles
     )

@@ -65,12 +65,14 @@ def header_names(file: TraceFile, delimiter: str = ",") -> set[str]:
     return {name.strip().strip('"') for name in file.first_line.split(delimiter)} if file.first_line else set()
 
 
-def open_trace(path: str | Path) -> TraceFile:
-    """Read and unpack a log.
+def open_trace(path: str | Path | TraceFile) -> TraceFile:
+    """Read and unpack a log; what has been opened is handed back, so that a pipe is read once.
 
     Raises:
         InputFileError: It is missing, a folder, unreadable, empty, or damaged gzip.
     """
+    if isinstance(path, TraceFile):
+        return path
     packed = _read_bytes(Path(path))
     data = _unpack(Path(path), packed) if packed.startswith(_GZIP_MAGIC) else packed
     if not data.strip():

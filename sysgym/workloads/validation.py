@@ -88,7 +88,7 @@ class ValidationReport:
 
 
 def validate(
-    path: str | Path,
+    path: str | Path | TraceFile,
     format: str = "auto",
     *,
     schema: str | Path | Schema | None = None,
@@ -99,7 +99,7 @@ def validate(
     """Compare a log with its schema, and with a baseline.
 
     Args:
-        path: The log.
+        path: The log, or what `open_trace` made of it.
         format: A name in `FORMATS`; "auto" recognises it by content.
         schema: A schema or the file of one, instead of the format's own.
         against: A log of the same format, the JSON of its statistics, or the statistics, to measure the drift from.
@@ -115,7 +115,7 @@ def validate(
         raise UnknownNameError("format", format, {**FORMATS, "auto": None})
     file = open_trace(path)
     name = recognise(file) if format == "auto" else format
-    chosen = _schema(schema, name, str(path))
+    chosen = _schema(schema, name, str(file.path))
     if time_zone is not None:
         zone(time_zone)
         chosen = replace(chosen, time_zone=time_zone)
@@ -123,7 +123,7 @@ def validate(
     table, trouble = _jobs(file, name, raw)
     machine = table.machine if table else None
     found = [*anomalies_of(raw, chosen, machine), *trouble]
-    statistics = statistics_of(raw, chosen, name, str(path))
+    statistics = statistics_of(raw, chosen, name, str(file.path))
     if against is not None:
         found += drift_of(statistics, _baseline(against, name, chosen, columns), chosen)
     order = {severity: place for place, severity in enumerate(SEVERITIES)}
@@ -131,7 +131,7 @@ def validate(
     cleaning = {rule: _kept(file.path, table, rule) for rule in _RULES} if table else {}
     source = chosen.source or "given"
     return ValidationReport(
-        str(path), name, len(raw), raw.fields, tuple(anomalies), statistics, raw.header, cleaning, source
+        str(file.path), name, len(raw), raw.fields, tuple(anomalies), statistics, raw.header, cleaning, source
     )
 
 

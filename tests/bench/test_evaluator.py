@@ -309,3 +309,18 @@ def test_a_score_beyond_the_bound_is_refused(monkeypatch):
         assert evaluate("shortest", TOY, scenarios=1).values == [value]
     with pytest.raises(SettingError, match="a value, a metric's name and a heuristic's name"):
         Bound("bound", 1.0, policy="first")
+
+
+def test_the_best_of_several_tries_counts_scenario_by_scenario():
+    tries = [evaluate("dice", TOY, scenarios=3, policy_seed=seed).values for seed in (2, 10_002, 20_002)]
+    found = evaluate("dice", TOY, scenarios=3, policy_seed=2, best_of=3)
+    assert found.values == np.min(tries, axis=0).tolist() and len({tuple(values) for values in tries}) == 3
+    worst = evaluate(OftenNothing(), TOY, scenarios=2, best_of=2)
+    assert [scenario.seed for scenario in worst.scenarios] == [0, 1]
+
+
+class OftenNothing:
+    """A policy object that plays the same in every try."""
+
+    def act(self, observation, action_mask):
+        return 0

@@ -223,3 +223,12 @@ def test_another_heuristic_can_be_the_one_to_compare_with():
     assert {row.policy: row.verdict for row in tables_of(records)[0].rows}["PPO"] == "worse"
     with pytest.raises(UnknownNameError, match="did you mean fcfs"):
         tables_of(records, against="fcsf")
+
+
+def test_a_training_of_a_few_updates_is_marked():
+    record = make_record("PPO", [1.0] * 8, seed=0)
+    assert not tables_of([record])[0].rows[0].training.too_short
+    short = record.policy.training.model_copy(update={"curve": record.policy.training.curve[:2]})
+    marked = record.model_copy(update={"policy": record.policy.model_copy(update={"training": short})})
+    assert tables_of([marked])[0].rows[0].training.too_short
+    assert "budget too small to train" in boards_to_markdown(boards([marked]))

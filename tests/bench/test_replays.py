@@ -87,3 +87,13 @@ def test_a_trained_policy_sees_what_it_was_trained_on(tmp_path):
         train("sysgym/BatchSched-v0", frames=128, environment=arguments, output=saved, num_envs=4, rollout_steps=16)
         (found,) = replay_policies(log, [str(saved)])
         assert found.row["jobs"] == 120 and found.row["invalid_actions"] == 0
+
+
+def test_the_learned_policy_comes_with_the_package_and_its_rules():
+    jobs = poisson_pareto(400, 32, load=1.0, seed=3)
+    learned, easy, held = (
+        next(replay_policies(jobs, ["learned"], **rules)).row for rules in ({}, {"backfill": "none"}, {"commit": True})
+    )
+    assert (learned["policy"], learned["backfill"], learned["commit"]) == ("learned", "easy", False)
+    assert (easy["backfill"], held["commit"]) == ("none", True)
+    assert learned["mean_bounded_slowdown"] < next(replay_policies(jobs, ["easy"])).row["mean_bounded_slowdown"]

@@ -5,9 +5,12 @@ import json
 import pytest
 
 from sysgym.bench import environments, execution, runner
+from sysgym.bench.leaderboard import leaderboard
 from sysgym.bench.records import append_record, find_records, latest, read_records
 from sysgym.bench.runner import run_study
+from sysgym.bench.verification import verify
 from sysgym.core.errors import OutputError, RecordError, SettingError, StudyError
+from tests.bench import toy
 
 BROKEN = """
 class Policy:
@@ -369,3 +372,32 @@ def test_a_missing_log_and_a_foreign_environment_say_what_to_do(tmp_path):
     (tmp_path / "p.py").write_text(BROKEN)
     with pytest.raises(StudyError, match=r"seed .* is 2000000000; it must be at least 0 and at most"):
         run_study(path)
+
+
+SEARCH = """
+[[policies]]
+policy = "dice"
+best_of = 4
+
+[[policies]]
+policy = "dice"
+name = "dice itself"
+draws = 3
+"""
+
+
+def test_a_search_is_the_best_of_its_tries_and_draws_are_runs_of_one_policy(study, monkeypatch):
+    with pytest.raises(StudyError, match="dice, best of 4 has best_of = 4; what comes is not known there"):
+        run_study(study(SEARCH))
+    monkeypatch.setattr(toy.ToyEnv, "known_at_once", True)
+    found = run_study(study(SEARCH))
+    (search,) = [record for record in found if record.policy.kind == "search"]
+    drawn = [record for record in found if record.policy.name == "dice itself"]
+    assert search.policy.name == "dice, best of 4" and search.policy.best_of == 4
+    assert [record.seeds.policy for record in drawn] == [0, 1, 2] and len({r.run for r in found}) == len(found)
+    assert all(best <= first for best, first in zip(search.values, drawn[0].values, strict=True))
+    table = leaderboard(found)[0]
+    assert {row.policy: row.runs for row in table.rows} == {
+        "dice, best of 4": 1, "dice itself": 3, "first": 1, "shortest": 1,
+    }  # fmt: skip
+    assert all(verdict.verified for verdict in verify((study().with_name("toy.results"), r) for r in found))

@@ -1,7 +1,12 @@
 """What every registered environment promises; a new id is tested here without a new line."""
 
 import copy
+import gc
+import operator
 import pickle
+import re
+import resource
+from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
@@ -342,3 +347,90 @@ def test_a_compiled_env_is_pickled_in_the_middle_of_an_episode(env_id):
         for other in copies:
             again = other.step(action)
             assert as_bytes(again[0]) == as_bytes(observation) and again[1] == reward
+
+
+def arguments_of(env_id):
+    """The arguments that the docstring's table names."""
+    text = type(gym.make(env_id).unwrapped).__doc__
+    table = text[text.index("## Arguments") : text.index("## Vectorized")]
+    return {
+        name
+        for line in table.splitlines()
+        if line.strip().startswith("| `")
+        for name in re.findall(r"`(\w+)`", line.split("|")[1])
+    }
+
+
+def test_a_reward_of_ones_own_is_what_is_paid(env_id):
+    if "reward" not in arguments_of(env_id):
+        pytest.skip(f"{env_id} documents no reward to inject")
+    calls = []
+
+    def quarter(before, action, after):
+        assert type(before) is type(after) and before._fields == after._fields
+        assert operator.index(action) >= 0
+        calls.append(None)
+        return 0.25
+
+    env = gym.make(env_id, reward=quarter)
+    _, info = env.reset(seed=0)
+    paid, steps, ended = 0.0, 0, False
+    while not ended and steps < 200:
+        _, reward, terminated, truncated, info = env.step(int(info["action_mask"].argmax()))
+        paid, steps, ended = paid + reward, steps + 1, terminated or truncated
+    assert calls and paid == 0.25 * len(calls)
+
+
+def test_a_workload_of_ones_own_is_what_is_played(env_id):
+    if "workload" not in arguments_of(env_id):
+        pytest.skip(f"{env_id} documents no workload to inject")
+    env = gym.make(env_id)
+    if not hasattr(env.unwrapped, "workload"):
+        pytest.skip(f"{env_id} keeps no workload that could be handed on")
+    try:
+        again = gym.make(env_id, workload=env.unwrapped.workload)
+    except SettingError as error:
+        pytest.skip(f"{env_id} does not take back what it keeps: {str(error)[:60]}")
+    assert play(again, 60, seed=3) == play(env, 60, seed=3)
+
+
+def test_an_allowed_action_is_always_left(env_id):
+    """Whatever was played and however the episode ended: a learner that masks needs one action to choose."""
+    envs = gym.make_vec(env_id, num_envs=8)
+    choose = np.random.default_rng(2)
+    _, info = envs.reset(seed=11)
+    for _ in range(300):
+        masks = info["action_mask"]
+        assert masks.any(axis=1).all() and set(np.unique(masks)) <= {0, 1}
+        scores = choose.random(masks.shape, dtype=np.float32) * masks
+        info = envs.step(scores.argmax(axis=1))[4]
+
+
+def test_a_soak_of_ten_thousand_steps_needs_no_more_memory(env_id):
+    envs = gym.make_vec(env_id, num_envs=2)
+    _, info = envs.reset(seed=0)
+    page = resource.getpagesize()
+
+    def soak(steps):
+        nonlocal info
+        for _ in range(steps):
+            info = envs.step(info["action_mask"].argmax(axis=1))[4]
+        gc.collect()
+        return int(Path("/proc/self/statm").read_text().split()[1]) * page
+
+    soak(2000)  # what is allocated once, buffers and arenas, is there by now
+    before = soak(500)
+    assert soak(5000) - before < 4 * 2**20  # two environments: 10,000 steps
+
+
+def test_vector_envs_of_both_kinds_are_pickled(env_id):
+    """What worker processes and saved studies of others rely on."""
+    envs = gym.make_vec(env_id, num_envs=2).unwrapped
+    _, info = envs.reset(seed=4)
+    for _ in range(10):
+        info = envs.step(info["action_mask"].argmax(axis=1))[4]
+    again = pickle.loads(pickle.dumps(envs))
+    for _ in range(10):
+        actions = envs.action_masks().argmax(axis=1)
+        for mine, theirs in zip(parts_of_step(envs, actions), parts_of_step(again, actions), strict=True):
+            assert np.array_equal(mine, theirs)

@@ -139,3 +139,31 @@ def test_a_csv_log_is_read_with_its_columns(tmp_path):
 def test_reset_options_are_checked(jobs, options):
     with pytest.raises((SettingError, UnknownNameError), match="start"):
         gym.make(ENV, workload=jobs).reset(options=options)
+
+
+def test_workloads_of_a_model_and_scaled_arrivals():
+    table = {"model": "lublin", "jobs": 500, "processors": 64, "seed": 4}
+    drawn = gym.make(ENV, workload=table, sequence_length=64).unwrapped.workload
+    dense = gym.make(ENV, workload=table, sequence_length=64, arrivals=0.5).unwrapped.workload
+    assert len(drawn) == 500 and drawn.machine.processors == 64
+    np.testing.assert_array_equal(dense.submit_time, np.floor(drawn.submit_time * 0.5))
+    with pytest.raises(SettingError, match="a table names a model"):
+        gym.make(ENV, workload={"jobs": 500})
+    with pytest.raises(UnknownNameError):
+        gym.make(ENV, workload={"model": "lublim"})
+
+
+def test_which_count_is_a_jobs_size(tmp_path):
+    lines = [f"{n} {n} 0 50 {2 + n % 3} -1 -1 4 60 -1 1 1 1 -1 1 -1 -1 -1" for n in range(1, 21)]
+    path = tmp_path / "log.swf"
+    path.write_text("; MaxProcs: 8\n" + "\n".join(lines) + "\n")
+    sizes = {
+        count: gym.make(ENV, workload=path, sequence_length=4, processors_from=count).unwrapped.workload.processors
+        for count in (None, "allocated")
+    }
+    assert set(sizes[None].tolist()) == {4} and set(sizes["allocated"].tolist()) == {2, 3, 4}
+
+
+def test_published_waits_turn_the_order_round(jobs):
+    first = replay(jobs, gym.make(ENV).unwrapped.heuristics["wfp3_published"]())
+    assert first.bounded_slowdown().mean() > replay(jobs, "wfp3").bounded_slowdown().mean()

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sysgym.core.errors import InputFileError
-from sysgym.exprsimp import ExpressionError, kernel, matcher
+from sysgym.exprsimp import ExpressionError, kernel, matcher, parse
 from sysgym.exprsimp.arena import load, make_arena, unload
 from sysgym.exprsimp.evaluation import draw_points, evaluate
 from sysgym.exprsimp.model import Builder
@@ -170,14 +170,52 @@ def test_the_mask_of_a_batch_is_what_applies():
     terms = int(arena.filled[0])
     mask = np.zeros((terms, len(PROGRAM.rule)), np.bool_)
     assert kernel.legal_mask(arena, PROGRAM, roots, mask)
-    slots = kernel.scratch()
+    space = kernel.scratch(PROGRAM)
     rule_op = PROGRAM.pattern[PROGRAM.pattern_begin[:-1], 0]
     for term in range(terms):
         op = arena.nodes[term, 0]
         for variant in range(len(PROGRAM.rule)):
             fits = rule_op[variant] == op
-            applies = fits and kernel.rewrite(arena, PROGRAM, variant, term, slots) != kernel.NO
+            applies = fits and kernel.rewrite(arena, PROGRAM, variant, term, space) != kernel.NO
             assert mask[term, variant] == applies
+
+
+def test_what_is_weighed_is_what_is_made():
+    """Size and mark of a result, before it is made; and the mark of the tree around it, by the turns above."""
+    generator = np.random.default_rng(9)
+    space, met = kernel.scratch(PROGRAM), 0
+    for place in range(12):
+        arena = make_arena(20_000)
+        root = load(arena, draw(generator, 6, bool(place % 2)))
+        for term in range(root + 1):
+            for variant in range(len(PROGRAM.rule)):
+                changes = kernel.weighed(arena, PROGRAM, variant, term, space)
+                weight = space[kernel.WEIGHT : kernel.WEIGHT + 3].tolist()
+                result = kernel.rewrite(arena, PROGRAM, variant, term, space)
+                assert changes == (result not in (kernel.NO, term))
+                if changes:
+                    met += 1
+                    assert weight == [arena.size[result], *arena.mark[result]]
+    assert met > 30
+    assert len({tuple(pair) for pair in arena.mark[: arena.filled[0]].tolist()}) == arena.filled[0]
+
+
+def test_marks_tell_trees_apart_whose_leaves_changed_places():
+    texts = ["(v0 - v1) - (v2 - v3)", "(v0 - v2) - (v1 - v3)", "(v0 - v3) - (v2 - v1)", "v0 - (v1 - (v2 - v3))"]
+    arena = make_arena(1000)
+    assert len({int(arena.mark[load(arena, parse(text)), 0]) for text in texts}) == len(texts)
+
+
+def test_a_choice_between_constants_is_not_computed():
+    """In both matchers, also below an operator that computes."""
+    rule = make_rule("x * c0 -> x * (select(c0 < 2, 5, 6) + c0)")
+    builder = Builder()
+    term = builder.load(parse("v0 * 3"))
+    result = matcher.rewrite(builder, rule, rule.lhs, term)
+    program = compile_rules([rule])
+    arena = make_arena(100)
+    made = kernel.rewrite(arena, program, 0, load(arena, parse("v0 * 3")), kernel.scratch(program))
+    assert unload(arena, made) == builder.expression(result) == parse("v0 * (select(0, 5, 6) + 3)")
 
 
 def test_rules_keep_the_value_of_what_they_rewrite():
@@ -205,7 +243,8 @@ def test_normal_forms_end_and_keep_the_value():
         arena = make_arena(60_000)
         root = load(arena, expression)
         normal, trace, steps = np.full((2, 60_000), -1), np.empty((5000, 3), np.int64), np.zeros(1, np.int64)
-        result = kernel.normalise(arena, PROGRAM, root, normal, trace, steps, np.empty(arena.nodes.shape[0], np.int64))
+        stack, space = np.empty(arena.nodes.shape[0], np.int64), kernel.scratch(PROGRAM)
+        result = kernel.normalise(arena, PROGRAM, root, normal, trace, steps, stack, space)
         assert result >= 0 and arena.size[result] <= arena.size[root]
         points = draw_points(generator, 50, 3)
         assert np.array_equal(evaluate(expression, points), evaluate(unload(arena, int(result)), points))

@@ -19,6 +19,7 @@ HEURISTICS = {
     "sysgym/AdmissionQueue-v0": "at_least_4",
     "sysgym/DagSched-v0": "fair",
     "sysgym/ExprSimplify-v0": "climbing",
+    "sysgym/GpuSched-v0": "fgd",
     "sysgym/IndexTune-v0": "two_phase",
     "sysgym/Placement-v0": "least_load",
     "sysgym/ScheduleRewrite-v0": "sjf_offline",

@@ -220,6 +220,7 @@ def test_rewards_add_up_to_what_they_are_named_after():
     scores = info["metrics"]
     initial = scores["initial_slowdown"]
     assert totals["log_best"] == pytest.approx(np.log(initial / scores["mean_slowdown"]))
+    assert totals["final"] == pytest.approx(totals["log_best"])
     assert totals["best"] == pytest.approx(1 - scores["mean_slowdown"] / initial)
     assert totals["decrease"] == pytest.approx(1 - scores["last_slowdown"] / initial)
     assert totals["published"] == pytest.approx(totals["decrease"] - 50 * 0.01 / initial)
@@ -350,7 +351,7 @@ def test_methods_refuse_what_they_cannot_do():
         solve(EXAMPLE, "annael")
     with pytest.raises(UnknownNameError):
         solve(EXAMPLE, "climb", initial="sfj")
-    with pytest.raises(WorkloadError, match="14"):
+    with pytest.raises(WorkloadError, match="16"):
         solve(SequenceGenerator(2).jobset(0), "exact")
     for wrong in ({"evaluations": 0}, {"temperature": -1.0}, {"time_limit": 0}):
         with pytest.raises(SettingError):

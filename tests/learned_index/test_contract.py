@@ -2,6 +2,8 @@
 
 import bisect
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -308,3 +310,11 @@ def test_bad_queries_are_refused():
 def test_bad_options_are_refused(structure, options, words):
     with pytest.raises((SettingError, UnknownNameError), match=words):
         structure.build([1, 2, 3], **options)
+
+
+def test_a_saved_index_opens_where_its_structure_was_never_imported(tmp_path):
+    path = tmp_path / "keys.index"
+    PGMIndex.build(np.arange(1000, dtype=np.uint64)).save(path)
+    words = f"from sysgym.learned_index import SortedIndex; print(len(SortedIndex.load({str(path)!r})))"
+    done = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, check=True)
+    assert done.stdout == "1000\n"

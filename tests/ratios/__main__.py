@@ -19,13 +19,15 @@ from sysgym.jobsched import replay
 from sysgym.workloads import poisson_pareto, read_trace, write_swf
 from tests.ratios import learned_index
 from tests.ratios.backends import backend_rows
-from tests.ratios.bootstrap import bootstrap_rows
+from tests.ratios.bootstrap import bootstrap_rows, page_rows
 from tests.ratios.dag import dag_rows
 from tests.ratios.exprsimp import expression_rows
+from tests.ratios.gpu import gpu_rows
 from tests.ratios.learning import learning_rows
 from tests.ratios.logs import million_job_rows
 from tests.ratios.placement import placement_rows
 from tests.ratios.placement_environment import placement_environment_rows
+from tests.ratios.schedule_rewriting import rewriting_rows
 
 ROUNDS = 7
 DATA = Path(os.environ.get("SYSGYM_DATA") or Path(__file__).parents[3] / "shared" / "data")
@@ -131,14 +133,17 @@ def main():
     """Measure and print."""
     rows = []
     bootstrap_rows(rows)
+    page_rows(rows)
     log_rows(rows)
     million_job_rows(rows)
+    gpu_rows(rows, stepping, DATA)
     environment_rows(rows)
     dag_rows(rows, stepping, single, DATA)
     learning_rows(rows)
     backend_rows(rows)
     placement_rows(rows, rate)
     placement_environment_rows(rows, stepping, single)
+    rewriting_rows(rows, rate, stepping)
     expression_rows(rows, rate, DATA)
     width = max(len(name) for name, *_ in rows)
     print(f"{'':{width}} {'rate':>12} {'goal':>12}  beside")

@@ -87,14 +87,14 @@ def check_applications(wanted=MILLION, seed=0, batch=2000, points=24):
     rules = published_rules()
     program = program_of(rules)
     turned = [(rule, pattern) for rule in rules for _, pattern in orientations(rule)]
-    slots, checked, wrong = kernel.scratch(), 0, 0
+    space, checked, wrong = kernel.scratch(program), 0, 0
     while checked < wanted:
         builder = Builder()
         drawn = generator.integers(len(turned), size=batch).tolist()
         made = [(instance(generator, *turned[variant], builder), variant) for variant in drawn]
         arena = make_arena(40 * batch)
         load_nodes(arena, np.array(builder.rows, np.int64))  # every row is new, so numbers stay what they are
-        pairs = np.array([(term, kernel.rewrite(arena, program, variant, term, slots)) for term, variant in made])
+        pairs = np.array([(term, kernel.rewrite(arena, program, variant, term, space)) for term, variant in made])
         assert pairs.max() < arena.filled[0] and arena.filled[0] < len(arena.nodes)
         values, usable = np.empty((len(arena.nodes), points), np.int64), np.zeros(len(arena.nodes), np.bool_)
         evaluate_arena(arena, draw_points(generator, points, 3), values, usable, np.zeros(1, np.int64))

@@ -1,11 +1,12 @@
 """Train the rewriter that is packaged, and compare all methods in one run.
 
     python -m tests.ratios.rewriter train OUTPUT [--longest CHARACTERS] [--lessons N] [--frames N]
-    python -m tests.ratios.rewriter table [--methods M ...] [--every N] [--long-only]
+    python -m tests.ratios.rewriter table [--methods M ...] [--every N] [--long-only] [--generated N]
     python -m tests.ratios.rewriter trials [--every N]
 
 Training plays the training expressions of the shared data (where they are at hand) and generated ones of two
-distributions, on one thread. The table is that of docs/expressions.md: every method on the validation expressions.
+distributions, on one thread. The table is that of docs/expressions.md: every method on the validation expressions,
+or on so many generated ones of the distribution `neurewriter`.
 Trials compares searches with the agent at equal numbers of rewrites tried.
 """
 
@@ -66,9 +67,9 @@ def validation(every, long_only):
     return [text for text in texts if not long_only or len(text) > 100]
 
 
-def table(methods, every, long_only):
+def table(methods, texts):
     """One JSON line a method, all in one run; see `comparison.compare`."""
-    for row in compare(validation(every, long_only), methods):
+    for row in compare(texts, methods):
         print(json.dumps(row), flush=True)
 
 
@@ -105,10 +106,12 @@ if __name__ == "__main__":
     parser.add_argument("--methods", nargs="*", default=METHODS)
     parser.add_argument("--every", type=int, default=1)
     parser.add_argument("--long-only", action="store_true")
+    parser.add_argument("--generated", type=int, default=0)
     given = parser.parse_args()
     if given.what == "train":
         train(given.output, given.longest, given.lessons, given.frames)
     elif given.what == "table":
-        table(given.methods, given.every, given.long_only)
+        made = generate(given.generated, "neurewriter", 7, reducible=True) if given.generated else []
+        table(given.methods, [to_text(one) for one in made] or validation(given.every, given.long_only))
     else:
         trials(given.every)

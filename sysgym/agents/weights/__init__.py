@@ -12,6 +12,13 @@ from sysgym.core.errors import UnknownNameError
 
 FOLDER = Path(__file__).parent
 
+SHIPPED = {
+    "sysgym/BatchSched-v0": "batchsched",
+    "sysgym/IndexTune-v0": "indextune",
+    "sysgym/Placement-v0": "placement",
+}
+"""The one that `learned` means, by environment."""
+
 
 def shipped(name: str) -> Path:
     """File of a policy that comes with the package, for `agents.load`.

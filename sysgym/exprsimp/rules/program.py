@@ -22,8 +22,11 @@ DIRECTIONS = ("down", "flat", "up")
 PLACES = ((0,), (1,), (2,), (0, 0), (0, 1), (1, 0), (1, 1))
 """Places that are looked at, as ways from the root: first operand, second, third, operands of the first two."""
 
-WORD = 32
-"""Bits of a word; kept in int64, so that no sign is in the way."""
+TWINS = ((0, 1), (0, 2), (0, 5), (0, 6), (1, 2), (1, 3), (1, 4), (3, 4), (3, 5), (3, 6), (4, 5), (4, 6), (5, 6))
+"""Pairs of `PLACES` where a name of a pattern may come twice, so that both hold the same term."""
+
+WORD = 63
+"""Bits of a word; one less than an int64 has, so that no sign is in the way."""
 
 
 class Program(NamedTuple):
@@ -39,6 +42,8 @@ class Program(NamedTuple):
         filed: int64 (operators, words * 32): variants by operator of the root, in the table's order, -1 beyond.
         words: int64 (operators,): words that an operator's variants fill.
         admitted: int64 (operators, places, symbols, words): bit i for the variant `filed[operator, i]`.
+        distinct: int64 (operators, pairs + 1, words): bits of the variants that do not ask for equal terms at a pair of
+            `TWINS`; in the last row, at none of them.
         gentle: int64 (directions, operators, words): bits of the variants of at most this direction.
         rule: int64 (variants,): row of the rule in the table.
         orientation: int64 (variants,): which commutative nodes are swapped.
@@ -54,6 +59,7 @@ class Program(NamedTuple):
     filed: NDArray[np.int64]
     words: NDArray[np.int64]
     admitted: NDArray[np.int64]
+    distinct: NDArray[np.int64]
     gentle: NDArray[np.int64]
     rule: NDArray[np.int64]
     orientation: NDArray[np.int64]
@@ -67,10 +73,11 @@ def compile_rules(rules: Sequence[Rule]) -> Program:
     replacements = [_postorder(rules[row].rhs) for row, _, _ in variants]
     conditions = [_condition(rules[row].condition) for row, _, _ in variants]
     direction = np.array([DIRECTIONS.index(rules[row].direction) for row, _, _ in variants], np.int64)
-    filed, words = _filed([pattern for *_, pattern in variants])
+    shapes = [pattern for *_, pattern in variants]
+    filed, words = _filed(shapes)
     return Program(
         *_flat(patterns, 3), *_flat(replacements, 3), *_flat(conditions, 2), filed, words,
-        _admitted([pattern for *_, pattern in variants], filed), _gentle(direction, filed),
+        _admitted(shapes, filed), _distinct(shapes, filed), _gentle(direction, filed),
         rule=np.array([row for row, _, _ in variants], np.int64),
         orientation=np.array([mask for _, mask, _ in variants], np.int64),
         direction=direction,
@@ -121,13 +128,28 @@ def _admitted(patterns: list[Expression], filed: NDArray[np.int64]) -> NDArray[n
     return _bits(chosen)
 
 
-def _symbols(pattern: Expression, way: tuple[int, ...]) -> list[int]:
-    """Symbols that a pattern allows at a place."""
+def _distinct(patterns: list[Expression], filed: NDArray[np.int64]) -> NDArray[np.int64]:
+    chosen = np.ones((len(Op), len(TWINS) + 1, filed.shape[1]), np.bool_)
+    for op, bit in np.argwhere(filed >= 0).tolist():
+        at = [_row(patterns[filed[op, bit]], way) for way in PLACES]
+        for pair, (one, other) in enumerate(TWINS):
+            chosen[op, [pair, -1], bit] &= at[one] < 0 or at[one] != at[other]  # a pattern's equal rows are one
+    return _bits(chosen)
+
+
+def _row(pattern: Expression, way: tuple[int, ...]) -> int:
+    """Row of a pattern's table at a place, -1 where it has none."""
     row = len(pattern.nodes) - 1
     for step in way:
-        row = int(pattern.nodes[row, 1 + step])
-        if row < 0:  # below a name anything may stand, below an operator without this operand nothing does
-            return list(range(SYMBOLS))
+        row = int(pattern.nodes[row, 1 + step]) if row >= 0 else -1
+    return row
+
+
+def _symbols(pattern: Expression, way: tuple[int, ...]) -> list[int]:
+    """Symbols that a pattern allows at a place."""
+    row = _row(pattern, way)
+    if row < 0:  # below a name anything may stand, below an operator without this operand nothing does
+        return list(range(SYMBOLS))
     op, *_, value = pattern.nodes[row].tolist()
     integers = [int(Op.INT), *range(len(Op), NO_TERM)]
     if op == Op.CONSTANT:
@@ -153,13 +175,14 @@ def _preorder(pattern: Expression) -> list[tuple[int, ...]]:
 
 
 def _postorder(expression: Expression) -> list[tuple[int, ...]]:
-    """Steps of a stack machine; the third number is 1 where only constants stand below."""
+    """Steps of a stack machine; the third number is 1 where only constants stand below, and no `select`."""
     builder = Builder()
     root = builder.load(expression)
     computed: dict[int, int] = {-1: 1}
     for term in builder.order(root):
         op, a, b, c, _ = builder.rows[term]
-        computed[term] = int(op not in (Op.VAR, Op.BOOL_VAR) and computed[a] and computed[b] and computed[c])
+        leaves = computed[a] and computed[b] and computed[c]
+        computed[term] = int(op not in (Op.VAR, Op.BOOL_VAR, Op.SELECT) and leaves)
     steps: list[tuple[int, ...]] = []
     stack = [root]
     while stack:

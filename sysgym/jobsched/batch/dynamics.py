@@ -291,6 +291,15 @@ def begin(
 
 
 @njit(cache=True, nogil=True)
+def decide(s: Episodes, b: int, job: int, jobs: Jobs, flags: Flags) -> bool:
+    """Choose a waiting job and run to the next decision; False when every job has started and ended."""
+    s.committed[b] = job
+    asked: bool = _run_to_decision(s, b, jobs, flags)
+    _show(s, b, jobs)
+    return asked
+
+
+@njit(cache=True, nogil=True)
 def step_rows(
     s: Episodes,
     jobs: Jobs,
@@ -306,11 +315,9 @@ def step_rows(
         if not active[b]:
             continue
         job = s.visible[b, actions[b]]
-        s.committed[b] = job if job != NO_JOB else s.waiting[b, 0]
         if not flags.final:
             s.earned[b] = 0.0
-        asked = _run_to_decision(s, b, jobs, flags)
-        _show(s, b, jobs)
+        asked = decide(s, b, job if job != NO_JOB else s.waiting[b, 0], jobs, flags)
         rewards[b] = 0.0 if flags.final and asked else -s.earned[b] / s.waiting.shape[1]
         terminated[b], truncated[b] = not asked, False
 

@@ -14,24 +14,20 @@ from numba import njit
 from numpy.typing import NDArray
 
 from sysgym.core.engines import copied_columns, read_only, restore_columns
+from sysgym.core.errors import SettingError
 from sysgym.core.events import EventLog
 from sysgym.core.protocols import Engine, Slot
+from sysgym.core.row_network import RowNetwork
 from sysgym.jobsched.batch.dynamics import available, begin, step_rows
 from sysgym.jobsched.batch.episodes import Episodes, Flags, allocate, flags_of
-from sysgym.jobsched.batch.model import Jobs, KnownJobs, QueueState, Rules, known_jobs
+from sysgym.jobsched.batch.model import Jobs, QueueState, Rules, known_jobs
 from sysgym.jobsched.batch.observation import QueueEncoding, encode_features, write_mask
+from sysgym.jobsched.batch.queue_features import encode_queue
 from sysgym.jobsched.batch.rewards import QueueReward
+from sysgym.jobsched.batch.row_play import play_episode, play_members
 from sysgym.jobsched.batch.sequences import JobSequences
-from sysgym.jobsched.compiled import counted_inline, uncounted
-
-
-@counted_inline
-def state_of(s: Episodes, b: int, jobs: Jobs, flags: Flags) -> QueueState:
-    """The state of one episode, as views."""
-    waiting, running = s.waiting[b, : s.waiting_count[b]], s.running[b, : s.running_count[b]]
-    free, last = available(s, b, jobs, flags), s.first[b] + s.arrived[b]
-    known = KnownJobs(jobs.submit_time[:last], jobs.requested_time[:last], jobs.processors[:last], jobs.user[:last])
-    return QueueState(s.time[b], free, waiting, s.visible[b], running, s.first[b], s.start_time[b], known)
+from sysgym.jobsched.batch.state_view import state_of
+from sysgym.jobsched.compiled import uncounted
 
 
 @uncounted
@@ -50,6 +46,19 @@ def feature_rows(
     for b in range(len(rows)):
         if rows[b]:
             encode_features(state_of(s, b, jobs, flags), table, out[b])
+
+
+@njit(cache=True, nogil=True)
+def queue_rows(
+    s: Episodes, jobs: Jobs, flags: Flags, table: NDArray[np.float32], rows: NDArray[np.bool_], out: NDArray[np.float32]
+) -> None:
+    """`feature_rows` for the observation `queue`."""
+    for b in range(len(rows)):
+        if rows[b]:
+            encode_queue(state_of(s, b, jobs, flags), table, out[b])
+
+
+_CACHED: dict[Callable[..., None], Callable[..., None]] = {encode_features: feature_rows, encode_queue: queue_rows}
 
 
 def encoding_loop(encode: Callable[..., None]) -> Callable[..., None]:
@@ -106,6 +115,9 @@ class BatchKernel(Engine):
         encoding: What a policy sees; its `encode` must be compiled.
         reward: What it earns; a function must be compiled.
         num_episodes: B.
+
+    Attributes:
+        plays_rows: Whether a row network can play it in compiled code.
     """
 
     def __init__(
@@ -117,7 +129,9 @@ class BatchKernel(Engine):
         self.episodes = allocate(num_episodes, sequences.length, encoding.window)
         self._flags = flags_of(rules, reward)
         self._table = encoding.table(sequences.workload)
-        self._encode = feature_rows if encoding.encode is encode_features else encoding_loop(encoding.encode)
+        self._encode = _CACHED.get(encoding.encode) or encoding_loop(encoding.encode)
+        self.plays_rows = encoding.encode is encode_queue and reward.function is None
+        self._own: Episodes | None = None
         self._read_only = Episodes(*(read_only(column) for column in self.episodes))
         self._shown = [name for name in Episodes._fields if not name.startswith("event_")]
         self._reward = None if reward.function is None else reward_loop(reward.function)
@@ -172,6 +186,30 @@ class BatchKernel(Engine):
     def metrics(self, row: int) -> dict[str, float]:
         """See `Engine.metrics`."""
         return self.sequences.metrics(self.events(row), int(self.episodes.first[row]))
+
+    def play_rows(
+        self, networks: RowNetwork, seeds: NDArray[np.uint64], episodes: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float64], int]:
+        """See `RowPlayer.play_rows`; its features are those of the observation `queue`."""
+        if not self.plays_rows:
+            raise SettingError(
+                "whole episodes are played by a row network on observation='queue' with a named reward; give these"
+            )
+        if self._own is None:
+            self._own = allocate(1, self.sequences.length, self.num_actions)
+        start = self.sequences.start
+        firsts = np.array([start(int(seed), int(episode)) for seed, episode in zip(seeds, episodes, strict=True)])
+        returns = np.empty((len(networks.weights), len(firsts)))
+        machine = (self.jobs, self._flags, self.sequences.processors, self._table)
+        decisions = play_members(self._own, firsts, *machine, networks, returns)
+        return returns, int(decisions)
+
+    def play_row(self, network: RowNetwork) -> int:
+        """Play the first episode of seed 0 in row 0 to its end, under one network; returns the number of decisions."""
+        assert self.plays_rows, "the features are those of the observation 'queue'"
+        first = self.sequences.start(0, 0)
+        machine = (self.jobs, self._flags, self.sequences.processors, self._table)
+        return int(play_episode(self.episodes, first, *machine, network))
 
     def snapshot(self) -> dict[str, NDArray[Any]]:
         """See `Engine.snapshot`."""

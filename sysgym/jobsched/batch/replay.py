@@ -21,7 +21,7 @@ from sysgym.jobsched.batch.conservative_kernel import replay_conservatively, res
 from sysgym.jobsched.batch.dynamics import replay_in_order
 from sysgym.jobsched.batch.engine import build_engine
 from sysgym.jobsched.batch.episodes import allocate, flags_of
-from sysgym.jobsched.batch.kernel import event_log
+from sysgym.jobsched.batch.kernel import BatchKernel, event_log
 from sysgym.jobsched.batch.model import Rules, decided_rules
 from sysgym.jobsched.batch.observation import QueueEncoding
 from sysgym.jobsched.batch.prediction import Forecast, Prediction, Predictor, with_memory
@@ -109,6 +109,7 @@ def replay(
     predictor: str | Predictor | None = None,
     *,
     backfill: str = "none",
+    commit: bool = True,
     observation: str | QueueEncoding = "features",
 ) -> Schedule:
     """Play a whole workload on its machine under one policy.
@@ -116,13 +117,15 @@ def replay(
     Args:
         workload: The jobs, cleaned.
         policy: A name of `SCHEDULERS`, or a policy that is asked at every decision: `act_on_state` where it has it,
-            else `act` with the observation.
+            else `act` with the observation. One that has a `row_network` (`core.row_network`) and sees the observation
+            `queue` is played in compiled code.
         pass_rule: "batch" or "per_event"; see `model`.
         engine: "auto" and "compiled" use the kernel, "simpy" the simulator; the schedules are equal.
         processors: Size of the machine, if it shall differ from the workload's.
         predictor: What a named scheduler plans with instead of requested times: a name such as "last_two" or
             "last_two+tsafrir" (see `prediction`), or a `Predictor`, which the simulator then asks.
         backfill: One of `DECIDED_BACKFILLS`, behind the decisions of a policy that is not a name.
+        commit: Whether what such a policy chooses stays chosen until it starts; False asks again in every pass.
         observation: What such a policy sees.
 
     Returns:
@@ -138,7 +141,7 @@ def replay(
         raise SettingError(f"workload is {workload!r}; read the log first: replay(read_trace(path), ...)")
     if processors is not None:
         workload = workload.with_processors(processors)
-    decided = decided_rules(backfill, pass_rule)
+    decided = decided_rules(backfill, pass_rule, commit)
     if isinstance(policy, str):
         if policy not in SCHEDULERS:
             raise UnknownNameError("policy", policy, SCHEDULERS)
@@ -214,6 +217,10 @@ def _replay_by_decisions(
     workload: Workload, rules: Rules, engine: str, policy: Any, observation: str | QueueEncoding
 ) -> EventLog:
     player = build_engine(JobSequences(workload, None, "all"), rules, 1, engine, observation)
+    network = getattr(policy, "row_network", None)
+    if network is not None and isinstance(player, BatchKernel) and player.plays_rows:
+        player.play_row(network)
+        return player.events(0)
     slot = allocate_slot(player.observation_spec, 1, player.num_actions)
     row, on = np.zeros(1, dtype=np.int64), np.ones(1, dtype=np.bool_)
     player.reset(row, row.astype(np.uint64), row)

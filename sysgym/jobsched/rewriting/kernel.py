@@ -176,6 +176,8 @@ def step_rows(
         if e.picked[b] < 0 and allowed:
             terminated[b] = action == len(mask) - 1
             e.picked[b] = -1 if terminated[b] else action
+            if terminated[b] and numbers.reward == len(REWARDS) - 1:
+                rewards[b] = reward_of(numbers.reward, 0.0, 0.0, 0.0, e.best[b], e.initial[b], True)
             continue
         before, best = e.slowdown[b], e.best[b]
         if allowed:
@@ -184,7 +186,7 @@ def step_rows(
         e.picked[b] = -1
         e.starts[b, e.rewrites[b]] = e.start[b]
         terminated[b] = e.rewrites[b] == numbers.limit
-        rewards[b] = reward_of(numbers.reward, before, e.slowdown[b], best, e.best[b], e.initial[b])
+        rewards[b] = reward_of(numbers.reward, before, e.slowdown[b], best, e.best[b], e.initial[b], terminated[b])
 
 
 @njit(cache=True, nogil=True)

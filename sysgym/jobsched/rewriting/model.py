@@ -25,7 +25,7 @@ INITIAL = ("ejf", "sjf", "sjfs", "sjf_offline", "earliest_finish")
 """List schedules that an episode may begin with, see `construction`."""
 WINDOW = 10
 """Pending jobs among which the list schedules choose, and neighbours to either side in the published moves."""
-REWARDS = ("log_best", "best", "decrease", "published")
+REWARDS = ("log_best", "best", "decrease", "published", "final")
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from sysgym.core.protocols import ArraySpec
 from sysgym.jobsched.rewriting.dynamics import Ints, Jobs, earliest, new_start, put, take
 
-FEATURES = 40
+FEATURES = 44
 BOUND = 4.0
 """Where features are clipped."""
 
@@ -116,6 +116,7 @@ def write_view(
     cursor = starts_behind_cursor(jobs, order, moved, room, found)
     _write_jobs(jobs, demand, capacity, order, start, moved, rewrites, slowdown, cursor, found, view)
     _write_harm(jobs, start, view)
+    _write_rivalry(jobs, order, cursor, found, view)
     for row in range(front + 1):
         if row < count or row == front:
             view[row, 28] = (limit - rewrites) / limit
@@ -194,6 +195,29 @@ def _write_harm(jobs: Jobs, start: Ints, view: NDArray[Any]) -> None:
         view[job, 22] = _clip(view[job, 22] / 4.0)
         view[job, 23] = _clip(math.log(1.0 + view[job, 23]))
         view[job, 24] = _clip(view[job, 24] / 4.0)
+
+
+@njit(cache=True, nogil=True)
+def _write_rivalry(jobs: Jobs, order: Ints, cursor: int, soonest: Ints, view: NDArray[Any]) -> None:
+    """Columns 40 to 43: what jobs behind the cursor cost each other if one starts at its soonest, then the other."""
+    count = len(order)
+    for place in range(cursor + 1, count):
+        job = order[place]
+        least = BOUND
+        for rival_place in range(cursor + 1, count):
+            rival = order[rival_place]
+            cost = (soonest[job] + jobs.length[job] - soonest[rival]) / jobs.length[rival]
+            suffered = (soonest[rival] + jobs.length[rival] - soonest[job]) / jobs.length[job]
+            if rival == job or cost <= 0 or suffered <= 0 or _share_units(jobs, job, rival):
+                continue
+            view[job, 40] += cost
+            view[job, 41] += suffered
+            view[job, 42] += 1.0 if cost > suffered else 0.0
+            least = min(least, suffered - cost)
+        view[job, 40] = _clip(math.log(1.0 + view[job, 40]))
+        view[job, 41] = _clip(math.log(1.0 + view[job, 41]))
+        view[job, 42] = _clip(view[job, 42] / 4.0)
+        view[job, 43] = _clip(least)
 
 
 @njit(cache=True, nogil=True)

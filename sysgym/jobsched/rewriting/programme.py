@@ -46,10 +46,10 @@ def solve_programme(
     cp = require_ortools()
     model = cp.CpModel()
     scale = math.lcm(*set(instance.length.tolist()))
-    horizon = int((start + instance.length).max())
+    horizon = int(instance.arrival.max() + instance.length.sum())  # the best schedule may end later than a good one
     starts, intervals = [], []
     for job, (arrival, length) in enumerate(zip(instance.arrival.tolist(), instance.length.tolist(), strict=True)):
-        begin = model.new_int_var(arrival, max(arrival, horizon - length), f"start{job}")
+        begin = model.new_int_var(arrival, horizon - length, f"start{job}")
         model.add_hint(begin, int(start[job]))
         starts.append(begin)
         intervals.append(model.new_fixed_size_interval_var(begin, length, f"job{job}"))

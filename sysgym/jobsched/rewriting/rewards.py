@@ -6,6 +6,8 @@
 * `best`: by how much the least mean slowdown fell, over the initial one.
 * `decrease`: by how much the mean slowdown of the schedule at hand fell, over the initial one; it telescopes.
 * `published`: `decrease` with 0.01 taken off the difference, a price of every move (Chen and Tian, NeurIPS 2019).
+* `final`: all of `log_best` when the episode ends. Episodes on the same jobs then differ by their results alone,
+  which is what REINFORCE's baseline wants: with `log_best` whoever was quick has less left to earn.
 
 Picking a job earns 0. An injected reward is a function (state before, action, state after) -> float.
 """
@@ -23,7 +25,9 @@ Reward = Callable[[RewriteState, int, RewriteState], float]
 
 
 @njit(cache=True, nogil=True)
-def reward_of(code: int, before: float, after: float, best_before: float, best: float, initial: float) -> float:
+def reward_of(
+    code: int, before: float, after: float, best_before: float, best: float, initial: float, ended: bool
+) -> float:
     """A named reward of a move.
 
     Args:
@@ -33,7 +37,10 @@ def reward_of(code: int, before: float, after: float, best_before: float, best: 
         best_before: Least mean slowdown before the move.
         best: Behind it.
         initial: Mean slowdown at the beginning of the episode.
+        ended: Whether the episode ends with it.
     """
+    if code == 4:
+        return math.log(initial / best) if ended else 0.0
     if code == 0:
         return math.log(best_before / best)
     if code == 1:

@@ -79,11 +79,10 @@ class RewriteSimulator(Simulator):
         ended = stopped or self.rewrites == self.config.rewrites
         if before_state is not None and self.reward is not None:
             return float(self.reward(before_state, action, self.state())), ended, False
-        earned = 0.0
-        if self.picked < 0 and not stopped:
-            code = REWARDS.index(self.config.reward)
-            earned = reward_of(code, before, self.slowdown, best, self.best, self.initial)
-        return earned, ended, False
+        if self.picked >= 0 or (stopped and self.config.reward != "final"):
+            return 0.0, ended, False
+        code = REWARDS.index(self.config.reward)
+        return reward_of(code, before, self.slowdown, best, self.best, self.initial, ended), ended, False
 
     def observe(self, observation: NDArray[Any], action_mask: NDArray[np.int8]) -> None:
         """See `Simulator.observe`."""

@@ -59,7 +59,7 @@ def solve(
     Args:
         jobs: The jobs.
         method: A list schedule (`ejf`, `sjf`, `sjfs`, `sjf_offline`, `earliest_finish`), a search (`climb`,
-            `anneal`), `exact` (up to 14 jobs) or `ortools` (extra `ortools`).
+            `anneal`), `exact` (up to 16 jobs) or `ortools` (extra `ortools`).
         evaluations: Of a search.
         initial: List schedule that a search begins with.
         informed: Whether a search draws its changes by who waits for whom; False inserts at random.

@@ -66,9 +66,11 @@ class _Source:
 
 
 def recognises(file: TraceFile) -> bool:
-    """Whether the first line holds a delimiter and a cell that is no number, as a header row does."""
+    """Whether the first line holds a delimiter and a cell that is no number, as a header row does; JSON is no table."""
+    if file.first_line.lstrip().startswith((";", "[", "{")):
+        return False
     names = file.first_line.split(_delimiter(file))
-    return not file.first_line.startswith(";") and len(names) > 1 and any(_number(name) is None for name in names)
+    return len(names) > 1 and any(_number(name) is None for name in names)
 
 
 def parse(file: TraceFile, columns: Mapping[str, Any] | str | Path | None = None) -> RawTable:

@@ -37,7 +37,7 @@ def parse(file: TraceFile) -> RawTable:
 def jobs(path: Path, raw: RawTable) -> JobTable:
     """Pods as jobs: whole processors, and CPU, memory and GPUs as they were asked for."""
     cpu, memory, gpus = (known_or(raw.number(name)) for name in ("cpu_milli", "memory_mib", "num_gpu"))
-    processors = np.where(cpu > 0, np.ceil(cpu / 1000), -1)
+    processors = np.where(cpu > 0, np.ceil(cpu / 1000), np.where(gpus > 0, 1, -1))  # whoever drives a GPU needs one
     submit, scheduled = raw.number("creation_time"), raw.number("scheduled_time")
     given = {
         "submit_time": submit,

@@ -119,6 +119,12 @@ OPENDC = {
     "deferrable": [True, False],
     "deadline": [1664661600000, -1],
 }
+GWF = (
+    "WorkflowID, JobID     , SubmitTime, RunTime   , NProcs    , ReqNProcs , Dependencies\n"
+    "0         , 1         , 16        , 11        , 1         , 2         ,           \n"
+    "0         , 2         , 40        , 12        , 3         , -1        , 1         \n"
+    "1         , 7         , 8         , 13        , 1         , 1         , 1 2       \n"
+)
 WTA = {
     "id": [1, 0, 2],
     "ts_submit": [6000, 0, 0],
@@ -141,6 +147,7 @@ TEXTS = {
     "pollux": (POLLUX, 2),
     "tiresias": (TIRESIAS, 2),
     "gavel": (GAVEL, 2),
+    "gwf": (GWF, 3),
     "azure_llm": (AZURE, 2),
     "tpch": (TPCH, 2),
 }

@@ -101,6 +101,22 @@ def test_openb_lists_with_fewer_columns(file):
     assert listed(workload, "processors", "gpus", "memory_mib", "run_time") == [[12, 7], [1, 2], [-1, -1], [-9, -9]]
 
 
+def test_gwf(file):
+    workload = read_trace(file(made.GWF), processors=4)
+    assert listed(workload, "job_id", "submit_time", "run_time", "processors", "workflow") == [
+        [7, 1, 2],
+        [8, 16, 40],
+        [13, 11, 12],
+        [1, 2, 3],
+        [1, 0, 0],
+    ]
+    edges = workload.dependencies
+    assert (edges.child.tolist(), edges.parent.tolist()) == ([2, 7, 7], [1, 1, 2])
+    assert replay(workload, "easy").wait_time.tolist() == [0, 0, 0]
+    with pytest.raises(InputFileError, match="line 4, column Dependencies: '2x' is no number of a task"):
+        read_trace(file(made.GWF.replace("1 2 ", "1 2x")))
+
+
 def test_a_list_of_nodes_is_no_log_of_jobs(file):
     path = file(made.NODES)
     with pytest.raises(InputFileError, match=r"is a list of nodes .*nodes="):

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from sysgym.core.errors import SysgymError
 from sysgym.workloads import FORMATS, read_trace
+from tests.spoiling import spoilt
 from tests.workloads.formats import made_tables as made
 from tests.workloads.made_logs import swf_row
 
@@ -17,36 +18,6 @@ SOUND = {name: text.encode() for name, (text, _) in made.TEXTS.items()} | {
     "openb_nodes": made.NODES.encode(),
     "csv": b"submit_time,run_time,processors,user\n0,10,2,ann\n4.5,1,1,bob\n",
 }
-WORDS = st.sampled_from(
-    [
-        b"",
-        b"-1",
-        b"nan",
-        b"1e400",
-        b"9" * 30,
-        b'"',
-        b",",
-        b"\t",
-        b"\n",
-        b" ",
-        b"{",
-        b"]",
-        b"\xff",
-        b"\x00",
-        b"null",
-        b"-0.5",
-    ]
-)
-
-
-@st.composite
-def spoilt(draw, content):
-    """The content with one to four places replaced by other bytes."""
-    for _ in range(draw(st.integers(1, 4))):
-        start = draw(st.integers(0, len(content)))
-        end = min(len(content), start + draw(st.integers(0, 12)))
-        content = content[:start] + draw(WORDS | st.binary(max_size=6)) + content[end:]
-    return content
 
 
 def read_or_refuse(path, content, format):

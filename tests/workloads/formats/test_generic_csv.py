@@ -131,3 +131,8 @@ def test_columns_of_gpu_clusters_by_mapping(tmp_path):
     assert workload.extra["gpus"].tolist() == [4, -1] and workload.labels("gpu_type") == ("V100|T4", "A10")
     assert workload.extra["wait_time"][0] == 1.5 and np.isnan(workload.extra["wait_time"][1])
     assert read_trace(table(tmp_path, text), processors=4).extra == {}
+
+
+def test_json_is_no_table(tmp_path):
+    with pytest.raises(InputFileError, match="is no known format"):
+        read_trace(table(tmp_path, '[{"status": "Pass", "vc": "a", "job'))

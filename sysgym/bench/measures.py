@@ -1,0 +1,214 @@
+"""What a row of a reproduction can ask for: functions that give our number, with an interval where chance is in it.
+
+Each takes the arguments of the row and calls one function of the room that the number is about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sysgym.bench import statistics
+from sysgym.bench.evaluator import evaluate
+
+
+class Measured(NamedTuple):
+    """A number, and its 95 % interval; both ends are the number itself where nothing is random."""
+
+    value: float
+    low: float
+    high: float
+
+    @classmethod
+    def exact(cls, value: float) -> Measured:
+        """A number without chance."""
+        return cls(float(value), float(value), float(value))
+
+
+def replay_log(
+    log: str,
+    policy: str,
+    clean: str = "default",
+    processors: int | None = None,
+    pass_rule: str = "batch",
+    predictor: str | None = None,
+    metric: str = "mean_bounded_slowdown",
+) -> Measured:
+    """A metric of a whole log under a classic scheduler."""
+    from sysgym.jobsched import replay  # noqa: PLC0415  the problem rooms are heavy
+    from sysgym.workloads import read_trace  # noqa: PLC0415
+
+    workload = read_trace(log, clean=clean, processors=processors)
+    return Measured.exact(replay(workload, policy, pass_rule=pass_rule, predictor=predictor).summary()[metric])
+
+
+def score(
+    environment: str,
+    policy: str,
+    arguments: Mapping[str, Any] | None = None,
+    scenarios: int = 100,
+    split: str = "test",
+    weight: str | None = None,
+) -> Measured:
+    """Mean objective over scenarios; with `weight`, a metric such as "jobs", each counts as often as it says."""
+    found = evaluate(policy, environment, arguments, split, scenarios, limits=None)
+    if weight is None:
+        return Measured(*_interval(statistics.bootstrap(found.values, statistics.mean)))
+    weights = np.array([row[weight] for row in found.metrics])
+    return Measured(*_interval(statistics.paired_ratio(np.array(found.values) * weights, weights)))
+
+
+def ratio(
+    environment: str,
+    policy: str,
+    against: str,
+    arguments: Mapping[str, Any] | None = None,
+    scenarios: int = 100,
+    split: str = "test",
+) -> Measured:
+    """Mean objective of a policy over that of another on the same scenarios, paired."""
+    first, second = (
+        evaluate(name, environment, arguments, split, scenarios, limits=None).values for name in (policy, against)
+    )
+    return Measured(*_interval(statistics.paired_ratio(first, second)))
+
+
+def trained_score(
+    environment: str,
+    algorithm: str,
+    frames: int,
+    seed: int = 0,
+    arguments: Mapping[str, Any] | None = None,
+    scenarios: int = 100,
+) -> Measured:
+    """Train, then `score` on scenarios that training never saw."""
+    from sysgym.agents import train  # noqa: PLC0415
+
+    policy = train(environment, algorithm, seed=seed, frames=frames, environment=dict(arguments or {}))
+    found = evaluate(policy, environment, arguments, "test", scenarios)
+    return Measured(*_interval(statistics.bootstrap(found.values, statistics.mean)))
+
+
+def placed(graph: str, objective: str = "max_load", method: str = "auto", time_limit: float = 10.0) -> Measured:
+    """Objective of a placement that `placement.solve` finds on the cluster that the graph's file names."""
+    from sysgym.placement import read_graph, solve  # noqa: PLC0415
+
+    read = read_graph(graph)
+    assert read.cluster is not None
+    return Measured.exact(solve(read, read.cluster, objective, method, time_limit).objective)
+
+
+def placed_ratio(graphs: Sequence[str], method: str, against: str, time_limit: float = 10.0) -> Measured:
+    """Mean over graphs of the load of one method over that of another."""
+    shares = [
+        placed(graph, "max_load", method, time_limit).value / placed(graph, "max_load", against, time_limit).value
+        for graph in graphs
+    ]
+    return Measured.exact(float(np.mean(shares)))
+
+
+def expert_ratio(graphs: Sequence[str], experts: Sequence[str], method: str, time_limit: float = 10.0) -> Measured:
+    """Mean over graphs of the load of an expert's split over that of a method."""
+    from sysgym.placement import evaluate as evaluate_placement  # noqa: PLC0415
+    from sysgym.placement import read_graph, read_split  # noqa: PLC0415
+
+    ratios = []
+    for graph, expert in zip(graphs, experts, strict=True):
+        read = read_graph(graph)
+        assert read.cluster is not None
+        split = read_split(expert, read, read.cluster)
+        load = evaluate_placement(read, read.cluster, split).objective
+        ratios.append(load / placed(graph, "max_load", method, time_limit).value)
+    return Measured.exact(float(np.mean(ratios)))
+
+
+def pipedream(
+    profile: str, levels: Sequence[Sequence[float]], result: str = "seconds", straight: bool = False
+) -> Measured:
+    """What PipeDream's optimiser makes of a profile: `seconds`, `speedup` or `speedup_over_data_parallel`."""
+    from sysgym.placement import optimise_pipeline, read_graph  # noqa: PLC0415
+
+    sizes = [(int(machines), float(bandwidth)) for machines, bandwidth in levels]
+    plan = optimise_pipeline(read_graph(profile), sizes, straight=straight)
+    return Measured.exact(getattr(plan, result))
+
+
+def pipeline_time(
+    schedule: str, stages: int, micro_batches: int, forward: float = 1.0, backward: float = 2.0
+) -> Measured:
+    """Makespan of a simulated pipeline of equal stages."""
+    from sysgym.placement.pipeline import run_pipeline  # noqa: PLC0415
+
+    run = run_pipeline(schedule, [forward] * stages, [backward] * stages, micro_batches)
+    return Measured.exact(run.makespan)
+
+
+def pipeline_speedup(stages: int, micro_batches: int, fitted_to: Sequence[Sequence[float]]) -> Measured:
+    """Speed relative to the first row of a table by the pipeline model that is fitted to the table's other rows."""
+    from sysgym.placement.pipeline import fit_pipeline_model  # noqa: PLC0415
+
+    rows = [(int(devices), int(batches), float(speed)) for devices, batches, speed in fitted_to]
+    others = [row for row in rows if row[:2] != (stages, micro_batches)]
+    model = fit_pipeline_model(others)
+    return Measured.exact(model.seconds(*rows[0][:2]) / model.seconds(stages, micro_batches))
+
+
+def simplified_ratio(file: str, method: str, against: str, result: str = "length_share", every: int = 1) -> Measured:
+    """What a method saves on a file of expressions over what another saves."""
+    from sysgym.exprsimp import read_expressions  # noqa: PLC0415
+    from sysgym.exprsimp.comparison import compare  # noqa: PLC0415
+
+    rows = compare(read_expressions(file)[::every], [method, against])
+    return Measured.exact(rows[0][result] / rows[1][result])
+
+
+def scheduled(
+    resources: int, method: str, sequences: int = 1000, against: str | None = None, evaluations: int = 2000
+) -> Measured:
+    """Mean slowdown of NeuRewriter's job sequences under a method; over that of another method, if one is given."""
+    from sysgym.jobsched.rewriting.solve import solve  # noqa: PLC0415
+    from sysgym.workloads.job_sequences import SequenceGenerator  # noqa: PLC0415
+    from sysgym.workloads.jobsets import jobset_of  # noqa: PLC0415
+
+    source = SequenceGenerator(resources, split="test")
+    jobsets = [jobset_of(source, 0, number) for number in range(sequences)]
+
+    def slowdowns(name: str) -> list[float]:
+        found = (solve(jobs, name, evaluations=evaluations, seed=seed) for seed, jobs in enumerate(jobsets))
+        return [each.mean_slowdown for each in found]
+
+    if against is None:
+        return Measured(*_interval(statistics.bootstrap(slowdowns(method), statistics.mean)))
+    return Measured(*_interval(statistics.paired_ratio(slowdowns(method), slowdowns(against))))
+
+
+def lookup_ratio(keys: str, size: int, slow: str, fast: str, queries: int = 200_000) -> Measured:
+    """Time of a batched lookup in one structure, or rival, over that in another, on a generated key set."""
+    from sysgym.bench.indexes import compare, read_keys  # noqa: PLC0415
+
+    rows, _ = compare(*read_keys(keys, size), queries)
+    times = {row.name: row.batch_ns or np.nan for row in rows}
+    return Measured.exact(times[slow] / times[fast])
+
+
+def _interval(found: statistics.Interval) -> tuple[float, float, float]:
+    return found.estimate, found.low, found.high
+
+
+MEASURES: Mapping[str, Callable[..., Measured]] = {
+    "replay": replay_log,
+    "score": score,
+    "ratio": ratio,
+    "trained_score": trained_score,
+    "placed": placed,
+    "placed_ratio": placed_ratio,
+    "expert_ratio": expert_ratio,
+    "pipedream": pipedream,
+    "pipeline_time": pipeline_time,
+    "pipeline_speedup": pipeline_speedup,
+    "simplified_ratio": simplified_ratio,
+    "scheduled": scheduled,
+    "lookup_ratio": lookup_ratio,
+}

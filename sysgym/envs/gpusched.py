@@ -1,0 +1,132 @@
+"""`sysgym/GpuSched-v0`: choose the node of each task until a GPU cluster is full."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gymnasium.vector import AutoresetMode
+
+from sysgym.core.errors import require_range
+from sysgym.core.protocols import Engine
+from sysgym.envs.base import EngineEnv, EngineVectorEnv, require_known
+from sysgym.envs.bounds import Bound
+from sysgym.jobsched.gpu.filling.engine import build_engine
+from sysgym.jobsched.gpu.filling.model import Filling, filling_of
+from sysgym.jobsched.gpu.filling.policies import HEURISTICS
+from sysgym.workloads import NodeTable, Workload
+
+
+def build_gpu_engine(
+    num_episodes: int,
+    *,
+    workload: Workload | None = None,
+    nodes: NodeTable | str | int = 24,
+    ratio: float = 1.2,
+    split: str = "train",
+    cluster_seed: int = 0,
+    engine: str = "auto",
+) -> tuple[Engine, Filling]:
+    """The engine behind `GpuSchedEnv`, with the same arguments, and what it is played on."""
+    require_range("num_envs", num_episodes, 1, whole=True)
+    filling = filling_of(workload, nodes, ratio, split, cluster_seed)
+    return build_engine(filling, num_episodes, engine), filling
+
+
+class GpuSchedEnv(EngineEnv):
+    """Choose the node of each task until a cluster of heterogeneous GPU nodes is full.
+
+    ## Description
+    Tasks arrive one after another and never end: each asks for processors, memory, and a share of a GPU, a whole one,
+    several, or none, some for GPUs of a named model. The agent chooses the node; on it the task takes the GPUs that
+    increase fragmentation least. A task for which no node has room is lost. Whoever leaves GPUs or processors behind
+    in pieces that nobody can use loses tasks early. It is the experiment of Weng et al. (2023) as a decision process.
+
+    ## Action Space
+    `Discrete(n)`: a node. Nodes without room are masked, and count as the first node with room.
+
+    ## Observation Space
+    `Box(0, 1, (n, 12), float32)`, a row a node:
+
+    | column | meaning |
+    |---|---|
+    | 0 | whether the task finds room |
+    | 1, 2, 3 | free processors, memory, GPUs, as shares of the largest node |
+    | 4 | idle GPUs, as a share of the largest node's |
+    | 5 | the most that is free on one GPU |
+    | 6 | 1 / (1 + exp(x)), x by how many GPUs the task would increase the node's fragmentation; 0 without room |
+    | 7, 8, 9 | processors, memory, GPUs that the task asks for, as shares of the largest node |
+    | 10 | share of each GPU that it takes |
+    | 11 | share of the episode's tasks that have come |
+
+    ## Rewards
+    The GPUs of the task over all GPUs; the return is the allocation rate.
+
+    ## Starting State
+    An empty cluster, and a task drawn from the log.
+
+    ## Episode End
+    Terminates when all tasks have come: as many as ask for `ratio` times all GPUs in the mean.
+
+    ## Information
+    `action_mask` (int8, shape (n,)); at the end `metrics`: `allocation_rate`, `most_allocation_rate` (what came could
+    fill no more), `tasks`, `lost`, `first_loss` (the rate when a task was first lost).
+
+    ## Arguments
+    | name | default | meaning |
+    |---|---|---|
+    | `workload` | None | a log that tells of GPUs; None generates pods (`sysgym.workloads.gpu_cluster`) |
+    | `nodes` | 24 | how many are generated, or a list of nodes, or "64x8" |
+    | `ratio` | 1.2 | GPUs that the tasks ask for in the mean, as a multiple of all |
+    | `split` | "train" | `train`, `valid`, `test`, `all`: parts of the log that share no job |
+    | `cluster_seed` | 0 | of what is generated |
+    | `engine` | "auto" | `compiled`, `simpy` |
+
+    ## Vectorized Environment
+    `gym.make_vec("sysgym/GpuSched-v0", num_envs=64)` steps compiled clusters together; see `EngineVectorEnv`.
+
+    ## Baselines and Bound
+    `first_fit`, `best_fit`, `dot_product`, `fgd`, `fgd_exact`, `random`; see docs/gpu.md for what they are and reach.
+    No policy allocates more than all GPUs, or than what came (`most_allocation_rate`).
+
+    ## Validation
+    SimPy and the kernel agree event by event (`tests/contracts`, `tests/jobsched/test_gpu_filling.py`), and exact `fgd`
+    places every task where the replay of the same tasks does.
+
+    ## References
+    Weng et al., "Beware of fragmentation: scheduling GPU-sharing workloads with fragmentation gradient descent", USENIX
+    ATC 2023.
+
+    ## Version History
+    - v0: first version.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": [], "discount": 1.0}  # noqa: RUF012  Gymnasium's own declaration
+    heuristics = HEURISTICS
+    do_nothing = "first_fit"
+    objective = "allocation_rate"
+    direction = "max"
+    bound = Bound("bound", metric="most_allocation_rate")
+    domain = "GPU clusters"
+    time_unit = "arrivals"
+
+    def __init__(self, render_mode: str | None = None, **arguments: Any) -> None:
+        require_known(arguments, build_gpu_engine)
+        engine, self.workload = build_gpu_engine(1, **arguments)
+        super().__init__(engine, render_mode)
+
+
+class GpuSchedVectorEnv(EngineVectorEnv):
+    """Many episodes of `GpuSchedEnv` at once; see there for the arguments."""
+
+    metadata: dict[str, Any] = {"render_modes": [], "discount": 1.0}  # noqa: RUF012  Gymnasium's own declaration
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,
+        episode_metrics: bool = False,
+        **arguments: Any,
+    ) -> None:
+        require_known(arguments, build_gpu_engine)
+        engine, self.workload = build_gpu_engine(num_envs, **arguments)
+        super().__init__(engine, autoreset_mode, episode_metrics)
