@@ -95,10 +95,10 @@ class DagSchedEnv(EngineEnv):
 
     Executors are over all executors, times and counts on a logarithmic scale.
 
-    `rows`: `Box(-4, 4, (N L + 1, 36), float32)`, a row an action: the features of its stage; executors it commits, over
+    `rows`: `Box(-4, 4, (N L + 1, 37), float32)`, a row an action: the features of its stage; executors it commits, over
     all, over the free ones, over the tasks left; executors of the job afterwards, and the time they would take for its
-    work; whether these are its last tasks; the time that the stage would keep its executors; and the globals. Rows of
-    masked actions are 0.
+    work; whether these are its last tasks; the time that the stage would keep its executors; the job's executors over
+    an equal share; and the globals. Rows of masked actions are 0.
 
     ## Rewards
     `completion`, the default: minus the jobs in the system, integrated until the next decision, seconds over 100; an

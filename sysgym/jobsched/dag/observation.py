@@ -53,7 +53,7 @@ FEATURES = 19
 GLOBALS = 10
 JOB_FEATURES = 9
 """The last of them, which describe its job."""
-ROW_FEATURES = FEATURES + 17
+ROW_FEATURES = FEATURES + 18
 """Numbers that describe an action: of its stage, of the commitment, and of the cluster."""
 BOUND = 4.0
 LOCKED_SECONDS = (10.0, 40.0)
@@ -374,6 +374,7 @@ def describe_action(
     out[FEATURES + 4] = _scaled(outlook.job_work[j] / (has + commits))
     out[FEATURES + 5] = 1.0 if job[j, UNTAKEN] == untaken else 0.0
     out[FEATURES + 6] = _scaled(outlook.work[s] / (_crew(stage, s) + commits))
+    out[FEATURES + 7] = min((has + commits) * (numbers[ARRIVED] - numbers[DONE]) / executors, BOUND)
     describe_waiting(outlook, out)
 
 
