@@ -52,7 +52,14 @@ from sysgym.jobsched.dag.model import (
     UNTAKEN,
     WAITING,
 )
-from sysgym.jobsched.dag.observation import commitment, first_allowed, is_saturated, is_selectable, list_nodes
+from sysgym.jobsched.dag.observation import (
+    commitment,
+    first_allowed,
+    is_saturated,
+    is_selectable,
+    list_nodes,
+    write_mask,
+)
 from sysgym.jobsched.dag.profiles import FIRST, FRESH, REST, ProfileTable, inlined, task_duration, uncounted
 from sysgym.jobsched.dag.rewards import fluid_time
 
@@ -610,12 +617,13 @@ def decide(r: Episode, table: ProfileTable, rules: Rules, action: int, mask: NDA
         table: The profiles.
         rules: Of the cluster.
         action: Any number of the action space.
-        mask: Of the allowed actions, as it was shown.
+        mask: Room for one.
     """
     r.numbers[DECISIONS] += 1
     count = rules.limits.shape[0]
     commits = _commits(r, table, rules, action)
-    if commits <= 0 and not mask[-1]:
+    if commits <= 0 and not r.numbers[CAN_WAIT]:
+        write_mask(r.numbers, r.job, r.stage, rules.limits, r.node, table, mask)
         action = first_allowed(mask)
         commits = _commits(r, table, rules, action)
     if commits > 0:

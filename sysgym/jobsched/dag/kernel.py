@@ -73,7 +73,6 @@ def step_rows(
         r = row_of(episodes, b)
         area, time = r.clock[AREA], r.numbers[TIME]
         before = _own_growth(r, table) if rules.regret else 0.0
-        write_mask(r.numbers, r.job, r.stage, rules.limits, r.node, table, masks[b])
         decide(r, table, rules, actions[b], masks[b])
         growth = _own_growth(r, table) - before if rules.regret else 0.0
         rewards[b] = reward_of(reward, r.clock[AREA] - area, r.numbers[TIME] - time, growth)
