@@ -142,8 +142,8 @@ def jobs_of(workload: Any, rules: ArrivalRules, split: str) -> DagJobs:
     """The source that an environment's `workload` means.
 
     Args:
-        workload: "generated"; a file of TPC-H profiles; a `Workload` that carries profiles; profiles; or another source,
-            whose profiles are taken.
+        workload: "generated"; a file of TPC-H profiles; a `Workload` that carries profiles; profiles; or a
+            source, whose profiles are taken.
         rules: How jobs come.
         split: Of the arrivals.
 
