@@ -131,7 +131,8 @@ def _workers(gpus: int, largest: int) -> int:
     >>> [_workers(gpus, 8) for gpus in (0, 8, 16, 12, 17)]
     [1, 1, 2, 2, 17]
     """
-    return next(count for count in range(1, gpus + 2) if gpus <= count * largest and gpus % count == 0)
+    size = next((size for size in range(min(gpus, largest), 0, -1) if gpus % size == 0), 1)
+    return max(1, gpus // size)
 
 
 def _asked(workload: Workload) -> dict[str, NDArray[np.int64]]:
