@@ -252,8 +252,8 @@ def test_settings_are_checked():
         replay_gpu(workload, nodes, "fdg")
     with pytest.raises(UnknownNameError, match="queue"):
         replay_gpu(workload, nodes, queue="lifo")
-    for wrong in ({"levels": (5.0, 5.0)}, {"restart_seconds": -1.0}, {"gpus_per_worker": 0}, {"typical_share": 0.0},
-                  {"nodes": 7}, {"nodes": "3x99"}, {"drop_impossible": 1}):  # fmt: skip
+    for wrong in ({"levels": (5.0, 5.0)}, {"levels": 5.0}, {"restart_seconds": -1.0}, {"gpus_per_worker": 0},
+                  {"typical_share": 0.0}, {"nodes": 7}, {"nodes": "3x99"}, {"drop_impossible": 1}):  # fmt: skip
         with pytest.raises(SettingError):
             replay_gpu(workload, **({"nodes": nodes} | wrong))
     log = Workload.from_columns(
