@@ -23,7 +23,7 @@ from sysgym.workloads import DagProfile, Workload
 def build_dag_engine(
     num_episodes: int,
     *,
-    workload: str | Path | Workload | Sequence[DagProfile] = "generated",
+    workload: str | Path | Workload | DagJobs | Sequence[DagProfile] = "generated",
     executors: int = 10,
     jobs: int = 20,
     initial_jobs: int = 1,

@@ -22,19 +22,8 @@ from numpy.typing import NDArray
 from sysgym.core.errors import require_range
 from sysgym.core.seeding import stream
 from sysgym.jobsched.dag.arrivals import DagJobs
-from sysgym.jobsched.dag.dynamics import (
-    AREA,
-    CUT,
-    HORIZON,
-    KEY,
-    NUMBER,
-    Episode,
-    Rules,
-    allocate,
-    begin,
-    decide,
-    run_to_decision,
-)
+from sysgym.jobsched.dag.dynamics import decide, run_to_decision
+from sysgym.jobsched.dag.episodes import AREA, CUT, HORIZON, KEY, NUMBER, Episode, Rules, allocate, begin
 from sysgym.jobsched.dag.model import ARRIVED, DONE, DagConfig, most_stages
 from sysgym.jobsched.dag.observation import (
     FEATURES,
