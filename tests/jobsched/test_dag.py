@@ -53,6 +53,11 @@ def job_of(*tasks, edges=()):
     return DagProfile(1, 1.0, tuple(map(stage_of, tasks)), np.array(edges, dtype=np.int64).reshape(-1, 2))
 
 
+def lasting(ms):
+    """A job of one stage whose tasks take so long."""
+    return DagProfile(1, 1.0, (stage_of(1, ms=ms),), np.zeros((0, 2), dtype=np.int64))
+
+
 def drawn_setting(seed):
     choose = np.random.default_rng(seed + 10_000)
     config = DagConfig(
@@ -231,17 +236,21 @@ def test_workloads_and_files_of_profiles_serve(shared_data):
         ({"workload": [job_of(0)]}, WorkloadError, "tasks"),
         ({"workload": [job_of(1, edges=[(0, 5)])]}, WorkloadError, "stage 5"),
         ({"workload": [UNMEASURED]}, WorkloadError, "no durations"),
+        ({"workload": [lasting(-5)]}, WorkloadError, "task of -5 ms"),
+        ({"workload": [lasting(3 * 10**9)]}, WorkloadError, "task of 3000000000 ms"),
         ({"stages": 4}, WorkloadError, "raise stages"),
         ({"workload": []}, SettingError, "workload"),
         ({"workload": 7}, SettingError, "workload"),
         ({"executors": 0}, SettingError, "executors"),
         ({"limits": 11}, SettingError, "limits"),
         ({"mean_gap": 0}, SettingError, "mean_gap"),
+        ({"mean_gap": "soon"}, SettingError, "mean_gap"),
         ({"initial_jobs": 21}, SettingError, "initial_jobs"),
         ({"horizon": "never"}, UnknownNameError, "horizon"),
         ({"split": "all"}, UnknownNameError, "split"),
         ({"observation": "image"}, UnknownNameError, "observation"),
         ({"reward": "profit"}, UnknownNameError, "reward"),
+        ({"reward": 3}, SettingError, "or a function"),
         ({"inverted_levels": 1}, SettingError, "inverted_levels"),
         ({"executor": 3}, UnknownNameError, "executors"),
     ],

@@ -81,6 +81,7 @@ class ArrivalRules:
         require_range("horizon_seconds", self.horizon_seconds, 1.0, 1e8)
         if self.horizon not in HORIZONS:
             raise UnknownNameError("horizon", self.horizon, HORIZONS)
+        object.__setattr__(self, "mean_gap", float(self.mean_gap))  # 75 and 75.0 are the same instance
 
 
 class DagJobs:
