@@ -52,11 +52,13 @@ class Behaviour:
 
     Attributes:
         version: Of the weights.
+        masked: Whether the environments' masks are kept; else all actions are allowed, to the learner too.
     """
 
     def __init__(self, network: Network) -> None:
         self.network = copy.deepcopy(network)
         self.version = 0
+        self.masked = True
         self._device = next(network.parameters()).device
 
     def load(self, weights: Weights) -> None:
@@ -182,10 +184,14 @@ class Actor:
         slot = rollout.step_slot(t)
         uniforms = self.behaviour.uniforms(self.generator, self.environments.num_envs)
         actions, log_probabilities = rollout.actions[t], rollout.log_probabilities[t]
+        if not self.behaviour.masked:
+            rollout.masks[t] = 1
         asked = perf_counter_ns()
         self.behaviour.choose(rollout.observations[t], rollout.masks[t], uniforms, actions, log_probabilities)
         chosen = perf_counter_ns()
         self.environments.step_into(actions, slot)
+        if not self.behaviour.masked:
+            slot.action_masks[...] = 1
         rollout.spent["inference"] += chosen - asked
         rollout.spent["environment"] += perf_counter_ns() - chosen
         rows = np.flatnonzero(slot.truncated & ~slot.terminated)
@@ -212,6 +218,7 @@ class EpisodeActor(Actor):
         generator: Stream of the actions.
         seed: Of the workloads.
         group: Rows that play the same workload; divides the number of rows.
+        cycle: Workloads that the slots go through again and again; None: always new ones.
     """
 
     def __init__(
@@ -221,8 +228,9 @@ class EpisodeActor(Actor):
         generator: np.random.Generator,
         seed: int,
         group: int,
+        cycle: int | None = None,
     ) -> None:
-        self.group, self.slots = group, 0
+        self.group, self.cycle, self.slots = group, cycle, 0
         super().__init__(environments, behaviour, generator, seed)
 
     def collect(self, rollout: Rollout) -> Rollout:
@@ -255,8 +263,12 @@ class EpisodeActor(Actor):
         return True
 
     def _begin(self) -> None:
-        key = stream_key(self.seed, f"slot/{self.slots}") % 2**31
         workloads = np.arange(self.environments.num_envs) // self.group
+        if self.cycle is None:
+            key = stream_key(self.seed, f"slot/{self.slots}") % 2**31
+        else:
+            key = stream_key(self.seed, "cycle") % 2**31
+            workloads = (workloads + self.slots * (workloads[-1] + 1)) % self.cycle
         self.environments.reset(key + workloads, self._observations, self._masks)
         self._returns[:] = 0.0
         self.slots += 1

@@ -6,6 +6,9 @@ Told apart by the observation alone (A actions; F features a row):
   does not depend on the order of the rows (RLScheduler's kernel network, Zhang et al., SC 2020, section 4.3).
 * `rows_and_void`: shape (A - 1, F), one row an action, and a last action that belongs to no row; its logit comes
   from the pooled features of all rows.
+* `choices`: shape (A, F) as well, one row an action; but the last action belongs to nothing, such as letting time pass,
+  and its row describes the state as a whole. The perceptron over rows scores it like any other, and the value comes
+  from its row alone. Environments ask for it by `metadata["network"]`.
 * `flat`: everything else, one perceptron over all numbers.
 
 Observations of the graph convention (N nodes) get a network that passes messages along the edges, both ways, and
@@ -35,9 +38,9 @@ from sysgym.core.errors import SettingError, UnknownNameError
 from sysgym.core.term_network import EPISODE, term_shapes
 
 GRAPH_KINDS = ("pointer", "leading", "graph")
-KINDS = ("flat", "rows", "rows_and_void", "terms", *GRAPH_KINDS)
+KINDS = ("flat", "rows", "rows_and_void", "choices", "terms", *GRAPH_KINDS)
 ACTIVATIONS = ("tanh", "relu")
-HIDDEN = {"flat": (64, 64), "rows": (32, 16), "rows_and_void": (32, 16), "terms": (48, 48, 48)}
+HIDDEN = {"flat": (64, 64), "rows": (32, 16), "rows_and_void": (32, 16), "choices": (64, 32), "terms": (48, 48, 48)}
 HIDDEN |= dict.fromkeys(GRAPH_KINDS, (32, 32, 32))
 
 
@@ -152,6 +155,8 @@ def weight_shapes(spaces: Spaces, architecture: Architecture) -> dict[str, tuple
         shapes |= _perceptron("policy", (features, *hidden, spaces.num_actions))
         return shapes | _perceptron("value", (features, *hidden, 1))
     shapes |= _perceptron("policy", (features, *hidden, 1))
+    if architecture.kind == "choices":
+        return shapes | _perceptron("value", (features, *hidden, 1))
     for head in ("void", "value") if architecture.kind == "rows_and_void" else ("value",):
         shapes |= _perceptron(f"{head}.rows", (features, *hidden))
         shapes |= _perceptron(f"{head}.pooled", (2 * hidden[-1], hidden[-1], 1))

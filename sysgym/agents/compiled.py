@@ -11,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from sysgym.agents.actor import Behaviour, Weights
+from sysgym.agents.byte_kernels import decide_bytes, forward_bytes
+from sysgym.agents.choice_kernels import decide_choices
 from sysgym.agents.inference import LARGEST_STANDARD
 from sysgym.agents.kernels import RELU, TANH, decide, forward, standardize
 from sysgym.agents.networks import Network, Perceptron
@@ -19,10 +21,26 @@ from sysgym.core.errors import SysgymError
 Floats = NDArray[np.float32]
 Rows = NDArray[np.int64]
 
+MANY_BYTES = 1024
+"""Smallest observation of bytes whose empty cells are worth skipping."""
+
 
 def suits(network: Network) -> bool:
     """Whether a network's policy and value are perceptrons on the processor."""
-    return network.architecture.kind == "flat" and next(network.parameters()).device.type == "cpu"
+    return network.architecture.kind in ("flat", "choices") and next(network.parameters()).device.type == "cpu"
+
+
+def compiled_behaviour(network: Network) -> CompiledBehaviour:
+    """The compiled policy of a network that `suits`."""
+    if sees_bytes(network):
+        return CompiledBytes(network)
+    return CompiledChoices(network) if network.architecture.kind == "choices" else CompiledBehaviour(network)
+
+
+def sees_bytes(network: Network) -> bool:
+    """Whether a perceptron takes many bytes as they are, which `byte_kernels` does faster."""
+    bytes_seen = network.spaces.dtype == "uint8" and network.scale is None and network.spaces.size >= MANY_BYTES
+    return network.architecture.kind == "flat" and bytes_seen
 
 
 def flattened(perceptron: Perceptron, prefix: str) -> tuple[Floats, dict[str, tuple[slice, tuple[int, ...]]]]:
@@ -116,3 +134,107 @@ class CompiledBehaviour(Behaviour):
             standardize(seen, self._mean, self._deviation, LARGEST_STANDARD, self._inputs)
             seen = self._inputs
         return seen
+
+
+class CompiledBytes(CompiledBehaviour):
+    """`Behaviour` for a perceptron over images of bytes."""
+
+    def logits(self, observations: NDArray[np.generic]) -> Floats:
+        """See `Behaviour.logits`."""
+        seen, numbers = self._cells(observations)
+        return forward_bytes(self._weights, self._widths, self._activation, seen, numbers, self._outputs[0]).copy()
+
+    def choose(
+        self,
+        observations: NDArray[np.generic],
+        masks: NDArray[np.int8],
+        uniforms: NDArray[np.float64],
+        actions: NDArray[np.int64],
+        log_probabilities: NDArray[np.float64],
+    ) -> None:
+        """See `Behaviour.choose`."""
+        seen, numbers = self._cells(observations)
+        row = decide_bytes(
+            self._weights,
+            self._widths,
+            self._activation,
+            seen,
+            numbers,
+            self._outputs[0],
+            masks,
+            uniforms,
+            self._scratch,
+            actions,
+            log_probabilities,
+        )
+        if row >= 0:
+            raise SysgymError(f"the action mask of row {row} allows no action; an environment must allow at least one")
+
+    def _cells(self, observations: NDArray[np.generic]) -> tuple[NDArray[np.uint8], Rows]:
+        """Observations as (N, cells), and the numbers below N."""
+        rows = len(observations)
+        if self._outputs.size != rows * int(self._widths[1:].sum()):
+            self._outputs = np.zeros((1, rows * int(self._widths[1:].sum())), dtype=np.float32)
+        return np.ascontiguousarray(observations).reshape(rows, -1), np.arange(rows)
+
+
+class CompiledChoices(CompiledBehaviour):
+    """`Behaviour` for a network over choices."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__(network)
+        self._logits = np.zeros((0, 0), dtype=np.float32)
+        self._numbers = np.zeros(0, dtype=np.int64)
+
+    def logits(self, observations: NDArray[np.generic]) -> Floats:
+        """See `Behaviour.logits`; of all actions."""
+        inputs = self._encoded(observations)
+        rows, actions, features = inputs.shape
+        memory = np.empty(rows * actions * int(self._widths[1:].sum()), dtype=np.float32)
+        flat = inputs.reshape(rows * actions, features)
+        return forward(self._weights, self._widths, self._activation, flat, memory).reshape(rows, actions).copy()
+
+    def choose(
+        self,
+        observations: NDArray[np.generic],
+        masks: NDArray[np.int8],
+        uniforms: NDArray[np.float64],
+        actions: NDArray[np.int64],
+        log_probabilities: NDArray[np.float64],
+    ) -> None:
+        """See `Behaviour.choose`; only the rows of allowed actions pass."""
+        inputs = self._encoded(observations)
+        row = decide_choices(
+            self._weights,
+            self._widths,
+            self._activation,
+            inputs,
+            self._gathered,
+            self._outputs[0],
+            self._logits,
+            self._numbers,
+            masks,
+            uniforms,
+            self._scratch,
+            actions,
+            log_probabilities,
+        )
+        if row >= 0:
+            raise SysgymError(f"the action mask of row {row} allows no action; an environment must allow at least one")
+
+    def _encoded(self, observations: NDArray[np.generic]) -> Floats:
+        """Observations (N, A, F) as `Network.inputs` has them."""
+        rows, actions, features = observations.shape
+        if len(self._inputs) != rows:
+            self._inputs = np.zeros((rows, actions, features), dtype=np.float32)
+            self._gathered = np.zeros(self._inputs.size, dtype=np.float32)
+            self._outputs = np.zeros((1, rows * actions * int(self._widths[1:].sum())), dtype=np.float32)
+            self._logits = np.zeros((rows, actions), dtype=np.float32)
+            self._numbers, self._scratch = np.arange(rows), np.zeros(actions)
+        if observations.dtype == np.float32 and observations.flags.c_contiguous and self.network.scale is None:
+            return observations  # type: ignore[return-value]
+        self._inputs[:] = observations
+        if self.network.scale is not None:
+            flat = self._inputs.reshape(rows * actions, features)
+            standardize(flat, self._mean, self._deviation, LARGEST_STANDARD, flat)
+        return self._inputs

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sysgym.agents.actor import Behaviour
-from sysgym.agents.compiled import CompiledBehaviour, suits
+from sysgym.agents.compiled import compiled_behaviour, suits
 from sysgym.agents.networks import Network
 from sysgym.agents.optimizers import Tensors, make_optimizer, optimizer_tensors, restore_optimizer
 from sysgym.agents.rollout import Rollout
@@ -70,7 +70,9 @@ class Learner(abc.ABC, Generic[SettingsKind]):
 
     def behaviour(self) -> Behaviour:
         """Who plays for this algorithm."""
-        return CompiledBehaviour(self.network) if suits(self.network) else Behaviour(self.network)
+        behaviour = compiled_behaviour(self.network) if suits(self.network) else Behaviour(self.network)
+        behaviour.masked = self.settings.masked
+        return behaviour
 
     def state(self) -> tuple[Tensors, dict[str, Any]]:
         """What a resumed run needs beside the weights: arrays, and plain values as JSON takes them."""

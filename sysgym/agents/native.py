@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sysgym.agents.byte_kernels import forward_byte_shards, policy_byte_shards
+from sysgym.agents.choice_kernels import choice_shards, forward_choice_shards
 from sysgym.agents.compiled import Floats, Rows, flattened, widths_of
 from sysgym.agents.gradients import SUMS, forward_shards, last_layer, log_taken, policy_shards, value_shards
 from sysgym.agents.kernels import RELU, TANH, adam_step, forward, norm, rmsprop_step, tree_sum
@@ -56,8 +58,8 @@ class NativePerceptron:
         memory = np.empty(len(inputs) * int(self.widths[1:].sum()), dtype=np.float32)
         return forward(self.weights, self.widths, self._activation, inputs, memory)
 
-    def forward(self, inputs: Floats, rows: Rows) -> None:
-        """Let a minibatch, the chosen rows of (M, features), pass; a gradient may follow."""
+    def forward(self, inputs: Floats, rows: Rows, masks: NDArray[np.int8] | None = None) -> None:
+        """Let a minibatch, the chosen rows of (M, features), pass; a gradient may follow. Masks don't matter here."""
         self._reserve(len(rows))
         self._over_shards(forward_shards, inputs, rows, tail=(self._gathered, self._outputs))
 
@@ -102,6 +104,11 @@ class NativePerceptron:
         """The sum of the shards' gradients, flat; once behind each gradient."""
         total: Floats = tree_sum(self._gradients[: self._shards])
         return total
+
+    def follow(self, gradient: Floats) -> None:
+        """Let the next `descend` follow this gradient, (weights,), instead of the minibatch's."""
+        self._shards = 1
+        self._gradients[0] = gradient
 
     def descend(self, rate: float) -> float:
         """One step of the optimiser on `gradient`, cut as `Learner` says, unless its norm is not finite.
@@ -151,15 +158,81 @@ class NativePerceptron:
         shared = (self.weights, self.widths, self._activation, *head, self._shards)
         self.team.run([partial(kernel, *shared, first, threads, *tail) for first in range(threads)])
 
-    def _reserve(self, rows: int) -> None:
-        """Memory for a minibatch; kept until a larger one comes."""
+    def _reserve(self, rows: int, choices: int = 1) -> None:
+        """Memory for a minibatch of states with so many rows each; kept until a larger one comes."""
         self._shards = shards_of(rows, int(self.widths[0]))
         if rows <= self._rows:
             return
         self._rows = rows
-        largest = max(-(-size // shards_of(size, int(self.widths[0]))) for size in range(1, rows + 1))
+        largest = choices * max(-(-size // shards_of(size, int(self.widths[0]))) for size in range(1, rows + 1))
         shards, inside = LARGEST_SHARDS, int(self.widths[1:].sum())
         self._gathered = np.zeros((shards, largest * int(self.widths[0])), dtype=np.float32)
         self._outputs, self._deltas = np.zeros((2, shards, largest * inside), dtype=np.float32)
         self._gradients = np.zeros((shards, len(self.weights)), dtype=np.float32)
         self._sums = np.zeros((shards, len(SUMS)))
+
+
+class NativeBytes(NativePerceptron):
+    """A policy over images of bytes that learns natively; inputs are uint8 (M, cells)."""
+
+    def forward(self, inputs: Any, rows: Rows, masks: NDArray[np.int8] | None = None) -> None:
+        """See `NativePerceptron.forward`."""
+        self._reserve(len(rows))
+        self._cells = inputs
+        self._over_shards(forward_byte_shards, inputs, rows, tail=(self._outputs,))
+
+    def policy_gradient(
+        self,
+        rows: Rows,
+        masks: NDArray[np.int8],
+        actions: Rows,
+        old: Floats,
+        advantages: Floats,
+        clip: float,
+        entropy_weight: float,
+    ) -> dict[str, float]:
+        """See `NativePerceptron.policy_gradient`."""
+        memory = (self._outputs, self._deltas, self._gradients, self._sums)
+        behind = (masks, actions, old, advantages, clip, entropy_weight)
+        self._over_shards(policy_byte_shards, self._cells, rows, tail=(*memory, *behind))
+        means = self._sums[: self._shards].sum(axis=0) / len(rows)
+        return dict(zip(SUMS, means.tolist(), strict=True))
+
+
+class NativeChoices(NativePerceptron):
+    """A policy over choices that learns natively; inputs are (M, A, features), and masks say which rows pass."""
+
+    def forward(self, inputs: Floats, rows: Rows, masks: NDArray[np.int8] | None = None) -> None:
+        """See `NativePerceptron.forward`."""
+        assert masks is not None
+        actions = inputs.shape[1]
+        self._reserve(len(rows), actions)
+        if len(self._logits) < self._rows:
+            self._logits, self._slopes = np.zeros((2, self._rows, actions), dtype=np.float32)
+            self._pairs = np.zeros(LARGEST_SHARDS, dtype=np.int64)
+        memory = (self._gathered, self._outputs, self._pairs, self._logits)
+        self._over_shards(forward_choice_shards, inputs, rows, masks, tail=memory)
+
+    def passed(self, rows: int) -> Floats:
+        """The logits of the minibatch that passed last, (rows, A), copied; 0 where an action is not allowed."""
+        return self._logits[:rows].copy()
+
+    def policy_gradient(
+        self,
+        rows: Rows,
+        masks: NDArray[np.int8],
+        actions: Rows,
+        old: Floats,
+        advantages: Floats,
+        clip: float,
+        entropy_weight: float,
+    ) -> dict[str, float]:
+        """See `NativePerceptron.policy_gradient`."""
+        memory = (self._gathered, self._outputs, self._deltas, self._gradients, self._sums)
+        choices = (self._pairs, self._logits, self._slopes)
+        behind = (masks, actions, old, advantages, clip, entropy_weight)
+        self._over_shards(choice_shards, rows, tail=(*memory, *choices, *behind))
+        means = self._sums[: self._shards].sum(axis=0) / len(rows)
+        return dict(zip(SUMS, means.tolist(), strict=True))
+
+    _logits = np.zeros((0, 0), dtype=np.float32)

@@ -21,8 +21,9 @@ from torch import Tensor
 
 from sysgym.agents.a2c import A2C
 from sysgym.agents.actor_critic import ActorCritic, Batch, means
+from sysgym.agents.compiled import sees_bytes
 from sysgym.agents.learner import Learner, require_finite
-from sysgym.agents.native import NativePerceptron
+from sysgym.agents.native import NativeBytes, NativeChoices, NativePerceptron
 from sysgym.agents.networks import Network, Perceptron
 from sysgym.agents.optimizers import Tensors
 from sysgym.agents.ppo import PPO
@@ -48,7 +49,9 @@ class NativeLearner(Learner[SettingsKind]):
         self.lanes = Team(min(2, threads))
         activation, inner = network.architecture.activation, max(1, threads // 2)
         assert isinstance(network.policy, Perceptron) and isinstance(network.value, Perceptron)
-        self.policy = NativePerceptron(network.policy, "policy", activation, settings, Team(inner))
+        self._chooses = network.architecture.kind == "choices"
+        policy = NativeChoices if self._chooses else NativePerceptron
+        self.policy = policy(network.policy, "policy", activation, settings, Team(inner))
         self.value = NativePerceptron(network.value, "value", activation, settings, Team(inner))
 
     def state(self) -> tuple[Tensors, dict[str, Any]]:
@@ -64,10 +67,14 @@ class NativeLearner(Learner[SettingsKind]):
 
     @torch.no_grad()
     def _encoded(self, observations: Array | Tensor) -> NDArray[np.float32]:
-        """Observations (M, *shape) as the first layer takes them, (M, features)."""
+        """Observations (M, *shape) as the first layer takes them, (M, features); (M, A, features) of choices."""
         seen = observations if isinstance(observations, Tensor) else torch.from_numpy(observations)
         encoded: NDArray[np.float32] = self.network.inputs(seen).numpy()
         return encoded
+
+    def _states(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What the value sees of encoded observations, (M, features)."""
+        return np.ascontiguousarray(inputs[:, -1]) if self._chooses else inputs
 
     def _descend_policy(
         self, rows: Rows, masks: Array, actions: Array, old: Array, advantages: Array, clip: float, entropy: float
@@ -93,10 +100,11 @@ class NativeActorCritic(NativeLearner[Any], ActorCritic[Any]):
 
     _seen: Tensor | None = None
     _inputs: NDArray[np.float32]
+    _seen_by_value: NDArray[np.float32]
 
     def _values(self, observations: Tensor) -> NDArray[np.float64]:
         """See `ActorCritic._values`."""
-        inputs = self._encoded(observations)
+        inputs = self._states(self._encoded(observations))
         cuts = range(0, len(inputs), VALUE_ROWS)
         parts = self.lanes.run([partial(self.value.outputs, inputs[cut : cut + VALUE_ROWS]) for cut in cuts])
         return np.concatenate(parts)[:, 0].astype(np.float64)
@@ -112,6 +120,7 @@ class NativeActorCritic(NativeLearner[Any], ActorCritic[Any]):
         """Steps of both optimisers on the parts of a batch; mean metrics. See `gradients` for the last three."""
         if self._seen is not batch.observations:  # once an update, not once an epoch
             self._seen, self._inputs = batch.observations, self._encoded(batch.observations)
+            self._seen_by_value = self._states(self._inputs)
         inputs, decisions = self._inputs, batch.decisions.numpy()
         masks, actions, old = batch.masks.numpy().view(np.int8), batch.actions.numpy(), batch.log_probabilities.numpy()
         advantages, values, returns = batch.advantages.numpy(), batch.values.numpy(), batch.returns.numpy()
@@ -119,12 +128,12 @@ class NativeActorCritic(NativeLearner[Any], ActorCritic[Any]):
         def policy(part: Rows) -> dict[str, float]:
             rows = part[decisions[part]]
             rows = rows if len(rows) else part
-            self.policy.forward(inputs, rows)
+            self.policy.forward(inputs, rows, masks)
             credit = self._credit(advantages, rows)
             return self._descend_policy(rows, masks, actions, old, credit, clip, entropy_weight)
 
         def value(part: Rows) -> dict[str, float]:
-            self.value.forward(inputs, part)
+            self.value.forward(self._seen_by_value, part)
             return self._descend_value(part, returns, values, value_clip, self.settings.value_weight, factor)
 
         return self._both(
@@ -172,9 +181,12 @@ class NativeVTrace(NativeActorCritic, VTrace):
         inputs = self._encoded(rollout.observations.reshape(-1, *self.network.spaces.shape))
         every, masks = np.arange(steps * envs), rollout.masks[:-1].reshape(steps * envs, -1)
         old = rollout.log_probabilities.ravel().astype(np.float32)
-        self.lanes.run([partial(self.policy.forward, inputs, chosen), partial(self.value.forward, inputs, every)])
+        states = self._states(inputs)
+        self.lanes.run(
+            [partial(self.policy.forward, inputs, chosen, masks), partial(self.value.forward, states, every)]
+        )
         log_taken = self.policy.log_taken(chosen, masks, rollout.actions.ravel())
-        ahead = self.value.outputs(inputs[steps * envs :])
+        ahead = self.value.outputs(states[steps * envs :])
         values = np.concatenate([self.value.passed(len(every)), ahead])[:, 0].astype(np.float64)
         return Passed(log_taken, values.reshape(steps + 1, envs), (every, masks, old))
 
@@ -200,13 +212,37 @@ class NativeVTrace(NativeActorCritic, VTrace):
 class NativeReinforce(NativeLearner[Any], Reinforce):
     """`reinforce.Reinforce` with compiled gradients."""
 
+    def __init__(self, network: Network, settings: Any, seed: int, threads: int = 1) -> None:
+        super().__init__(network, settings, seed, threads)
+        if sees_bytes(network):
+            assert isinstance(network.policy, Perceptron)
+            self.policy = NativeBytes(
+                network.policy, "policy", network.architecture.activation, settings, self.policy.team
+            )
+
+    def _encoded(self, observations: Array | Tensor) -> Any:
+        """Bytes as they are where the policy takes them so."""
+        if isinstance(self.policy, NativeBytes):
+            return np.asarray(observations).reshape(len(observations), -1)
+        return super()._encoded(observations)
+
+    def _descend_policy(self, *terms: Any) -> dict[str, float]:
+        """Without a step, as long as further slots are to be added; see `ReinforceSettings.slots_per_step`."""
+        told = self.policy.policy_gradient(*terms)
+        whole = self._add([self.policy.gradient()])
+        if whole is not None:
+            self.policy.follow(whole[0])
+            told["policy_gradient_norm"] = self.policy.descend(self.optimizer.param_groups[0]["lr"])
+            require_finite({"policy_gradient_norm": told["policy_gradient_norm"]})
+        return told
+
     def _learn(
         self, rollout: Rollout, chosen: Rows, weights: NDArray[np.float64], entropy_weight: float
     ) -> dict[str, float]:
         inputs = self._encoded(rollout.observations[:-1].reshape(-1, *self.network.spaces.shape))
         masks = rollout.masks[:-1].reshape(len(inputs), -1)
         old = np.zeros(len(inputs), dtype=np.float32)
-        self.policy.forward(inputs, chosen)
+        self.policy.forward(inputs, chosen, masks)
         metrics = self._descend_policy(
             chosen, masks, rollout.actions.ravel(), old, weights.astype(np.float32), 0.0, entropy_weight
         )

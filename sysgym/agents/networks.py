@@ -129,6 +129,9 @@ class Network(nn.Module):
         if architecture.kind == "flat":
             self.policy = Perceptron((features, *hidden, spaces.num_actions), activation, 0.01)
             self.value = Perceptron((features, *hidden, 1), activation, 1.0)
+        elif architecture.kind == "choices":
+            self.policy = Perceptron((features, *hidden, 1), activation, 0.01)
+            self.value = Perceptron((features, *hidden, 1), activation, 1.0)
         else:
             self.policy = Perceptron((features, *hidden, 1), activation, 0.01)
             self.value = PooledRows(features, hidden, activation, 1.0)
@@ -168,7 +171,8 @@ class Network(nn.Module):
 
     def values(self, observations: Tensor) -> Tensor:
         """State values, (B,), from observations (B, *shape)."""
-        value: Tensor = self.value(self.inputs(observations))
+        inputs = self.inputs(observations)
+        value: Tensor = self.value(inputs[:, -1] if self.architecture.kind == "choices" else inputs)
         return value.squeeze(-1)
 
     def update_scale(self, observations: Tensor) -> None:

@@ -42,6 +42,7 @@ class Role:
         begun: Updates before this run: environments that begin anew in a resumed run begin other episodes.
         group: Rows that play the same workload, where slots hold whole episodes; 0 where episodes run on.
         min_batch: Fewest of the rows that are answered at once; None waits for all.
+        cycle: See `EpisodeActor`.
     """
 
     rows: slice
@@ -50,13 +51,15 @@ class Role:
     begun: int
     group: int
     min_batch: int | None = None
+    cycle: int | None = None
 
     def cast(self, environments: Environments) -> Actor:
         """The actor, in these environments."""
         first = self.rows.start
         generator = stream(self.seed, f"policy/{first}" if first else "policy")
         if self.group:
-            return EpisodeActor(environments, self.behaviour, generator, stream_key(self.seed, "workloads"), self.group)
+            key = stream_key(self.seed, "workloads")
+            return EpisodeActor(environments, self.behaviour, generator, key, self.group, self.cycle)
         seed = stream_key(self.seed, f"environments/{self.begun}") % 2**31
         if self.min_batch is not None:
             assert isinstance(environments, GroupedEnvironments)

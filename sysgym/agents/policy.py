@@ -130,7 +130,7 @@ class TrainedPolicy:
             CheckpointError: The observations or masks are not of the shape that the policy was trained with.
         """
         observations = self.spaces.pack(observations, 1)
-        if action_masks is None:
+        if action_masks is None or not self.settings.get("masked", True):
             action_masks = np.ones((len(observations), self.spaces.num_actions), dtype=np.int8)
         if observations.shape[1:] != self.spaces.shape or action_masks.shape[1:] != (self.spaces.num_actions,):
             raise CheckpointError(

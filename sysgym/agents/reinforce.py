@@ -17,9 +17,10 @@ number of steps is random. There is no value network, so nothing is added where 
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -27,7 +28,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sysgym.agents.learner import Learner, Share, shards
-from sysgym.agents.networks import masked_entropy, masked_log_probabilities
+from sysgym.agents.networks import Network, masked_entropy, masked_log_probabilities
+from sysgym.agents.optimizers import Tensors
 from sysgym.agents.rollout import Rollout
 from sysgym.agents.settings import Settings, require_choice
 from sysgym.core.errors import SettingError, require_range
@@ -57,11 +59,19 @@ class ReinforceSettings(Settings):
     """Whether advantages are divided by their standard deviation, so that the rewards' size does not matter."""
     entropy_weight: float = 0.01
     """c_H of (3)."""
+    slots_per_step: int = 1
+    """Slots of episodes whose gradients (3) are added up for one step of the optimiser, all played by the same policy:
+    DeepRM's chunks."""
+    workloads: int | None = None
+    """Workloads that training goes through again and again, as DeepRM does; None: always new ones."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require_range("episodes_per_workload", self.episodes_per_workload, 2)
         require_range("entropy_weight", self.entropy_weight, 0.0)
+        require_range("slots_per_step", self.slots_per_step, 1)
+        if self.workloads is not None:
+            require_range("workloads", self.workloads, 1)
         require_choice("baseline", self.baseline, BASELINES)
         require_choice("normalizer", self.normalizer, ("per_step", "per_episode"))
 
@@ -99,6 +109,41 @@ def baselines(returns: Floats, alive: Flags, kind: str, group: int) -> Floats:
 class Reinforce(Learner[ReinforceSettings]):
     """REINFORCE at work on one network; see `Learner` for the arguments."""
 
+    def __init__(self, network: Network, settings: ReinforceSettings, seed: int, threads: int = 1) -> None:
+        super().__init__(network, settings, seed, threads)
+        self._slots, self._sum = 0, list[NDArray[np.float32]]()
+
+    def state(self) -> tuple[Tensors, dict[str, Any]]:
+        """See `Learner.state`."""
+        tensors, values = super().state()
+        return tensors | {f"sum/{at}": part for at, part in enumerate(self._sum)}, values | {"slots": self._slots}
+
+    def restore(self, tensors: Mapping[str, NDArray[Any]], values: Mapping[str, Any]) -> None:
+        """See `Learner.restore`."""
+        super().restore(tensors, values)
+        self._slots = values.get("slots", 0)
+        self._sum = [tensors[f"sum/{at}"].copy() for at in range(len(tensors)) if f"sum/{at}" in tensors]
+
+    def _add(self, gradients: Sequence[NDArray[np.float32]]) -> list[NDArray[np.float32]] | None:
+        """The sum of the gradients of as many slots as make a step, or None while slots are missing."""
+        parts = [gradient.copy() for gradient in gradients]
+        self._sum = [one + other for one, other in zip(self._sum, parts, strict=True)] if self._sum else parts
+        self._slots += 1
+        if self._slots < self.settings.slots_per_step:
+            return None
+        whole, self._slots, self._sum = self._sum, 0, []
+        return whole
+
+    def _step(self) -> dict[str, float]:
+        """See `Learner._step`; without a step, as long as further slots are to be added."""
+        weights = self.network.parts()["policy"]
+        whole = self._add([weight.grad.numpy(force=True) for weight in weights if weight.grad is not None])
+        if whole is None:
+            return {}
+        for weight, gradient in zip(weights, whole, strict=True):
+            weight.grad = torch.from_numpy(gradient).to(self.device)
+        return super()._step()
+
     def update(self, rollout: Rollout, progress: float) -> dict[str, float]:
         """See `Learner.update`."""
         settings, remaining, alive = self.settings, self._remaining(progress), rollout.alive
@@ -112,7 +157,8 @@ class Reinforce(Learner[ReinforceSettings]):
         # the loss is a mean over what is played: M of (3) comes with the weights
         weights = advantages / scale * (np.count_nonzero(played) / count)
         metrics = self._learn(rollout, np.flatnonzero(played), weights.ravel(), settings.entropy_weight * remaining)
-        self.network.update_scale(torch.from_numpy(rollout.observations[:-1][played]).to(self.device))
+        if self.network.scale is not None:
+            self.network.update_scale(torch.from_numpy(rollout.observations[:-1][played]).to(self.device))
         metrics["mean_advantage_size"] = float(np.abs(advantages[alive]).mean())
         metrics["learning_rate"] = settings.learning_rate * remaining
         return metrics

@@ -56,6 +56,9 @@ class Settings:
     """"tanh" or "relu"; None chooses by kind."""
     normalize_observations: bool | None = None
     """Whether observations are standardised by a running scale; None: where their bounds exceed 1."""
+    masked: bool = True
+    """Whether actions that the environment's mask forbids are never taken; without, the policy learns and plays with
+    all actions, as the agents of DeepRM's code do. That changes what is learned."""
 
     def __post_init__(self) -> None:
         require_range("rollout_steps", self.rollout_steps, 1)

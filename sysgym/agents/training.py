@@ -396,7 +396,8 @@ class Training:
         players: list[Player] = []
         try:
             for rows in stage.rows:
-                role = Role(rows, self.learner.behaviour(), self.seed, begun, group, self.backend.min_batch)
+                cycle: int | None = getattr(self.settings, "workloads", None)
+                role = Role(rows, self.learner.behaviour(), self.seed, begun, group, self.backend.min_batch, cycle)
                 players.append(stage.player(role, self.settings.rollout_steps, threaded=self.mode != "sync"))
             if earlier is not None:
                 self._restore_players(players, earlier)
@@ -483,8 +484,8 @@ def _learner_kind(name: str, algorithm: Algorithm, network: Network) -> str:
     suits = algorithm.native and compiled.suits(network)
     if name == "native" and not suits:
         raise SettingError(
-            "learner is 'native', which knows multi-layer perceptrons (network='flat') on the processor, and not "
-            "evolution; use 'torch'"
+            "learner is 'native', which knows multi-layer perceptrons (network='flat' or 'choices') on the processor, "
+            "and not evolution; use 'torch'"
         )
     if name == "auto":
         return "native" if suits and max(network.architecture.hidden) <= native.WIDEST else "torch"

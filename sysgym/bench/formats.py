@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 from sysgym.bench.statistics import Interval
 
@@ -79,15 +78,6 @@ def count(value: float) -> str:
     """
     size, prefix = next((pair for pair in _PREFIXES if abs(value) >= pair[0]), (1.0, ""))
     return f"{number(value / size, 3, trim=True)}{prefix}"
-
-
-def tied(rank: int, ranks: Sequence[int]) -> str:
-    """A rank, marked where another has it too.
-
-    >>> tied(1, [1, 1, 3]), tied(3, [1, 1, 3])
-    ('=1', '3')
-    """
-    return f"={rank}" if ranks.count(rank) > 1 else str(rank)
 
 
 def rank(shared: int, interval: tuple[int, int]) -> str:

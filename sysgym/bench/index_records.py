@@ -66,7 +66,7 @@ def _record(row: IndexRow, keys: NDArray[Any], digest: str, queries: int) -> Rec
             run=hashlib.sha256(f"{STUDY}/{digest}/{queries}/{row.name}".encode()).hexdigest()[:16],
             environment=EnvironmentFacts(
                 name=title, id="index bench", arguments={"queries": queries}, split="all",
-                objective="batch_ns", direction="min",
+                objective="batch_ns", direction="min", domain="Learned indexes",
             ),
             instance=InstanceFacts(
                 kind="keys", name=row.key_set, size=len(keys), unit="keys", file_sha256="", sha256=digest,

@@ -281,7 +281,6 @@ def _templates() -> Environment:
     environment.filters.update(
         number=formats.number,
         fixed=formats.fixed,
-        tied=formats.tied,
         interval=formats.interval,
         percent=formats.percent,
         duration=formats.duration,

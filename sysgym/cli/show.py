@@ -16,6 +16,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 out, log = Console(), Console(stderr=True)
+NARROW = 8
+"""Columns of so few characters are shown whole, however small the terminal; wider ones give way."""
 
 
 @contextmanager
@@ -49,8 +51,13 @@ def print_table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
     table = Table(box=SIMPLE_HEAD, padding=(0, 1), header_style="bold")
     for name, value in rows[0].items():
         right = isinstance(value, int | float)
-        longest = max(len(str(row[name])) for row in rows)
-        table.add_column(name.replace("_", " "), justify="right" if right else "left", no_wrap=right or longest < 30)
+        longest = max(len(figure(row[name])) for row in rows)
+        table.add_column(
+            name.replace("_", " "),
+            justify="right" if right else "left",
+            no_wrap=right or longest < 30,
+            min_width=max(longest, len(name)) if longest <= NARROW else None,
+        )
     for row in rows:
         table.add_row(*(escape(figure(value)) for value in row.values()))
     out.print(table)

@@ -369,7 +369,7 @@ def show_board(board: Board) -> None:
     figure = "score" if board.measure == SCORE else "ratio to *"
     rows = [
         {
-            "rank": formats.tied(row.shared_rank, [other.shared_rank for other in board.rows]),
+            "rank": formats.rank(row.shared_rank, row.rank_interval),
             "policy": row.policy + (" *" if row.best_heuristic else ""),
             f"{figure} [95 % CI]": formats.ratio(row.figure),
             "lost": formats.percent(row.lost.estimate if row.lost else None),
@@ -388,11 +388,11 @@ def show_table(table: Table) -> None:
     scored = any(row.score for row in table.rows)
     rows = [
         {
-            "rank": formats.tied(row.shared_rank, [other.shared_rank for other in table.rows]),
+            "rank": formats.rank(row.shared_rank, row.rank_interval),
             "policy": row.policy + (" *" if row.best_heuristic else ""),
-            "mean [95 % CI]": formats.interval(row.mean, 3),
-            **({"score": formats.fixed(row.score.estimate, 2) if row.score else "-"} if scored else {}),
-            "to *": formats.fixed(row.ratio.estimate, 2) if row.ratio else "-",
+            "mean [95 % CI]": formats.interval(row.mean),
+            **({"score": formats.number(row.score.estimate if row.score else None, 3)} if scored else {}),
+            "ratio to *": formats.interval(row.ratio, 3),
             "verdict": row.verdict,
         }
         for row in table.rows

@@ -130,6 +130,7 @@ class JobSchedEnv(EngineEnv):
     | `image_colour` | (20, 224) float32 | machine cells in the colour of their job, as published |
     | `compact` | (91,) float32 | H counts of unfinished jobs, R x H free units, M x (length, demands), backlog |
     | `slots` | (10, 27) float32 | a row a slot: its job, when it could start, the queue, the machine |
+    | `choices` | (11, 41) float32 | a row an action: its job, whom it would block; the state, alone in void's row |
 
     An object with `spec` and `encode` (see `sysgym.jobsched.slotted.observation.Encoder`) takes a name's place.
 
@@ -184,8 +185,8 @@ class JobSchedEnv(EngineEnv):
     images are kept up to date cell by cell: read them, copy them, but do not write to them.
 
     ## Baselines and Bound
-    `sjf`, `sjf_hold`, `packer`, `packer_sjf`, `tetris`, `fcfs`, `random`, and `void`, which does nothing. A mean
-    slowdown of 1 (no job waits) bounds every policy from below; under contention it is not reached.
+    `sjf`, `sjf_hold`, `gated_linear`, `packer`, `packer_sjf`, `tetris`, `fcfs`, `random`, and `void`, which does
+    nothing. A mean slowdown of 1 (no job waits) bounds every policy from below; under contention it is not reached.
 
     ## Validation
     In published mode both engines repeat the worked examples and golden episodes measured on the public code (returns
@@ -233,3 +234,5 @@ class JobSchedVectorEnv(EngineVectorEnv):
     ) -> None:
         engine, self.config, self.workload = build_jobsched_engine(num_envs, **settings)
         super().__init__(engine, autoreset_mode, episode_metrics)
+        if settings.get("observation") == "choices":
+            self.metadata = {**self.metadata, "network": "choices"}

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from sysgym.agents.actor import Weights
 from sysgym.agents.algorithms import ALGORITHMS
 from sysgym.agents.architecture import choose_architecture
+from sysgym.agents.compiled import CompiledBytes, compiled_behaviour
 from sysgym.agents.kernels import TANH, activate
-from sysgym.agents.networks import build_network
+from sysgym.agents.networks import build_network, masked_log_probabilities
 from sysgym.agents.settings import make_settings
 from sysgym.agents.spaces import Spaces
 from sysgym.core.errors import TrainingError
@@ -24,17 +26,22 @@ ONE_STEP = {
 }
 
 
-def learner(algorithm, kind, threads=1, spaces=WIDE, normalize=False, **settings):
+ROWS = Spaces((5, 12), "float32", 0, 5)
+
+
+def learner(algorithm, kind, threads=1, spaces=WIDE, normalize=False, network=None, **settings):
     found = ALGORITHMS[algorithm]
-    architecture = choose_architecture(spaces, "flat", (16, 8), settings.pop("activation", "tanh"), normalize)
+    kind_of_network = network or ("flat" if spaces is WIDE else "choices")
+    activation = settings.pop("activation", "tanh")
+    architecture = choose_architecture(spaces, kind_of_network, (16, 8), activation, normalize)
     network = build_network(spaces, architecture, seed=3)
     with torch.no_grad():
         network.policy.layers[-1].weight.mul_(30.0)  # probabilities that are far from equal
     return found.learner(kind)(network, make_settings(found.settings, settings), 0, threads)
 
 
-def slot(seed=0, steps=40, rows=32):
-    return filled_rollout(WIDE, steps, rows, seed)
+def slot(seed=0, steps=40, rows=32, spaces=WIDE):
+    return filled_rollout(spaces, steps, rows, seed)
 
 
 def gradients(learned, part):
@@ -46,6 +53,7 @@ def gradients(learned, part):
     return {f"{part}.{name}": parameter.grad.numpy() for name, parameter in named}
 
 
+@pytest.mark.parametrize("spaces", [WIDE, ROWS], ids=["flat", "choices"])
 @pytest.mark.parametrize("skip_forced", [True, False])
 @pytest.mark.parametrize(
     ("algorithm", "settings"),
@@ -58,20 +66,57 @@ def gradients(learned, part):
         ("reinforce", {"normalizer": "per_episode"}),
     ],
 )
-def test_gradients_equal_those_of_torch(algorithm, settings, skip_forced):
+def test_gradients_equal_those_of_torch(algorithm, settings, skip_forced, spaces):
     if algorithm != "reinforce":
         settings = {**settings, "skip_forced": skip_forced}
     settings = {**ONE_STEP[algorithm], "entropy_weight": 0.03, "max_gradient_norm": 1e9, **settings}
     for seed in range(2):
-        pair = [learner(algorithm, kind, **settings) for kind in ("torch", "native")]
-        told = [learned.update(slot(seed), 0.25) for learned in pair]
+        pair = [learner(algorithm, kind, spaces=spaces, **settings) for kind in ("torch", "native")]
+        told = [learned.update(slot(seed, spaces=spaces), 0.25) for learned in pair]
         assert told[0].keys() == told[1].keys()
         for name, value in told[0].items():
             assert told[1][name] == pytest.approx(value, rel=2e-5, abs=1e-6), name
         for part in ("policy",) if algorithm == "reinforce" else ("policy", "value"):
             ours, theirs = gradients(pair[1], part), gradients(pair[0], part)
             for name, gradient in theirs.items():
-                assert np.abs(ours[name] - gradient).max() <= 1e-5 * np.abs(gradient).max(), name
+                # over choices, the last bias moves all logits alike: its gradient is 0 up to rounding
+                assert np.abs(ours[name] - gradient).max() <= 1e-5 * np.abs(gradient).max() + 1e-7, name
+
+
+IMAGES = Spaces((30, 37), "uint8", 0, 4)
+
+
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+def test_bytes_learn_and_play_without_their_empty_cells(activation):
+    played = filled_rollout(Spaces((30, 37), "float32", 0, 4), 10, 4)
+    random = np.random.default_rng(0)
+    cells = random.integers(1, 4, size=played.observations.shape) * (random.random(played.observations.shape) < 0.1)
+    played.observations = cells.astype(np.uint8)
+    settings = {"episodes_per_workload": 2, "max_gradient_norm": 1e9, "activation": activation, "spaces": IMAGES}
+    pair = [learner("reinforce", kind, network="flat", **settings) for kind in ("torch", "native")]
+    for learned in pair:
+        learned.update(played, 0.0)
+    ours, theirs = gradients(pair[1], "policy"), gradients(pair[0], "policy")
+    for name, gradient in theirs.items():
+        assert np.abs(ours[name] - gradient).max() <= 1e-5 * np.abs(gradient).max(), name
+    behaviour = pair[0].behaviour()
+    behaviour.load(Weights.of(pair[0].network, 1))
+    expected = pair[0].network.policy_logits(torch.from_numpy(played.observations[0])).detach().numpy()
+    assert isinstance(behaviour, CompiledBytes)
+    assert np.allclose(behaviour.logits(played.observations[0]), expected, atol=1e-4)
+
+
+def test_choices_are_played_as_the_network_says():
+    network = learner("ppo", "torch", spaces=ROWS).network
+    behaviour, played = compiled_behaviour(network), filled_rollout(ROWS, 4, 6)
+    behaviour.load(Weights.of(network, 1))
+    actions, told = np.zeros(6, dtype=np.int64), np.zeros(6)
+    behaviour.choose(played.observations[0], played.masks[0], np.full(6, 0.7), actions, told)
+    masks = torch.from_numpy(played.masks[0]).bool()
+    log_all = masked_log_probabilities(network.policy_logits(torch.from_numpy(played.observations[0])), masks)
+    assert np.allclose(told, log_all.detach().numpy()[np.arange(6), actions], atol=1e-5)
+    assert np.allclose(behaviour.logits(played.observations[0]), network.policy_logits(
+        torch.from_numpy(played.observations[0])).detach().numpy(), atol=1e-5)  # fmt: skip
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "rmsprop", "rmsprop_inside"])

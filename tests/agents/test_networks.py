@@ -49,6 +49,20 @@ def test_numpy_half_equals_torch_half(case, normalize, activation):
     assert {name: value.shape for name, value in weights.items()} == weight_shapes(spaces, architecture)
 
 
+def test_over_choices_the_last_row_tells_the_value():
+    spaces = CASES["rows"]
+    architecture = choose_architecture(spaces, "choices", (5, 4))
+    network = build_network(spaces, architecture, seed=3)
+    rows = torch.randn(6, *spaces.shape, generator=torch.Generator().manual_seed(0))
+    weights = {name: value.numpy(force=True) for name, value in network.state_dict().items()}
+    logits = network.policy_logits(rows).detach().numpy()
+    assert np.allclose(PolicyFunction(spaces, architecture, weights)(rows.numpy()), logits, atol=1e-6)
+    assert {name: value.shape for name, value in weights.items()} == weight_shapes(spaces, architecture)
+    others = torch.cat([rows[:, [2, 0, 1]], rows[:, 3:]], dim=1)
+    assert torch.equal(network.values(others), network.values(rows))
+    assert not torch.allclose(network.values(rows + torch.eye(4)[3][:, None]), network.values(rows))
+
+
 def test_the_observation_decides_the_network():
     kinds = {case: choose_architecture(spaces).kind for case, spaces in CASES.items()}
     assert kinds == {

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from sysgym.agents import Training
+from sysgym.agents.algorithms import ALGORITHMS
 from sysgym.agents.architecture import choose_architecture
 from sysgym.agents.networks import build_network
 from sysgym.agents.reinforce import Reinforce, ReinforceSettings, baselines, returns_to_go
@@ -121,3 +123,66 @@ def test_settings_are_checked():
             ReinforceSettings(**{name: value})
     with pytest.raises(SettingError, match="num_envs is 20; it must be a multiple of episodes_per_workload, 16"):
         ReinforceSettings().rows_per_workload(20)
+
+
+@pytest.mark.parametrize("kind", ["torch", "native"])
+def test_gradients_of_several_slots_make_one_step(kind):
+    def learner(**settings):
+        network = build_network(SPACES, choose_architecture(SPACES, "flat", (4,)), seed=1)
+        settings = ReinforceSettings(episodes_per_workload=2, standardize=False, max_gradient_norm=1e9, **settings)
+        return ALGORITHMS["reinforce"].learner(kind)(network, settings, 0)
+
+    first, second = filled_rollout(seed=1), filled_rollout(seed=2)
+    both = learner(slots_per_step=2)
+    before = flat(both)
+    both.update(first, 0.0)
+    assert np.array_equal(flat(both), before)  # it waits for the second
+    resumed = learner(slots_per_step=2)
+    resumed.restore(*both.state())
+    both.update(second, 0.0)
+    resumed.update(second, 0.0)
+    assert not np.array_equal(flat(both), before)
+    assert np.array_equal(flat(both), flat(resumed))
+    whole = learner(slots_per_step=2)  # the order of the slots doesn't matter to a sum
+    whole.update(second, 0.0)
+    whole.update(first, 0.0)
+    assert flat(whole) == pytest.approx(flat(both), abs=1e-6)
+
+
+def flat(learner):
+    return np.concatenate([p.detach().numpy().ravel().copy() for p in learner.network.parts()["policy"]])
+
+
+def played_workloads(**settings):
+    """Seeds of the episodes of three slots."""
+    training = Training(
+        "sysgym/JobSched-v0", "reinforce", num_envs=4, frames=10**6, episodes_per_workload=2, rollout_steps=5,
+        environment={"observation": "compact"}, **settings,
+    )  # fmt: skip
+    seen, run = [], training.run()
+    environments = training.pipeline.players[0].actor.environments
+    reset = environments.reset
+    environments.reset = lambda seeds, *memory: (seen.append(seeds.tolist()), reset(seeds, *memory))
+    rollouts = [next(run) for _ in range(3)]
+    run.close()
+    assert len(rollouts) == 3
+    return seen, training
+
+
+def test_workloads_are_gone_through_again():
+    seen, _ = played_workloads(workloads=3)
+    assert all(a == b for a, b in (row[:2] for row in seen))
+    order = [seeds[place] for seeds in seen for place in (0, 2)]
+    assert order[:3] == order[3:6] and len(set(order)) == 3
+    fresh, _ = played_workloads()
+    assert len({seed for seeds in fresh for seed in seeds}) == 6
+
+
+def test_without_masks_every_action_is_learned_and_played():
+    _, training = played_workloads(masked=False, network="flat", hidden=(4,))
+    assert training.pipeline.players[0].actor.behaviour.masked is False
+    policy = training.policy()
+    forbidden = np.zeros((200, 11), dtype=np.int8)
+    forbidden[:, 10] = 1
+    actions = policy.sampled(0).act_batch(np.zeros((200, 91), dtype=np.float32), forbidden)
+    assert len(set(actions.tolist())) > 5

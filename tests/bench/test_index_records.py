@@ -21,6 +21,7 @@ def test_rows_become_a_table_of_the_leaderboard(tmp_path):
     assert {r.policy.kind for r in records if r.policy.name in STRUCTURES} == {"code"}
     assert records[0].played.size == 1000 and records[0].environment.direction == "min"
     (table,) = leaderboard(records)
+    assert table.domain == "Learned indexes"
     assert {row.policy for row in table.rows} == {row.name for row in batched}
     append_rows(file, rows, keys, 200)
     assert len(leaderboard(read_records(file))[0].rows) == len(batched)

@@ -1,10 +1,12 @@
 """Replays of a whole log by a policy that is not ours."""
 
+import gymnasium as gym
 import pytest
 
 from sysgym.agents import train
+from sysgym.bench.policies import resolve_policy
 from sysgym.bench.replays import replay_policies
-from sysgym.core.errors import PolicyError, UnknownNameError
+from sysgym.core.errors import CheckpointError, PolicyError, SettingError, UnknownNameError
 from sysgym.workloads.synthetic import poisson_pareto
 
 HEAD = """
@@ -97,3 +99,10 @@ def test_the_learned_policy_comes_with_the_package_and_its_rules():
     assert (learned["policy"], learned["backfill"], learned["commit"]) == ("learned", "easy", False)
     assert (easy["backfill"], held["commit"]) == ("none", True)
     assert learned["mean_bounded_slowdown"] < next(replay_policies(jobs, ["easy"])).row["mean_bounded_slowdown"]
+
+
+def test_only_some_environments_have_a_learned_policy_and_it_sees_its_own_observation():
+    with pytest.raises(SettingError, match="no learned policy comes with sysgym/AdmissionQueue-v0"):
+        resolve_policy("learned", gym.make("sysgym/AdmissionQueue-v0"))
+    with pytest.raises(CheckpointError, match=r"sysgym/BatchSched-v0"):
+        resolve_policy("learned", gym.make("sysgym/BatchSched-v0"))

@@ -4,7 +4,20 @@ import numpy as np
 import pytest
 
 from sysgym.core.errors import SettingError
-from sysgym.jobsched.slotted.policies import HEURISTICS, RandomAction, SjfHold, Tetris, packer, packer_sjf, sjf
+from sysgym.jobsched.slotted.gated import GATES, SCORES, START
+from sysgym.jobsched.slotted.kernel import SlottedKernel
+from sysgym.jobsched.slotted.observation import ENCODERS
+from sysgym.jobsched.slotted.policies import (
+    HEURISTICS,
+    GatedLinear,
+    RandomAction,
+    SjfHold,
+    Tetris,
+    packer,
+    packer_sjf,
+    sjf,
+)
+from sysgym.jobsched.slotted.tuning import play_gated, tune_gated
 from sysgym.workloads.jobsets import FixedJobsets, JobsetGenerator, legacy_jobsets
 from tests.jobsched.slotted_play import NONE, Episode, config_for, episode_of, jobset
 
@@ -54,7 +67,8 @@ def test_choices_on_a_small_state():
     for _ in range(2):
         episode.step(10)
     policies = {name: build() for name, build in HEURISTICS.items() if name != "random"}
-    expected = {"sjf": 2, "sjf_hold": 2, "packer": 2, "packer_sjf": 2, "tetris": 2, "fcfs": 0, "void": 10}
+    expected = {"sjf": 2, "sjf_hold": 2, "gated_linear": 2, "packer": 2, "packer_sjf": 2, "tetris": 2}
+    expected |= {"fcfs": 0, "void": 10}
     assert {name: policy.act_on_state(episode.state) for name, policy in policies.items()} == expected
     episode.step(1)  # leaves 9 and 8 units, where neither (5, 9) nor (10, 10) fits, and nobody books ahead
     assert episode.mask[:3].tolist() == [1, 0, 1]
@@ -86,3 +100,44 @@ def test_random_repeats_by_seed_and_is_uniform():
     draws = [policy.act_on_state(state) for policy in (first, second, other) for _ in range(400)]
     assert draws[:400] == draws[400:800] != draws[800:]
     assert np.bincount(draws, minlength=4).min() > 240
+
+
+def test_the_gated_rule_begins_as_sjf_hold():
+    source = JobsetGenerator(0.7, split="test")
+    for number in range(6):
+        scores = [Episode("compiled", config_for(source), source).reset(0, number).play(policy)
+                  for policy in (SjfHold(), GatedLinear(START))]  # fmt: skip
+        assert scores[0] == scores[1]
+
+
+def test_a_tuned_rule_is_no_worse_than_where_it_began():
+    source = JobsetGenerator(1.0)
+    tuned = tune_gated(source, rounds=3, candidates=8, best=3, jobsets=8)
+    assert len(tuned.weights) == len(SCORES) + len(GATES)
+    assert tuned.frames > 3 * 8 * 8 * 50
+    config = config_for(source)
+    kernel = SlottedKernel(config, source, 60, ENCODERS["compact"])
+    costs = [
+        play_gated(kernel, np.tile(weights, (60, 1)), 7, np.arange(60))[0].sum() for weights in (tuned.weights, START)
+    ]
+    assert costs[0] < 1.05 * costs[1]
+    again = tune_gated(source, rounds=3, candidates=8, best=3, jobsets=8)
+    assert np.array_equal(tuned.weights, again.weights)
+
+
+def test_what_a_policy_sees_of_its_choices():
+    episode = episode_of("compiled", jobset((12, 5, 1), (2, 6, 2), (1, 2, 9), NONE, NONE), observation="choices")
+    for _ in range(2):
+        episode.step(10)
+    rows, last = episode.image, episode.image[10]
+    assert rows.shape == (11, 41)
+    # the long job could start now; a shorter one (5 + 6 > 10) only without it, the other beside it (1 + 9 = 10)
+    assert rows[0, :12] == pytest.approx([1, 0.6, 1 / 12, 1, 1, 0.2, 0.1, 0.1, 0.5, 0.1, 0.5, 0.9])
+    assert rows[2, :3] == pytest.approx([1, 0.05, 1])
+    assert not rows[3:, :12].any()
+    assert (rows[:, 12:] == last[12:]).all()
+    assert last[12:18] == pytest.approx([0.3, 0.3, (1 / 12 + 1 / 2 + 1) / 10, 0, 0, 1])
+    assert last[18:23] == pytest.approx([0.1, 0.1, 0, 0, 0.1])
+    episode.step(0)
+    assert episode.image[1, 3] == 0  # it has to wait for the long one, 12 of 20 rows
+    assert episode.image[1, 4] == pytest.approx(1 - 12 / 20)

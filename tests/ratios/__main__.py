@@ -15,11 +15,13 @@ import gymnasium as gym
 import numpy as np
 
 import sysgym  # noqa: F401  registers the ids
+from sysgym.bench.replays import Player
 from sysgym.jobsched import replay
 from sysgym.workloads import poisson_pareto, read_trace, write_swf
 from tests.ratios import learned_index
 from tests.ratios.backends import backend_rows
 from tests.ratios.bootstrap import bootstrap_rows, page_rows
+from tests.ratios.deeprm import deeprm_rows
 from tests.ratios.exprsimp import expression_rows
 from tests.ratios.gpu import gpu_rows
 from tests.ratios.learning import learning_rows
@@ -104,6 +106,10 @@ def log_rows(rows):
     )
     learned = rate(lambda: replay(jobs, "easy_sjbf", "per_event", predictor="learned"), count, 3)
     rows.append((f"EASY++, learned predictor, whole {name}, compiled, jobs/s", learned, None, ""))
+    for rule in ("easy", "none"):
+        player = Player("learned", jobs, backfill=rule)
+        played = rate(lambda player=player: player.play(jobs), count, 3)
+        rows.append((f"learned policy, backfill={rule}, whole {name}, jobs/s", played, 20_000, ""))
 
 
 def environment_rows(rows):
@@ -134,6 +140,7 @@ def main():
     bootstrap_rows(rows)
     page_rows(rows)
     log_rows(rows)
+    deeprm_rows(rows)
     million_job_rows(rows)
     gpu_rows(rows, stepping, DATA)
     environment_rows(rows)

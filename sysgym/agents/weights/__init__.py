@@ -15,6 +15,7 @@ FOLDER = Path(__file__).parent
 SHIPPED = {
     "sysgym/BatchSched-v0": "batchsched",
     "sysgym/IndexTune-v0": "indextune",
+    "sysgym/JobSched-v0": "jobsched",
     "sysgym/Placement-v0": "placement",
 }
 """The one that `learned` means, by environment."""

@@ -36,16 +36,14 @@ from sysgym.jobsched.slotted.observation import (
     UNKNOWN,
     BuiltinEncoder,
     Encoder,
-    Layout,
     draw_colours,
     draw_image,
-    earliest_offset,
     shuffle_palette,
     write_compact,
     write_mask,
-    write_slots,
 )
 from sysgym.jobsched.slotted.rewards import Reward, reward_code, step_cost
+from sysgym.jobsched.slotted.slot_features import Layout, earliest_offset, write_choices, write_slots
 from sysgym.workloads.jobsets import Jobset, JobsetSource
 
 
@@ -213,6 +211,22 @@ def slot_rows(
 
 
 @njit(cache=True, nogil=True)
+def choice_rows(
+    numbers: NDArray[np.int64],
+    memory: NDArray[np.int64],
+    shown: NDArray[np.int64],
+    rows: NDArray[np.bool_],
+    features: NDArray[Any],
+) -> None:
+    """Write the features by action of the chosen episodes."""
+    sizes, _, layout = settings_of(numbers)
+    state = state_columns(memory, sizes)
+    for b in range(rows.shape[0]):
+        if rows[b]:
+            write_choices(row_state(state, b), shown[b], features[b], layout)
+
+
+@njit(cache=True, nogil=True)
 def begin_rows(
     numbers: NDArray[np.int64],
     memory: NDArray[np.int64],
@@ -265,7 +279,13 @@ def encoder_loop(encode: Any) -> Any:
     return encode_rows
 
 
-BUILTIN_LOOPS = {draw_image: image_rows, draw_colours: colour_rows, write_compact: compact_rows, write_slots: slot_rows}
+BUILTIN_LOOPS = {
+    draw_image: image_rows,
+    draw_colours: colour_rows,
+    write_compact: compact_rows,
+    write_slots: slot_rows,
+    write_choices: choice_rows,
+}
 _key = lru_cache(maxsize=4096)(stream_key)
 
 
@@ -361,6 +381,11 @@ class SlottedKernel(Engine):
     def metrics(self, row: int) -> dict[str, float]:
         """See `Engine.metrics`."""
         return slotted_metrics(self.events(row), self.jobset(row), int(self._state.time[row]), self.config)
+
+    @property
+    def columns(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Settings and memory of all episodes, for compiled rules: see `settings_of` and `model.state_columns`."""
+        return self._numbers, self._memory
 
     def jobset(self, row: int) -> Jobset:
         """The arrivals of the episode in this row, those to come included: for scores and bounds, not for policies."""

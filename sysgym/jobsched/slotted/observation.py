@@ -13,7 +13,7 @@ job takes the next free columns of every row that it occupies.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numba import njit
@@ -22,39 +22,18 @@ from numpy.typing import NDArray
 from sysgym.core.errors import SettingError, UnknownNameError
 from sysgym.core.protocols import ArraySpec
 from sysgym.jobsched.slotted.model import PUBLISHED_PALETTE, SlottedConfig, SlottedState
+from sysgym.jobsched.slotted.slot_features import (
+    Layout,
+    choice_features,
+    earliest_offset,
+    slot_features,
+    write_choices,
+    write_slots,
+)
 from sysgym.workloads.draws import integer
 
-JOB_FEATURES, COMMON_FEATURES = 5, 4
-"""Columns of `write_slots` that describe a job, besides its demands, and that all rows share, besides the profile."""
-PROFILE = (0, 1, 2, 3, 5, 8, 12, 16)
-"""Rows of the horizon whose use `write_slots` shows."""
 UNKNOWN = -1
 """In the first place of `shown`: the image shows something unknown and must be cleared."""
-
-
-class Layout(NamedTuple):
-    """The numbers that drawing needs and the state does not have."""
-
-    capacity: int
-    slot_columns: int
-    backlog_columns: int
-    since_unit: int
-    """What the time since the last arrival is divided by."""
-    usable_rows: int
-
-
-@njit(cache=True, nogil=True)
-def earliest_offset(free: NDArray[Any], usable_rows: int, length: int, demand: NDArray[Any]) -> int:
-    """The first row from which a job fits for its whole length in every resource, or -1; O(H R)."""
-    fitting = 0
-    for row in range(usable_rows):
-        fitting += 1
-        for resource in range(demand.shape[0]):
-            if free[row, resource] < demand[resource]:
-                fitting = 0
-        if fitting == length:
-            return row - length + 1
-    return -1
 
 
 @njit(cache=True, nogil=True)
@@ -202,52 +181,6 @@ def write_compact(state: SlottedState, shown: NDArray[Any], vector: NDArray[Any]
     vector[at] = state.backlog_count
 
 
-@njit(cache=True, nogil=True)
-def write_slots(state: SlottedState, shown: NDArray[Any], rows: NDArray[Any], layout: Layout) -> None:
-    """Write one row of features a slot, shape (M, `slot_features`), everything scaled to about 0..1.
-
-    Columns: a job is here; its length over H, its inverse length; how soon it can start (1 now, 0 not within the
-    horizon); the share of waiting jobs that are shorter; for each resource its demand over the capacity. What follows
-    is the same in every row: the share of slots with a job; of those that could start now; the backlog (filled slots
-    count as well, saturating at four times the slots); the time since the last arrival; and for each row of
-    `PROFILE` and each resource the units in use over the capacity. Rows of empty slots hold that common part only.
-    """
-    horizon, resources = state.free.shape
-    slots = state.slot_length.shape[0]
-    rows[:] = 0
-    waiting, startable = 0, 0
-    for slot in range(slots):
-        length = state.slot_length[slot]
-        if length == 0:
-            continue
-        waiting += 1
-        offset = earliest_offset(state.free, layout.usable_rows, length, state.slot_demand[slot])
-        if offset == 0:
-            startable += 1
-        shorter = 0
-        for other in range(slots):
-            if 0 < state.slot_length[other] < length:
-                shorter += 1
-        rows[slot, 0] = 1
-        rows[slot, 1] = length / horizon
-        rows[slot, 2] = 1 / length
-        rows[slot, 3] = 0 if offset < 0 else 1 - offset / horizon
-        rows[slot, 4] = shorter / slots
-        for resource in range(resources):
-            rows[slot, JOB_FEATURES + resource] = state.slot_demand[slot, resource] / layout.capacity
-    first = JOB_FEATURES + resources
-    for slot in range(slots):
-        rows[slot, first] = waiting / slots
-        rows[slot, first + 1] = startable / slots
-        rows[slot, first + 2] = min(1.0, (waiting + state.backlog_count) / (4 * slots))
-        rows[slot, first + 3] = state.since / layout.since_unit
-        at = first + COMMON_FEATURES
-        for ahead in PROFILE:
-            for resource in range(resources):
-                rows[slot, at] = 1 - state.free[min(ahead, horizon - 1), resource] / layout.capacity
-                at += 1
-
-
 @runtime_checkable
 class Encoder(Protocol):
     """An observation of the user's; injected objects need these two methods and run with the simulator.
@@ -323,8 +256,11 @@ def _compact(config: SlottedConfig) -> ArraySpec:
 
 
 def _slots(config: SlottedConfig) -> ArraySpec:
-    features = JOB_FEATURES + COMMON_FEATURES + config.resources * (1 + len(PROFILE))
-    return ArraySpec((config.slots, features), np.float32, 0.0, 1.0)
+    return ArraySpec((config.slots, slot_features(config.resources)), np.float32, 0.0, 1.0)
+
+
+def _choices(config: SlottedConfig) -> ArraySpec:
+    return ArraySpec((config.num_actions, choice_features(config.resources)), np.float32, 0.0, 1.0)
 
 
 ENCODERS: Mapping[str, BuiltinEncoder] = {
@@ -333,10 +269,11 @@ ENCODERS: Mapping[str, BuiltinEncoder] = {
     "image_uint8": BuiltinEncoder(draw_image, _image_uint8, normalised=False),
     "image_colour": BuiltinEncoder(draw_colours, _image, coloured=True),
     "slots": BuiltinEncoder(write_slots, _slots),
+    "choices": BuiltinEncoder(write_choices, _choices),
 }
 """`image`: float32, 1 where a unit is in use; `image_uint8`: the same as bytes, with the time since the last arrival as
 a raw count; `image_colour`: float32, machine cells in the colour of their job, as published; `compact`: see
-`write_compact`."""
+`write_compact`; `slots`, `choices`: see `slot_features`."""
 
 
 def encoder_of(observation: str | Encoder) -> BuiltinEncoder | Encoder:

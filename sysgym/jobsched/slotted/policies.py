@@ -15,22 +15,11 @@ from numpy.typing import NDArray
 from sysgym.core.errors import require_range
 from sysgym.core.protocols import StatePolicy
 from sysgym.core.seeding import stream
+from sysgym.jobsched.slotted.gated import SHORT, WEIGHTS, Weights, fits_now, gated_slot
 from sysgym.jobsched.slotted.model import SlottedState
 
-SHORT = 3
-"""Longest job that `sjf_hold` calls short: the generator's short jobs last 1..3."""
 PATIENCE = 5
 """Time steps without an arrival after which `sjf_hold` lets a long job start."""
-
-
-@njit(cache=True, nogil=True)
-def fits_now(free: NDArray[np.int64], length: int, demand: NDArray[np.int64]) -> bool:
-    """Whether a job could start now and keep its units for its whole length."""
-    for row in range(length):
-        for resource in range(demand.shape[0]):
-            if free[row, resource] < demand[resource]:
-                return False
-    return True
 
 
 @njit(cache=True, nogil=True)
@@ -139,6 +128,24 @@ class SjfHold(StatePolicy):
         return int(best_slot(state.free, lengths, state.slot_demand, 0.0, 1.0, longest))
 
 
+class GatedLinear(StatePolicy):
+    """The rule of `gated`, a linear score and a gate for long jobs.
+
+    Args:
+        weights: 13 numbers; those that the search found at 184 % load unless given.
+    """
+
+    def __init__(self, weights: Weights = WEIGHTS) -> None:
+        self.weights = np.asarray(weights, dtype=np.float64)
+
+    def reset(self) -> None:
+        """Nothing to forget."""
+
+    def act_on_state(self, state: SlottedState) -> int:
+        """See `StatePolicy`."""
+        return int(gated_slot(state, self.weights))
+
+
 class Fcfs(StatePolicy):
     """First come, first served, among the jobs that fit now."""
 
@@ -186,6 +193,7 @@ class Void(StatePolicy):
 HEURISTICS: Mapping[str, Callable[[], StatePolicy]] = {
     "sjf": sjf,
     "sjf_hold": SjfHold,
+    "gated_linear": GatedLinear,
     "packer": packer,
     "packer_sjf": packer_sjf,
     "tetris": Tetris,
