@@ -55,6 +55,8 @@ class RewriterSettings(ReinforceSettings):
     """Of its own episodes."""
     discount: float = 1.0
     """Rewards are improvements; none is worth less for coming later."""
+    normalize_observations: bool | None = False
+    """Off: the running scale would first move behind the imitation, and undo what was learned."""
     teacher: str = "lookahead"
     """Heuristic that is imitated first."""
     lessons: int = 100

@@ -112,7 +112,7 @@ def replay(
     Example: sysgym replay KTH-SP2.swf.gz --clean sc15 --policy easy --policy sjf
     """
     own = {"pass_rule": pass_rule, "backfill": backfill, "predictor": predictor, "gantt": gantt,
-           "timeline": timeline, "slowdown": slowdown, "processors": processors}  # fmt: skip
+           "timeline": timeline, "slowdown": slowdown, "processors": processors, "commit": commit}  # fmt: skip
     on_nodes = {"queue": queue, "scores": scores, "restart_seconds": restart_seconds, "seed": seed,
                 "checkpoint_seconds": checkpoint_seconds, "drop_impossible": drop_impossible}  # fmt: skip
     if nodes is not None:

@@ -23,7 +23,7 @@ from sysgym.workloads import DagProfile, Workload
 def build_dag_engine(
     num_episodes: int,
     *,
-    workload: str | Path | Workload | Sequence[DagProfile] = "generated",
+    workload: str | Path | Workload | DagJobs | Sequence[DagProfile] = "generated",
     executors: int = 10,
     jobs: int = 20,
     initial_jobs: int = 1,
@@ -43,7 +43,7 @@ def build_dag_engine(
     """The engine behind `DagSchedEnv`, with the same arguments; its parameters; and where its jobs come from."""
     require_range("num_envs", num_episodes, 1, whole=True)
     config = DagConfig(executors, moving_delay, warm_up, inverted_levels, stages, limits)
-    source = jobs_of(workload, ArrivalRules(jobs, initial_jobs, float(mean_gap), horizon, horizon_seconds), split)
+    source = jobs_of(workload, ArrivalRules(jobs, initial_jobs, mean_gap, horizon, horizon_seconds), split)
     return build_engine(config, source, num_episodes, engine, observation, reward), config, source
 
 
@@ -95,15 +95,16 @@ class DagSchedEnv(EngineEnv):
 
     Executors are over all executors, times and counts on a logarithmic scale.
 
-    `rows`: `Box(-4, 4, (N L + 1, 36), float32)`, a row an action: the features of its stage; executors it commits, over
+    `rows`: `Box(-4, 4, (N L + 1, 37), float32)`, a row an action: the features of its stage; executors it commits, over
     all, over the free ones, over the tasks left; executors of the job afterwards, and the time they would take for its
-    work; whether these are its last tasks; the time that the stage would keep its executors; and the globals. Rows of
-    masked actions are 0.
+    work; whether these are its last tasks; the time that the stage would keep its executors; the job's executors over
+    an equal share; and the globals. Rows of masked actions are 0.
 
     ## Rewards
     `completion`, the default: minus the jobs in the system, integrated until the next decision, seconds over 100; an
     episode in which all jobs end returns minus the sum of their completion times over 100. `makespan`: minus the time
-    that passes, over 100. Or a function of (state before, action, state after).
+    that passes, over 100. `regret`: what `completion` loses to a fluid cluster, to learn from; see
+    `sysgym.jobsched.dag.rewards`. Or a function of (state before, action, state after).
 
     ## Starting State
     `initial_jobs` are there at time 0; the others follow with exponential gaps of mean `mean_gap` seconds. Each is one
@@ -150,7 +151,7 @@ class DagSchedEnv(EngineEnv):
 
     ## Validation
     SimPy and the kernel agree bit for bit after every step on generated instances; an oracle written apart from both
-    repeats FIFO and fair sharing (`tests/jobsched/test_dag_oracle.py`); the return is minus the sum of completion
+    repeats FIFO and fair sharing (`tests/oracles/test_dag_oracle.py`); the return is minus the sum of completion
     times; no schedule beats the bounds.
 
     ## References

@@ -118,7 +118,8 @@ class GpuSchedEnv(EngineEnv):
 class GpuSchedVectorEnv(EngineVectorEnv):
     """Many episodes of `GpuSchedEnv` at once; see there for the arguments."""
 
-    metadata: dict[str, Any] = {"render_modes": [], "discount": 1.0}  # noqa: RUF012  Gymnasium's own declaration
+    metadata = GpuSchedEnv.metadata
+    heuristics = HEURISTICS
 
     def __init__(
         self,

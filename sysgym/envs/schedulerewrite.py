@@ -147,7 +147,7 @@ class ScheduleRewriteEnv(EngineEnv):
     schedules, hill climbing, annealing, OR-tools and, up to 16 jobs, the optimum. A mean slowdown of 1 bounds all.
 
     ## Validation
-    On the public generator's sequences EJF, SJF and SJF-offline repeat the measured averages, which lie within 1.5 % of
+    On the public generator's sequences EJF, SJF and SJF-offline repeat the measured averages, which lie within 3 % of
     the published ones; the worked example of a published move; reference and kernel agree bit for bit; the optimum
     equals enumeration (`tests/jobsched/test_rewriting.py`).
 

@@ -28,8 +28,11 @@ from sysgym.jobsched.dag.model import (
     DagConfig,
     DagState,
 )
-from sysgym.jobsched.dag.policies import HEURISTICS
+from sysgym.jobsched.dag.observation import ROW_FEATURES
+from sysgym.jobsched.dag.policies import HEURISTICS, WeightedFairPolicy
 from sysgym.jobsched.dag.profiles import LEVELS, level_of, make_table
+from sysgym.jobsched.dag.search import HIDDEN, Arena, Setting, first_weights, search_priority
+from sysgym.jobsched.dag.tuning import completion_times, tune_alpha
 from sysgym.workloads import DagProfile, StageProfile, read_dag_profiles, read_trace
 
 ENV = "sysgym/DagSched-v0"
@@ -48,6 +51,11 @@ def stage_of(tasks, level=10, ms=100):
 def job_of(*tasks, edges=()):
     """A job of such stages."""
     return DagProfile(1, 1.0, tuple(map(stage_of, tasks)), np.array(edges, dtype=np.int64).reshape(-1, 2))
+
+
+def lasting(ms):
+    """A job of one stage whose tasks take so long."""
+    return DagProfile(1, 1.0, (stage_of(1, ms=ms),), np.zeros((0, 2), dtype=np.int64))
 
 
 def drawn_setting(seed):
@@ -228,17 +236,21 @@ def test_workloads_and_files_of_profiles_serve(shared_data):
         ({"workload": [job_of(0)]}, WorkloadError, "tasks"),
         ({"workload": [job_of(1, edges=[(0, 5)])]}, WorkloadError, "stage 5"),
         ({"workload": [UNMEASURED]}, WorkloadError, "no durations"),
+        ({"workload": [lasting(-5)]}, WorkloadError, "task of -5 ms"),
+        ({"workload": [lasting(3 * 10**9)]}, WorkloadError, "task of 3000000000 ms"),
         ({"stages": 4}, WorkloadError, "raise stages"),
         ({"workload": []}, SettingError, "workload"),
         ({"workload": 7}, SettingError, "workload"),
         ({"executors": 0}, SettingError, "executors"),
         ({"limits": 11}, SettingError, "limits"),
         ({"mean_gap": 0}, SettingError, "mean_gap"),
+        ({"mean_gap": "soon"}, SettingError, "mean_gap"),
         ({"initial_jobs": 21}, SettingError, "initial_jobs"),
         ({"horizon": "never"}, UnknownNameError, "horizon"),
         ({"split": "all"}, UnknownNameError, "split"),
         ({"observation": "image"}, UnknownNameError, "observation"),
         ({"reward": "profit"}, UnknownNameError, "reward"),
+        ({"reward": 3}, SettingError, "or a function"),
         ({"inverted_levels": 1}, SettingError, "inverted_levels"),
         ({"executor": 3}, UnknownNameError, "executors"),
     ],
@@ -256,3 +268,42 @@ def test_a_reward_of_ones_own_is_served_by_the_simulator():
     assert env.step(int(env.state.mask.argmax()))[1] == env.state.time - before
     with pytest.raises(SettingError, match="simpy"):
         gym.make(ENV, reward=lambda *_: 0.0, engine="compiled")
+
+
+def test_a_learned_priority_plays_as_its_perceptron_over_the_rows_would():
+    """The compiled search against the environment: the same decisions, so the same completion times."""
+    config, jobs = DagConfig(), DagJobs(SMALL, ArrivalRules(6, 1, 5.0), "train", "small")
+    for spread in (False, True):
+        weights = first_weights(spread)
+        matrix = weights[: HIDDEN * ROW_FEATURES].reshape(HIDDEN, ROW_FEATURES)
+        bias, last = weights[matrix.size : matrix.size + HIDDEN], weights[matrix.size + HIDDEN : -1]
+        engine = build_engine(config, jobs, 1, "compiled", "rows")
+        slot, on = allocate_slot(engine.observation_spec, 1, engine.num_actions), np.ones(1, bool)
+        engine.reset(np.zeros(1, np.int64), np.array([5], np.uint64), np.zeros(1, np.int64))
+        engine.observe(on, slot)
+        while not slot.terminated[0]:
+            scores = np.maximum(slot.observations[0] @ matrix.T + bias, 0.0) @ last + weights[-1]
+            engine.step(np.array([np.where(slot.action_masks[0], scores, -np.inf).argmax()]), on, slot)
+        expected = Arena(Setting(config, jobs)).play(weights, 5)
+        assert engine.metrics(0)["mean_completion_time"] == pytest.approx(expected)
+
+
+def test_the_search_improves_a_bad_priority_and_repeats():
+    setting = Setting(DagConfig(executors=4), DagJobs(SMALL, ArrivalRules(5, 3, 3.0), "train", "small"))
+    bad = first_weights()
+    bad[HIDDEN * (ROW_FEATURES + 1) + 1] = 8.0  # most work first
+    found, again = (
+        search_priority([setting], bad, 12, 2, (500.0, 500.0), pairs=6, sigma=0.3, learning_rate=0.5) for _ in range(2)
+    )
+    assert np.array_equal(found, again)
+    arena = Arena(setting)
+    before, after = (np.mean([arena.play(weights, seed) for seed in range(100, 140)]) for weights in (bad, found))
+    assert after < 0.98 * before
+
+
+def test_alpha_is_the_best_of_those_that_were_tried():
+    jobs = DagJobs(SMALL, ArrivalRules(8, 2, 3.0), "train", "small")
+    alpha, found = tune_alpha(DagConfig(executors=4), jobs, range(4), alphas=(-1.0, 0.0, 1.0))
+    assert found[alpha] == min(found.values()) and len(found) == 3
+    direct = completion_times(DagConfig(executors=4), jobs, WeightedFairPolicy(alpha), range(4))
+    assert direct.mean() == found[alpha]

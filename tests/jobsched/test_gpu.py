@@ -232,6 +232,7 @@ def test_inflated_arrivals_ask_for_the_ratio():
     [
         ([(0, 1, 0, 0, 1, 1000, 1)], ("H100",), [(8, 8, 1, 1)], "type H100, which no node has; the nodes have A"),
         ([(0, 1, 0, 0, 24, 1000, -1)], (), [(8, 8, 8, 1)] * 2, "gang of 3 x 8 GPUs .* has room for 2 of them"),
+        ([(0, 1, 0, 0, 10**12 + 39, 1000, -1)], (), [(8, 8, 8, 1)], "gang of 1000000000039 x 1 GPUs"),
         ([(0, 1, 9000, 0, 1, 1000, -1)], (), [(8000, 8, 1, 1)], "which no node of nodes.csv that will do has"),
         ([(0, 1, 0, 0, 0, 0, -1)] * 2, (), [(8, 8, 1, 1)], "asks for no resource at all.*2 such jobs"),
         ([(0, 1, 1, 0, 1, 1000, -1)], (), [(8000, 8, 0, -1)], "no node has a GPU, .* don't belong together"),
@@ -251,8 +252,8 @@ def test_settings_are_checked():
         replay_gpu(workload, nodes, "fdg")
     with pytest.raises(UnknownNameError, match="queue"):
         replay_gpu(workload, nodes, queue="lifo")
-    for wrong in ({"levels": (5.0, 5.0)}, {"restart_seconds": -1.0}, {"gpus_per_worker": 0}, {"typical_share": 0.0},
-                  {"nodes": 7}, {"nodes": "3x99"}, {"drop_impossible": 1}):  # fmt: skip
+    for wrong in ({"levels": (5.0, 5.0)}, {"levels": 5.0}, {"restart_seconds": -1.0}, {"gpus_per_worker": 0},
+                  {"typical_share": 0.0}, {"nodes": 7}, {"nodes": "3x99"}, {"drop_impossible": 1}):  # fmt: skip
         with pytest.raises(SettingError):
             replay_gpu(workload, **({"nodes": nodes} | wrong))
     log = Workload.from_columns(

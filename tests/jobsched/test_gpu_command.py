@@ -76,6 +76,7 @@ def test_mistakes_are_one_line(command, lists, tmp_path):  # noqa: F811
     refused(command("replay", pods, "--nodes", tmp_path / "absent.csv"), "absent.csv")
     refused(command("replay", pods, "--nodes", nodes, "--policy", "easy"), "unknown policy 'easy'")
     refused(command("replay", pods, "--nodes", nodes, "--predictor", "last_two"), "--predictor", "one pool")
+    refused(command("replay", pods, "--nodes", nodes, "--commit"), "--commit", "one pool")
     refused(command("replay", pods, "--nodes", nodes, "--queue", "lifo"), "unknown queue 'lifo'")
     refused(command("replay", pods, "--nodes", nodes, "--inflate", 2, "--queue", "srtf"), "--inflate")
     write_swf(poisson_pareto(20, 8), tmp_path / "log.swf")

@@ -312,6 +312,7 @@ def test_sequences_are_never_empty_and_may_differ_in_resources():
         (([0], [1], [[-1, 2]]), "at least 0"),
         (([0], [1], np.zeros((1, 0))), "D at least 1"),
         (([0], [0], [[1]]), "at least 1 time step"),
+        (([0], [10**12], [[1]]), "1000000000000 time steps"),
         (([3, 1], [1, 1], [[1], [1]]), "in order"),
         (([0.5], [1], [[1]]), "whole numbers"),
         (([0, 1], [1], [[1]]), "shapes"),
@@ -332,11 +333,12 @@ def test_impossible_jobs_are_refused(columns, message):
         {"capacity": 9},
         {"rewrites": 0},
         {"workload": 3},
+        {"reward": 3},
         {"workload": JobsetGenerator(largest_demand=20)},
     ],
 )
 def test_impossible_settings_are_refused(arguments):
-    with pytest.raises(SysgymError, match=r"resources|arrival_rate|capacity|rewrites|workload"):
+    with pytest.raises(SysgymError, match=r"resources|arrival_rate|capacity|rewrites|workload|reward"):
         gym.make(ENV, disable_env_checker=True, **arguments)
 
 
@@ -353,6 +355,8 @@ def test_methods_refuse_what_they_cannot_do():
         solve(EXAMPLE, "climb", initial="sfj")
     with pytest.raises(WorkloadError, match="16"):
         solve(SequenceGenerator(2).jobset(0), "exact")
+    with pytest.raises(SettingError, match="Jobset"):
+        solve(3)
     for wrong in ({"evaluations": 0}, {"temperature": -1.0}, {"time_limit": 0}):
         with pytest.raises(SettingError):
             solve(EXAMPLE, "anneal", **wrong)

@@ -141,3 +141,8 @@ def test_what_a_policy_sees_of_its_choices():
     episode.step(0)
     assert episode.image[1, 3] == 0  # it has to wait for the long one, 12 of 20 rows
     assert episode.image[1, 4] == pytest.approx(1 - 12 / 20)
+
+
+def test_an_episode_without_jobs_has_the_least_slowdown():
+    scores = episode_of("compiled", jobset(NONE, NONE)).play(sjf())
+    assert (scores["jobs"], scores["mean_slowdown"], scores["max_slowdown"]) == (0, 1, 1)

@@ -21,6 +21,7 @@ from sysgym.workloads import poisson_pareto, read_trace, write_swf
 from tests.ratios import learned_index
 from tests.ratios.backends import backend_rows
 from tests.ratios.bootstrap import bootstrap_rows, page_rows
+from tests.ratios.dag import dag_rows
 from tests.ratios.deeprm import deeprm_rows
 from tests.ratios.exprsimp import expression_rows
 from tests.ratios.gpu import gpu_rows
@@ -144,6 +145,7 @@ def main():
     million_job_rows(rows)
     gpu_rows(rows, stepping, DATA)
     environment_rows(rows)
+    dag_rows(rows, stepping, single, DATA)
     learning_rows(rows)
     backend_rows(rows)
     placement_rows(rows, rate)

@@ -38,7 +38,7 @@ def anneal(jobsets=100, evaluations=2000):
         ours, theirs = [], []
         for number, scores in enumerate(played):
             jobset = JobsetGenerator(rate, split="test").jobset(number)
-            solved = solve(jobset, "anneal", evaluations=evaluations, initial="sjf_offline", informed=False)
+            solved = solve(jobset, "anneal", evaluations=evaluations)
             ours.append(solved.mean_slowdown * jobset.num_jobs)
             theirs.append(scores["mean_slowdown"] * scores["jobs"])
             assert jobset.num_jobs == scores["jobs"]

@@ -1,7 +1,7 @@
 """Rewriting schedules: rates for `make bench`, how the shipped rewriter was trained, the table of docs/rewriting.md.
 
     python -m tests.ratios.schedule_rewriting train OUTPUT [--lessons N] [--frames N]
-    python -m tests.ratios.schedule_rewriting table [--weights FILE] [--count N] [--output FILE.jsonl]
+    python -m tests.ratios.schedule_rewriting table [--weights FILE] [--count N] [--resources D ...] [--output FILE]
 
 The table plays the public generator's sequences (seed 1, the last 1,000 of 10,000), on which the reference sheet was
 measured. Ratios are of means, to SJF-offline, with paired bootstrap intervals over sequences; times are processor
@@ -32,10 +32,10 @@ from sysgym.workloads.job_sequences import SequenceGenerator, legacy_sequences
 ENV = "sysgym/ScheduleRewrite-v0"
 RESOURCES = (2, 5, 10, 20)
 SETTINGS = {
-    "teacher": "annealed_in_order", "lessons": 650, "hidden": (64, 64), "rollout_steps": 100, "learning_rate": 1e-5,
-    "entropy_weight": 0.0,
+    "teacher": "annealed_in_order", "lessons": 300, "hidden": (64, 64), "rollout_steps": 100, "learning_rate": 1e-4,
+    "entropy_weight": 0.0, "normalize_observations": True,  # as it was when the shipped weights were trained
 }  # fmt: skip
-FRAMES = 6_400
+FRAMES = 1_300_000
 _BATCH = 50
 
 
@@ -119,16 +119,17 @@ def rewritten(sequences, policy, **arguments):
     return np.array(found), spent / len(sequences)
 
 
-def table(weights, count, output):
+def table(weights, count, choices, output):
     """A line for each number of resources and method."""
     torch.set_num_threads(1)
     policy, lines = load(weights), []
-    for resources in RESOURCES:
+    for resources in choices:
         sequences = list(legacy_sequences(1, 1000, SequenceGenerator(resources), skipped=9000)[:count])
         columns = [jobs_of(Instance.of(each)) for each in sequences]
         rewritten(sequences[:_BATCH], policy), searched(columns[:2], "ejf", Search(9, 0.05, True))  # compile
         found = {rule: (np.array([listed(jobs, rule)[1] for jobs in columns]), 0.0) for rule in INITIAL}
         agent, seconds = found["rewriter, 50 rewrites"] = rewritten(sequences, policy)
+        found["rewriter from earliest_finish"] = rewritten(sequences, policy, initial="earliest_finish")
         for evaluations in (50, 200, 2000):
             found[f"plain annealing, {evaluations}"] = searched(
                 columns, "sjf_offline", Search(evaluations, 0.05, False)
@@ -141,7 +142,7 @@ def table(weights, count, output):
             line = {"resources": resources, "method": method, "mean_slowdown": float(scores.mean()), "seconds": each}
             for name, rival in (("over_sjf_offline", found["sjf_offline"][0]), ("rewriter_over_it", None)):
                 above, below = (scores, rival) if rival is not None else (agent, scores)
-                ratio = paired_ratio(above[None], below[None])
+                ratio = paired_ratio(above[:, None], below[:, None])
                 line[name] = [ratio.estimate, ratio.low, ratio.high]
             line |= {"first_60": float(scores[:60].mean() / found["sjf_offline"][0][:60].mean())}
             line |= {"evaluations": fitting} if "seconds" in method else {}
@@ -159,9 +160,10 @@ if __name__ == "__main__":
     parser.add_argument("--lessons", type=int, default=SETTINGS["lessons"])
     parser.add_argument("--frames", type=int, default=FRAMES)
     parser.add_argument("--count", type=int, default=1000)
+    parser.add_argument("--resources", type=int, nargs="*", default=RESOURCES)
     parser.add_argument("--output")
     given = parser.parse_args()
     if given.what == "train":
         train(given.path, given.lessons, given.frames)
     else:
-        table(given.weights, given.count, given.output)
+        table(given.weights, given.count, given.resources, given.output)

@@ -1,7 +1,7 @@
 """Policies that come with the package, one safetensors file each.
 
-Each has a study of its name in `experiments`, whose records say how well it does and whose head says how it was
-trained.
+Each has a study of its name in `experiments` (that of `jobsched` is `deeprm_best`), whose records say how well it does
+and whose head says how it was trained.
 """
 
 from __future__ import annotations

@@ -81,6 +81,7 @@ class ArrivalRules:
         require_range("horizon_seconds", self.horizon_seconds, 1.0, 1e8)
         if self.horizon not in HORIZONS:
             raise UnknownNameError("horizon", self.horizon, HORIZONS)
+        object.__setattr__(self, "mean_gap", float(self.mean_gap))  # 75 and 75.0 are the same instance
 
 
 class DagJobs:
@@ -142,7 +143,8 @@ def jobs_of(workload: Any, rules: ArrivalRules, split: str) -> DagJobs:
     """The source that an environment's `workload` means.
 
     Args:
-        workload: "generated"; a file of TPC-H profiles; a `Workload` that carries profiles; or profiles.
+        workload: "generated"; a file of TPC-H profiles; a `Workload` that carries profiles; profiles; or a
+            source, whose profiles are taken.
         rules: How jobs come.
         split: Of the arrivals.
 
@@ -159,6 +161,8 @@ def jobs_of(workload: Any, rules: ArrivalRules, split: str) -> DagJobs:
             raise SettingError(f"{workload.provenance.source} has no profiles of stages; give a file of TPC-H profiles")
         chosen = [workload.profiles[number - 1] for number in workload.job_id.tolist()]
         return DagJobs(chosen, rules, split, Path(workload.provenance.source).name)
+    if isinstance(workload, DagJobs):
+        return DagJobs(workload.profiles, rules, split, workload.name)
     if isinstance(workload, Sequence) and workload and all(isinstance(one, DagProfile) for one in workload):
         return DagJobs(workload, rules, split, "given")
     raise SettingError(f"workload is {workload!r}; give 'generated', a file of profiles, a Workload or DagProfiles")

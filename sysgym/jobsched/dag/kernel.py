@@ -12,7 +12,8 @@ from sysgym.core.engines import copied_columns, read_only
 from sysgym.core.events import EventLog
 from sysgym.core.protocols import Engine, Slot
 from sysgym.jobsched.dag.arrivals import Arrivals, DagJobs
-from sysgym.jobsched.dag.dynamics import (
+from sysgym.jobsched.dag.dynamics import decide, run_to_decision
+from sysgym.jobsched.dag.episodes import (
     AREA,
     CUT,
     HORIZON,
@@ -23,9 +24,7 @@ from sysgym.jobsched.dag.dynamics import (
     Rules,
     allocate,
     begin,
-    decide,
     row_of,
-    run_to_decision,
 )
 from sysgym.jobsched.dag.metrics import dag_metrics
 from sysgym.jobsched.dag.model import ARRIVED, DONE, KIND, SUBMIT, TIME, DagConfig, DagState, most_stages
@@ -73,7 +72,6 @@ def step_rows(
         r = row_of(episodes, b)
         area, time = r.clock[AREA], r.numbers[TIME]
         before = _own_growth(r, table) if rules.regret else 0.0
-        write_mask(r.numbers, r.job, r.stage, rules.limits, r.node, table, masks[b])
         decide(r, table, rules, actions[b], masks[b])
         growth = _own_growth(r, table) - before if rules.regret else 0.0
         rewards[b] = reward_of(reward, r.clock[AREA] - area, r.numbers[TIME] - time, growth)

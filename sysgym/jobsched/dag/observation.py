@@ -53,9 +53,10 @@ FEATURES = 19
 GLOBALS = 10
 JOB_FEATURES = 9
 """The last of them, which describe its job."""
-ROW_FEATURES = FEATURES + 17
+ROW_FEATURES = FEATURES + 18
 """Numbers that describe an action: of its stage, of the commitment, and of the cluster."""
 BOUND = 4.0
+_UNLIMITED = 1 << 30
 LOCKED_SECONDS = (10.0, 40.0)
 """An executor counts as locked where its stage has work for so long; tasks are not taken back."""
 OBSERVATIONS = ("graph", "rows")
@@ -133,10 +134,14 @@ def list_nodes(numbers: Integers, job: Integers, stage: Integers, table: Profile
 def commitment(numbers: Integers, job: Integers, stage: Integers, s: int, j: int, limit: int) -> int:
     """Executors that choosing a stage with a limit commits; at most 0 where the limit is reached."""
     left = stage[s, TASKS] - stage[s, TAKEN] - stage[s, PROMISED] - stage[s, MOVING]
-    has = job[j, ATTACHED] + job[j, EXPECTED]
-    if numbers[SOURCE_JOB] == j:
-        has -= numbers[FREE]
-    return int(min(left, limit - has, numbers[FREE]))
+    return int(min(left, commitment_room(numbers, job, j, limit), numbers[FREE]))
+
+
+@uncounted
+def commitment_room(numbers: Integers, job: Integers, j: int, limit: int) -> int:
+    """Executors that a job may be given up to a limit; those that are asked for now don't count as its own."""
+    own = numbers[FREE] if numbers[SOURCE_JOB] == j else 0
+    return int(limit - (job[j, ATTACHED] + job[j, EXPECTED] - own))
 
 
 @uncounted
@@ -165,12 +170,15 @@ def write_mask(
             break
         j = s // per_job
         if is_selectable(stage, table, s, j * per_job, table.first_stage[job[j, KIND]]):
-            before = 0
+            most, before = commitment(numbers, job, stage, s, j, _UNLIMITED), 0
+            has = _UNLIMITED - commitment_room(numbers, job, j, _UNLIMITED)
             for place in range(count):
-                commits = commitment(numbers, job, stage, s, j, limits[place])
+                commits = min(most, limits[place] - has)
                 if commits > before:
                     mask[v * count + place] = 1
                     before = commits
+                if commits == most:
+                    break
 
 
 @uncounted
@@ -374,6 +382,7 @@ def describe_action(
     out[FEATURES + 4] = _scaled(outlook.job_work[j] / (has + commits))
     out[FEATURES + 5] = 1.0 if job[j, UNTAKEN] == untaken else 0.0
     out[FEATURES + 6] = _scaled(outlook.work[s] / (_crew(stage, s) + commits))
+    out[FEATURES + 7] = min((has + commits) * (numbers[ARRIVED] - numbers[DONE]) / executors, BOUND)
     describe_waiting(outlook, out)
 
 

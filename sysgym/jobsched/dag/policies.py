@@ -32,8 +32,8 @@ from sysgym.jobsched.dag.profiles import ProfileTable
 Integers = NDArray[np.int64]
 NONE = -1
 
-ALPHA = -1.0
-"""Exponent of `weighted_fair`, tuned on training arrivals; see `tuning`."""
+ALPHA = -1.5
+"""Exponent of `weighted_fair`, tuned on training arrivals of the default cluster; see `tuning`."""
 
 
 @njit(cache=True, nogil=True)

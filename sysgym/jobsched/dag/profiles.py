@@ -37,6 +37,8 @@ LEVELS = (5, 10, 20, 40, 50, 60, 80, 100)
 FRESH, FIRST, REST = 0, 1, 2
 """What an executor did before a task: nothing in this job, another stage of it, the same stage."""
 _KINDS = 3
+_LONGEST = 10**9
+"""Milliseconds, 11 days, that fit into the table with every warm-up."""
 Integers = NDArray[np.int64]
 
 
@@ -104,20 +106,27 @@ def check_profile(profile: DagProfile) -> None:
     """Refuse what is no job.
 
     Raises:
-        WorkloadError: No stages, an edge to nowhere, a cycle, a stage without tasks, or one without any duration.
+        WorkloadError: No stages, an edge to nowhere, a cycle, a stage without tasks, one without any duration, or
+            a duration out of range.
     """
     name, stages, edges = f"query {profile.query} of {profile.size_gb:g} GB", profile.stages, profile.edges
     if not stages:
         raise WorkloadError(f"{name} has no stages; a job needs at least one")
     if len(edges) and not (edges.min() >= 0 and edges.max() < len(stages)):
-        raise WorkloadError(f"{name} has an edge to stage {edges.max()}; its stages are 0 to {len(stages) - 1}")
+        nowhere = edges.min() if edges.min() < 0 else edges.max()
+        raise WorkloadError(f"{name} has an edge to stage {nowhere}; its stages are 0 to {len(stages) - 1}")
     if not is_acyclic(len(stages), edges):
         raise WorkloadError(f"{name}: its stages wait for one another in a cycle; remove an edge of it")
     for number, stage in enumerate(stages):
         if stage.tasks < 1:
             raise WorkloadError(f"{name}: stage {number} has {stage.tasks} tasks; give it at least one")
-        if not any(len(values) for wave in (stage.fresh, stage.first, stage.rest) for values in wave.values()):
+        waves = stage.fresh, stage.first, stage.rest
+        if not any(len(values) for wave in waves for values in wave.values()):
             raise WorkloadError(f"{name}: stage {number} has no durations at any number of executors; measure one")
+        durations = np.concatenate([values for wave in waves for values in wave.values()])
+        if durations.min() < 0 or durations.max() > _LONGEST:
+            wrong = durations.min() if durations.min() < 0 else durations.max()
+            raise WorkloadError(f"{name}: stage {number} has a task of {wrong} ms; give 0 to {_LONGEST}")
 
 
 def make_table(profiles: Sequence[DagProfile], executors: int, warm_up: int = 1000) -> ProfileTable:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,21 +22,11 @@ from numpy.typing import NDArray
 from sysgym.core.errors import require_range
 from sysgym.core.seeding import stream
 from sysgym.jobsched.dag.arrivals import DagJobs
-from sysgym.jobsched.dag.dynamics import (
-    AREA,
-    CUT,
-    HORIZON,
-    KEY,
-    NUMBER,
-    Episode,
-    Rules,
-    allocate,
-    begin,
-    decide,
-    run_to_decision,
-)
+from sysgym.jobsched.dag.dynamics import decide, run_to_decision
+from sysgym.jobsched.dag.episodes import AREA, CUT, HORIZON, KEY, NUMBER, Episode, Rules, allocate, begin
 from sysgym.jobsched.dag.model import ARRIVED, DONE, DagConfig, most_stages
 from sysgym.jobsched.dag.observation import (
+    FEATURES,
     ROW_FEATURES,
     Outlook,
     describe_action,
@@ -159,16 +149,31 @@ class Arena:
         return float(play_member(episode, self.table, self._rules, drawn.kind, drawn.submit, self._scratch, weights))
 
 
-def first_weights(seed: int = 0) -> Floats:
-    """Weights that begin near the shortest remaining work first; the other units wait to be used."""
+# features of `describe_action` by number
+_SELECTABLE, _RUNNABLE, _WAY, _OWN, _WORK, _MORE_WORK = 0, 1, 8, 12, 13, 16
+_COMMITS, _KEEPS, _OVER_SHARE = FEATURES, FEATURES + 6, FEATURES + 7
+
+
+def first_weights(spread: bool = False, seed: int = 0) -> Floats:
+    """Weights that begin near a heuristic; the other units wait to be used.
+
+    Args:
+        spread: Near fair sharing, which suits clusters with more executors than a job can use; else near the shortest
+            remaining work first.
+        seed: Of the waiting units.
+    """
     generator = stream(seed, "dag/priority")
-    matrix, last = generator.normal(0.0, 0.3, (HIDDEN, ROW_FEATURES)), np.zeros(HIDDEN)
-    # a unit a feature: selectable (every stage, but not "none"), job's work, that beyond the least, runnable, longest
-    # way over the job's, executors committed
-    for unit, (feature, weight) in enumerate(((0, 30.0), (13, -8.0), (16, -2.0), (1, 1.5), (8, 1.0), (19, 2.0))):
+    matrix, bias = generator.normal(0.0, 0.3, (HIDDEN, ROW_FEATURES)), np.zeros(HIDDEN)
+    shortest = ((_SELECTABLE, 30.0), (_WORK, -8.0), (_MORE_WORK, -2.0), (_RUNNABLE, 1.5), (_WAY, 1.0), (_COMMITS, 2.0),
+                (_KEEPS, -3.0), (_OWN, 2.0))  # fmt: skip
+    fair = ((_SELECTABLE, 60.0), (_WORK, -3.0), (_RUNNABLE, 4.0), (_WAY, 1.0), (_COMMITS, 2.0), (_OWN, 6.0),
+            (_OVER_SHARE, -8.0))  # fmt: skip
+    last = np.zeros(HIDDEN)
+    for unit, (feature, weight) in enumerate(fair if spread else shortest):
         matrix[unit], last[unit] = 0.0, weight
         matrix[unit, feature] = 1.0
-    return np.concatenate([matrix.ravel(), np.zeros(HIDDEN), last, np.zeros(1)])
+        bias[unit] = -1.0 if feature == _OVER_SHARE else 0.0  # beyond an equal share
+    return np.concatenate([matrix.ravel(), bias, last, np.zeros(1)])
 
 
 @dataclass
@@ -232,38 +237,33 @@ class Search:
         self.weights = self.weights - rate * mean / (np.sqrt(square) + 1e-8)
 
 
-def judge(arena: Arena, weights: Floats, seeds: Sequence[int]) -> Floats:
-    """Mean completion time of every seed's episode."""
-    return np.array([arena.play(weights, seed) for seed in seeds])
-
-
 def search_priority(
     settings: Sequence[Setting],
+    first: Floats,
     generations: int,
     episodes: int = 2,
-    first_horizon: float = 400.0,
-    last_horizon: float = 4000.0,
+    horizons: tuple[float, float] = (1000.0, 8000.0),
     seed: int = 0,
     tell: Callable[[int, float, Floats], None] = lambda _generation, _ratio, _weights: None,
-    **parameters: float,
+    **parameters: Any,
 ) -> Floats:
     """Weights of a priority learned on training arrivals.
 
     Args:
         settings: What it shall be good at.
+        first: Weights to begin with.
         generations: How many.
         episodes: Of each setting in a generation.
-        first_horizon: Seconds after which episodes are cut in the first generation; grows exponentially.
-        last_horizon: Likewise in the last.
+        horizons: Seconds after which episodes are cut in the first generation and in the last; grows exponentially.
         seed: Of the search.
         tell: Called after every generation with its number, `Search.step`'s ratio and the weights.
         parameters: Of `Search`.
     """
     arenas = [Arena(setting) for setting in settings]
-    search = Search(first_weights(seed), seed, **parameters)  # type: ignore[arg-type]
+    search = Search(first, seed, **parameters)
     for generation in range(generations):
         share = generation / max(generations - 1, 1)
-        horizon = first_horizon * (last_horizon / first_horizon) ** share
+        horizon = horizons[0] * (horizons[1] / horizons[0]) ** share
         ratio = search.step(arenas, episodes, horizon, 1.0 - 0.9 * share)
         tell(generation, ratio, search.weights)
     return search.weights

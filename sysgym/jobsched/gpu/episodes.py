@@ -92,7 +92,7 @@ class Machine(NamedTuple):
 def machine_of(cluster: Cluster, jobs: Jobs, typical: Typical, rules: Rules) -> Machine:
     """An empty cluster before the first arrival."""
     nodes, count = empty_nodes(cluster), len(jobs.submit)
-    shapes = int(jobs.shape.max()) + 1 if rules.policy == "fgd" else 0
+    shapes = int(jobs.worker_form.max()) + 1 if rules.policy == "fgd" else 0
     memo = memo_of(shapes if shapes * len(cluster.cpu) <= LARGEST_MEMO else 0, len(cluster.cpu))
     flags = Flags(
         choice_of(rules),

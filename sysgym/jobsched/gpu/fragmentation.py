@@ -222,7 +222,7 @@ def remembered(
     """`least_fragmenting`, worked out only where the node has changed since; O(1) else."""
     if len(memo.version) == 0:
         return least_fragmenting(nodes, jobs, typical, job, n, rounded)
-    shape = jobs[job].shape
+    shape = jobs[job].worker_form
     if memo.version[shape, n] != nodes.table[n].version:
         memo.score[shape, n], memo.bits[shape, n] = least_fragmenting(nodes, jobs, typical, job, n, rounded)
         memo.version[shape, n] = nodes.table[n].version

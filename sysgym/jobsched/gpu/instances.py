@@ -108,7 +108,7 @@ def jobs_of(workload: Workload, nodes: NodeTable, cluster: Cluster, gpus_per_wor
             workers[rows] = _workers(gpus, min(largest, gpus_per_worker or largest))
     own = {name: -(-columns[name] // workers) for name in ("cpu", "memory", "gpus")}
     asked = np.stack([own["cpu"], own["gpus"], columns["share"], kinds], axis=1)
-    _, shape = np.unique(asked, axis=0, return_inverse=True)
+    _, worker_form = np.unique(asked, axis=0, return_inverse=True)
     _, form = np.unique(np.column_stack([asked, own["memory"], workers]), axis=0, return_inverse=True)
     run = np.where(np.isnan(workload.run_time), np.inf, workload.run_time)
     planned = np.where(np.isnan(workload.requested_time), run, workload.requested_time)
@@ -120,7 +120,7 @@ def jobs_of(workload: Workload, nodes: NodeTable, cluster: Cluster, gpus_per_wor
         share=columns["share"],
         kinds=kinds,
         form=form.ravel().astype(np.int64),
-        shape=shape.ravel().astype(np.int64),
+        worker_form=worker_form.ravel().astype(np.int64),
         **own,
     )
 
@@ -131,7 +131,8 @@ def _workers(gpus: int, largest: int) -> int:
     >>> [_workers(gpus, 8) for gpus in (0, 8, 16, 12, 17)]
     [1, 1, 2, 2, 17]
     """
-    return next(count for count in range(1, gpus + 2) if gpus <= count * largest and gpus % count == 0)
+    size = next((size for size in range(min(gpus, largest), 0, -1) if gpus % size == 0), 1)
+    return max(1, gpus // size)
 
 
 def _asked(workload: Workload) -> dict[str, NDArray[np.int64]]:

@@ -81,7 +81,7 @@ class Jobs(NamedTuple):
         share: int64: thousandths of each GPU; below 1000 only where `gpus` is 1, 0 only where `gpus` is 0.
         kinds: int64: bit k is set where a GPU of kind k will do.
         form: int64: jobs that ask for the same, gang and worker, have the same number.
-        shape: int64: jobs whose workers look the same to a policy (all but memory) have the same number.
+        worker_form: int64: jobs whose workers look the same to a policy (all but memory) have the same number.
     """
 
     submit: NDArray[np.float64]
@@ -94,7 +94,7 @@ class Jobs(NamedTuple):
     share: NDArray[np.int64]
     kinds: NDArray[np.int64]
     form: NDArray[np.int64]
-    shape: NDArray[np.int64]
+    worker_form: NDArray[np.int64]
 
     @property
     def milli(self) -> NDArray[np.int64]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -107,6 +108,8 @@ def replay_gpu(
         raise UnknownNameError("engine", engine, ENGINES)
     if not isinstance(workload, Workload):
         raise SettingError(f"workload is {workload!r}; read the log first: replay_gpu(read_trace(path), nodes)")
+    if not isinstance(levels, Sequence):
+        raise SettingError(f"levels is {levels!r}; give rising GPU-seconds")
     require_bool("drop_impossible", drop_impossible)
     require_range("typical_share", typical_share, 0, 1, open_low=True)
     rules = Rules(policy, queue, scores, ties, restart_seconds, checkpoint_seconds, tuple(levels), seed)

@@ -8,7 +8,7 @@ from sysgym.core.engines import SimulatorEngine, resolve_engine
 from sysgym.core.errors import SettingError, UnknownNameError
 from sysgym.core.protocols import Engine
 from sysgym.jobsched.rewriting.kernel import RewriteKernel
-from sysgym.jobsched.rewriting.model import RewriteConfig
+from sysgym.jobsched.rewriting.model import REWARDS, RewriteConfig
 from sysgym.jobsched.rewriting.rewards import Reward
 from sysgym.jobsched.rewriting.simulator import RewriteSimulator
 from sysgym.workloads.jobsets import JobsetSource
@@ -34,7 +34,7 @@ def build_engine(
 
     Raises:
         UnknownNameError: An unknown engine or observation.
-        SettingError: "compiled" is asked for beside a Python function or encoder.
+        SettingError: "compiled" is asked for beside a Python function or encoder, or the reward is no function.
         WorkloadError: The jobs do not fit the machine.
     """
     own = not isinstance(observation, str)
@@ -42,6 +42,8 @@ def build_engine(
         raise UnknownNameError("observation", observation, ["rows"])
     if own and not (hasattr(observation, "encode") and hasattr(observation, "spec")):
         raise SettingError(f"observation is {observation!r}; it must be 'rows' or have spec and encode")
+    if reward is not None and not callable(reward):
+        raise SettingError(f"reward is {reward!r}; give one of {', '.join(REWARDS)}, or a function")
     if resolve_engine(engine, needs_simulator=own or reward is not None) == "compiled":
         return RewriteKernel(config, source, num_episodes)
     encoder = observation if own else None

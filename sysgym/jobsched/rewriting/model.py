@@ -19,6 +19,8 @@ from sysgym.workloads.jobsets import Jobset, JobsetSource
 
 CAPACITY = 10
 """Units of every resource."""
+LONGEST = 10**7
+"""Time steps that a schedule may span; what is free is kept for each."""
 MOVES = ("insertion", "published")
 """What it means to move a job behind another: in the order in which jobs are placed, or in the public code's way."""
 INITIAL = ("ejf", "sjf", "sjfs", "sjf_offline", "earliest_finish")
@@ -40,7 +42,7 @@ class Instance:
 
     Raises:
         WorkloadError: The columns don't belong together, there is no job or no resource, a job needs nothing, or more
-            than the machine has.
+            than the machine has, or a schedule may span more than `LONGEST` time steps.
     """
 
     arrival: NDArray[np.int64]
@@ -66,6 +68,9 @@ class Instance:
         if (self.arrival < 0).any() or (np.diff(self.arrival) < 0).any():
             raise WorkloadError("arrivals must be at least 0 and in order; sort the jobs by arrival")
         self._require("has length {}; it must last at least 1 time step", self.length, self.length < 1)
+        span = int(self.arrival.max()) + sum(self.length.tolist())
+        if span > LONGEST:
+            raise WorkloadError(f"a schedule may span {span} time steps, at most {LONGEST}; count in longer steps")
         least, most = self.demand.min(axis=1), self.demand.max(axis=1)
         self._require("demands {} units; demands are at least 0", least, least < 0)
         self._require("needs {} units of everything; a job needs at least 1 unit of some resource", most, most < 1)

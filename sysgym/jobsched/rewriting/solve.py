@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sysgym.core.errors import UnknownNameError, require_range
+from sysgym.core.errors import SettingError, UnknownNameError, require_range
 from sysgym.core.seeding import stream_key
 from sysgym.jobsched.rewriting.dynamics import Jobs, jobs_of, mean_slowdown, order_by, place_order, scratch_room
 from sysgym.jobsched.rewriting.exact import optimum
@@ -82,6 +82,8 @@ def solve(
     require_range("time_limit", time_limit, 0, open_low=True)
     if temperature is not None:
         require_range("temperature", temperature, 0)
+    if not isinstance(jobs, Instance | Jobset):
+        raise SettingError(f"jobs is {jobs!r}; give an Instance or a Jobset")
     instance, begun = Instance.of(jobs) if isinstance(jobs, Jobset) else jobs, time.perf_counter()
     columns = jobs_of(instance)
     order = _listed(columns, method if method in INITIAL else initial)

@@ -26,7 +26,8 @@ def slotted_metrics(events: EventLog, jobset: Jobset, end_time: int, config: Slo
         `mean_slowdown` (rounded down job by job with the quirk `floor_slowdown`), `floored_slowdown` (always so),
         `max_slowdown`, `mean_completion_time` (time steps from arrival to finish), `makespan` (last finish),
         `utilisation` (booked units over capacity up to the makespan), `jobs` (that entered), `booked`, `dropped`,
-        `unbooked` (neither), `incomplete` (0 or 1). Means over no job are NaN.
+        `unbooked` (neither), `incomplete` (0 or 1). Over no job, which light loads bring, slowdowns are 1, the least,
+        so that such an episode can be compared, and `mean_completion_time` is NaN.
     """
     submits, books, drops = (events.of(kind) for kind in (EventKind.SUBMIT, EventKind.BOOK, EventKind.DROP))
     start = np.full(len(jobset), np.nan)
@@ -42,10 +43,10 @@ def slotted_metrics(events: EventLog, jobset: Jobset, end_time: int, config: Slo
     work = float((jobset.length[books.subject, None] * jobset.demand[books.subject]).sum())
     unbooked = len(jobs) - len(books) - len(drops)
     return {
-        "mean_slowdown": _mean(floored if config.floor_slowdown else slowdown),
-        "floored_slowdown": _mean(floored),
-        "max_slowdown": float(slowdown.max()) if len(jobs) else np.nan,
-        "mean_completion_time": _mean(completion),
+        "mean_slowdown": _mean(floored if config.floor_slowdown else slowdown, 1.0),
+        "floored_slowdown": _mean(floored, 1.0),
+        "max_slowdown": float(slowdown.max()) if len(jobs) else 1.0,
+        "mean_completion_time": _mean(completion, np.nan),
         "makespan": makespan,
         "utilisation": work / (config.resources * config.capacity * makespan) if makespan else 0.0,
         "jobs": float(len(jobs)),
@@ -56,5 +57,5 @@ def slotted_metrics(events: EventLog, jobset: Jobset, end_time: int, config: Slo
     }
 
 
-def _mean(values: np.ndarray) -> float:
-    return float(values.mean()) if len(values) else np.nan
+def _mean(values: np.ndarray, otherwise: float) -> float:
+    return float(values.mean()) if len(values) else otherwise
