@@ -25,9 +25,10 @@ from typing import NamedTuple
 import numpy as np
 
 from sysgym.core.seeding import stream_key
+from sysgym.jobsched.compiled import uncounted
 from sysgym.jobsched.gpu.fragmentation import Memo, Typical, remembered
 from sysgym.jobsched.gpu.model import POLICIES, WHOLE, Rules
-from sysgym.jobsched.gpu.placement import Nodes, Records, free_thousandths, room, uncounted, whole_gpus
+from sysgym.jobsched.gpu.placement import Nodes, Records, free_thousandths, room, whole_gpus
 from sysgym.workloads.draws import uniform
 
 FIRST_FIT, BEST_FIT, DOT_PRODUCT, PACKING, CLUSTERING, FGD, RANDOM = range(len(POLICIES))
