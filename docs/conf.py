@@ -43,6 +43,7 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "description"
 autodoc_default_options = {"members": True, "imported-members": True}
 napoleon_google_docstring = True
+napoleon_use_ivar = True  # a field that a docstring describes is not described a second time
 
 
 def write_environment_pages() -> None:

@@ -167,21 +167,37 @@ def simplified_ratio(file: str, method: str, against: str, result: str = "length
 def scheduled(
     resources: int, method: str, sequences: int = 1000, against: str | None = None, evaluations: int = 2000
 ) -> Measured:
-    """Mean slowdown of NeuRewriter's job sequences under a method; over that of another method, if one is given."""
+    """Mean slowdown under a method, or its ratio to another's, on the sequences of NeuRewriter's public generator.
+
+    They are the test sequences that the reference figures were measured on (seed 1), so only a search has chance in it.
+    """
     from sysgym.jobsched.rewriting.solve import solve  # noqa: PLC0415
-    from sysgym.workloads.job_sequences import SequenceGenerator  # noqa: PLC0415
-    from sysgym.workloads.jobsets import jobset_of  # noqa: PLC0415
+    from sysgym.workloads.job_sequences import SequenceGenerator, legacy_sequences  # noqa: PLC0415
 
-    source = SequenceGenerator(resources, split="test")
-    jobsets = [jobset_of(source, 0, number) for number in range(sequences)]
+    jobsets = legacy_sequences(1, sequences, SequenceGenerator(resources), skipped=9000)
 
-    def slowdowns(name: str) -> list[float]:
+    def total(name: str) -> float:
         found = (solve(jobs, name, evaluations=evaluations, seed=seed) for seed, jobs in enumerate(jobsets))
-        return [each.mean_slowdown for each in found]
+        return sum(each.mean_slowdown for each in found)
 
-    if against is None:
-        return Measured(*_interval(statistics.bootstrap(slowdowns(method), statistics.mean)))
-    return Measured(*_interval(statistics.paired_ratio(slowdowns(method), slowdowns(against))))
+    return Measured.exact(total(method) / (total(against) if against else sequences))
+
+
+def filled_gpus(
+    pods: str, nodes: str, policy: str, seeds: int = 10, ratio: float = 1.3, scores: str = "rounded"
+) -> Measured:
+    """Percent of a cluster's GPUs that are allocated when more was asked for than there is; mean over seeds."""
+    from sysgym.jobsched import replay_gpu  # noqa: PLC0415
+    from sysgym.jobsched.gpu.inflation import inflated  # noqa: PLC0415
+    from sysgym.workloads import read_nodes, read_trace  # noqa: PLC0415
+
+    log, cluster = read_trace(pods), read_nodes(nodes)
+    rates = []
+    for seed in range(seeds):
+        arrivals = inflated(log, int(cluster.gpus.sum()), ratio, seed)
+        schedule = replay_gpu(arrivals, cluster, policy, scores=scores, queue="loss", seed=seed)
+        rates.append(100 * schedule.summary()["last_allocation_rate"])
+    return Measured(*_interval(statistics.bootstrap(rates, statistics.mean)))
 
 
 def lookup_ratio(keys: str, size: int, slow: str, fast: str, queries: int = 200_000) -> Measured:
@@ -210,5 +226,6 @@ MEASURES: Mapping[str, Callable[..., Measured]] = {
     "pipeline_speedup": pipeline_speedup,
     "simplified_ratio": simplified_ratio,
     "scheduled": scheduled,
+    "filled_gpus": filled_gpus,
     "lookup_ratio": lookup_ratio,
 }

@@ -40,7 +40,9 @@ def collect(folder: Path, command: str) -> ProvenanceFacts:
 
 def command_line() -> str:
     """The command of this process as a shell takes it, without the folder that its program lies in."""
-    return printable(shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]))
+    program = Path(sys.argv[0])
+    name = program.parent.name if program.name == "__main__.py" else program.name  # python -m sysgym
+    return printable(shlex.join([name, *sys.argv[1:]]))
 
 
 @functools.cache

@@ -43,7 +43,7 @@ class Row(Part):
         value: The published number.
         label: "published", "measured" or "unverified".
         digits: Equal when rounded to so many decimals.
-        percent: Within so many percent.
+        percent: Within so many percent; beside `at_most` or `at_least`, what ours may be worse by.
         spread: Within so much: a published sampling error.
         at_most: Ours, with its whole interval where it has one, is at most the published number.
         at_least: The same from above.
@@ -66,26 +66,28 @@ class Row(Part):
 
     @model_validator(mode="after")
     def _one_comparison(self) -> Row:
-        ways = [self.digits is not None, self.percent is not None, self.spread is not None, self.at_most, self.at_least]
-        if sum(ways) != 1:
+        one_sided = self.at_most or self.at_least
+        near = self.percent is not None and not one_sided
+        if sum([self.digits is not None, near, self.spread is not None, self.at_most, self.at_least]) != 1:
             raise ValueError("give exactly one of digits, percent, spread, at_most and at_least")
         return self
 
     def verdict(self, ours: float, low: float, high: float) -> Verdict:
         """How ours, with its 95 % interval, stands to the published number."""
+        allowed = self.spread if self.spread is not None else abs(self.value) * (self.percent or 0.0) / 100
         if self.at_most:
-            return "reached" if high <= self.value else "missed"
+            return "reached" if high <= self.value + allowed else "missed"
         if self.at_least:
-            return "reached" if low >= self.value else "missed"
+            return "reached" if low >= self.value - allowed else "missed"
         if self.digits is not None:
             return "equal" if abs(ours - self.value) <= 0.5 * 10.0**-self.digits * (1 + 1e-6) else "different"
-        allowed = self.spread if self.spread is not None else abs(self.value) * (self.percent or 0.0) / 100
         return "within" if abs(ours - self.value) <= allowed else "different"
 
     def bar(self) -> str:
         """The comparison in words."""
         if self.at_most or self.at_least:
-            return "at most" if self.at_most else "at least"
+            slack = f", {self.percent:g} % granted" if self.percent is not None else ""
+            return ("at most" if self.at_most else "at least") + slack
         if self.digits is not None:
             return f"{self.digits} decimals" if self.digits else "whole numbers"
         return f"{self.spread:g} either way" if self.spread is not None else f"{self.percent:g} %"

@@ -17,6 +17,9 @@ uncounted: Any = _compile(_nrt=False)
 """For functions that neither allocate nor return arrays: counting references to all the arrays of a state, and to all
 views of one row of them, would take two thirds of the time of a step."""
 
+uncounted_inline: Any = _compile(_nrt=False, forceinline=True)
+"""As `uncounted`, a copy in every caller."""
+
 counted: Any = _compile(_nrt=True)
 """For functions that return arrays and have both kinds of callers."""
 

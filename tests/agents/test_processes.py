@@ -28,6 +28,7 @@ class RandomBehaviour:
     """Acts by the stream of actions alone."""
 
     version = 0
+    masked = True
     choose = Behaviour.choose
 
     def logits(self, observations):

@@ -52,6 +52,8 @@ def write(tmp_path, monkeypatch):
         ({"digits": None, "spread": 0.5}, {"value": 2.5}, "within"),
         ({"digits": None, "at_most": True}, {"value": 1.9, "low": 1.8, "high": 2.0}, "reached"),
         ({"digits": None, "at_most": True}, {"value": 1.9, "low": 1.8, "high": 2.1}, "missed"),
+        ({"digits": None, "at_most": True, "percent": 10.0}, {"value": 2.1}, "reached"),
+        ({"digits": None, "at_most": True, "percent": 10.0}, {"value": 2.3}, "missed"),
         ({"digits": None, "at_least": True}, {"value": 2.2, "low": 1.9, "high": 2.3}, "missed"),
         ({"digits": None, "at_least": True}, {"value": 2.2, "low": 2.1, "high": 2.3}, "reached"),
     ],

@@ -6,6 +6,7 @@ import pytest
 
 from sysgym.bench import environments, execution, runner
 from sysgym.bench.leaderboard import leaderboard
+from sysgym.bench.provenance import command_line
 from sysgym.bench.records import append_record, find_records, latest, read_records
 from sysgym.bench.runner import run_study
 from sysgym.bench.verification import verify
@@ -401,3 +402,9 @@ def test_a_search_is_the_best_of_its_tries_and_draws_are_runs_of_one_policy(stud
         "dice, best of 4": 1, "dice itself": 3, "first": 1, "shortest": 1,
     }  # fmt: skip
     assert all(verdict.verified for verdict in verify((study().with_name("toy.results"), r) for r in found))
+
+
+@pytest.mark.parametrize("program", ["/somewhere/bin/sysgym", "/somewhere/sysgym/__main__.py"])
+def test_a_command_is_remembered_without_the_folder_of_its_program(monkeypatch, program):
+    monkeypatch.setattr("sys.argv", [program, "run", "a study.toml"])
+    assert command_line() == "sysgym run 'a study.toml'"

@@ -234,6 +234,8 @@ def test_the_machine_is_never_over_capacity_and_every_job_runs_once(jobs, policy
             [events.kind == EventKind.START, events.kind == EventKind.FINISH], [events.amount, -events.amount], 0.0
         )
     )
+    if SCHEDULERS[policy].pass_rule == "per_event":  # a job may take over from one whose end is the next event of now
+        used = used[np.append(np.diff(events.time) > 0, True)]
     assert used.max() <= jobs.machine.processors and used[-1] == 0
     for kind in (EventKind.SUBMIT, EventKind.START, EventKind.FINISH):
         assert sorted(events.of(kind).subject) == list(range(len(jobs)))

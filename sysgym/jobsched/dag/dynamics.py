@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sysgym.core.events import EventKind
+from sysgym.jobsched.compiled import uncounted, uncounted_inline
 from sysgym.jobsched.dag.episodes import (
     AREA,
     ASK_COMMON,
@@ -78,7 +79,7 @@ from sysgym.jobsched.dag.observation import (
     list_nodes,
     write_mask,
 )
-from sysgym.jobsched.dag.profiles import FIRST, FRESH, REST, ProfileTable, inlined, task_duration, uncounted
+from sysgym.jobsched.dag.profiles import FIRST, FRESH, REST, ProfileTable, task_duration
 from sysgym.jobsched.dag.rewards import fluid_time
 
 Integers = NDArray[np.int64]
@@ -94,14 +95,14 @@ def _log(r: Episode, kind: int, subject: int, amount: int) -> None:
     r.clock[WRITTEN] = place + 1
 
 
-@inlined
+@uncounted_inline
 def _before(due: Integers, one: int, other: int) -> bool:
     if due[one, DUE] != due[other, DUE]:
         return bool(due[one, DUE] < due[other, DUE])
     return bool(due[one, ORDER] < due[other, ORDER])
 
 
-@inlined
+@uncounted_inline
 def _schedule(r: Episode, e: int, delay: int) -> None:
     """Let an executor's event come after a delay."""
     heap, due, place = r.heap, r.due, r.clock[PENDING]
@@ -117,7 +118,7 @@ def _schedule(r: Episode, e: int, delay: int) -> None:
     heap[place] = e
 
 
-@inlined
+@uncounted_inline
 def _next(r: Episode) -> int:
     """Take the executor of the earliest event off the heap."""
     heap, due = r.heap, r.due

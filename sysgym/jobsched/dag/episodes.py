@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from sysgym.jobsched.compiled import counted, uncounted
 from sysgym.jobsched.dag.model import (
     EXECUTOR_COLUMNS,
     FINISH,
@@ -28,7 +29,7 @@ from sysgym.jobsched.dag.model import (
     TASKS,
     UNTAKEN,
 )
-from sysgym.jobsched.dag.profiles import ProfileTable, uncounted
+from sysgym.jobsched.dag.profiles import ProfileTable
 
 Integers = NDArray[np.int64]
 # columns of `Episode.clock`: what a policy must not see
@@ -115,7 +116,7 @@ def allocate(rows: int, jobs: int, per_job: int, executors: int, nodes: int, eve
     )
 
 
-@uncounted
+@counted
 def row_of(all_rows: Episode, b: int) -> Episode:
     """Row b as views."""
     a = all_rows

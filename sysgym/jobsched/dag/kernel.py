@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sysgym.core.engines import copied_columns, read_only
 from sysgym.core.events import EventLog
 from sysgym.core.protocols import Engine, Slot
+from sysgym.jobsched.compiled import uncounted
 from sysgym.jobsched.dag.arrivals import Arrivals, DagJobs
 from sysgym.jobsched.dag.dynamics import decide, run_to_decision
 from sysgym.jobsched.dag.episodes import (
@@ -29,7 +30,7 @@ from sysgym.jobsched.dag.episodes import (
 from sysgym.jobsched.dag.metrics import dag_metrics
 from sysgym.jobsched.dag.model import ARRIVED, DONE, KIND, SUBMIT, TIME, DagConfig, DagState, most_stages
 from sysgym.jobsched.dag.observation import Outlook, View, new_outlook, write_graph, write_mask, write_rows
-from sysgym.jobsched.dag.profiles import ProfileTable, uncounted
+from sysgym.jobsched.dag.profiles import ProfileTable
 from sysgym.jobsched.dag.rewards import REGRET, fluid_time, reward_code, reward_of
 
 Integers = NDArray[np.int64]

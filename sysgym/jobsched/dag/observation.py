@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from sysgym.core.errors import UnknownNameError
 from sysgym.core.packing import graph_spec
 from sysgym.core.protocols import ArraySpec, ObservationSpec
+from sysgym.jobsched.compiled import uncounted
 from sysgym.jobsched.dag.model import (
     ARRIVED,
     ATTACHED,
@@ -46,7 +47,7 @@ from sysgym.jobsched.dag.model import (
     DagConfig,
     edge_room,
 )
-from sysgym.jobsched.dag.profiles import ProfileTable, uncounted
+from sysgym.jobsched.dag.profiles import ProfileTable
 
 FEATURES = 19
 """Numbers that describe a stage."""

@@ -17,21 +17,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from sysgym.core.errors import WorkloadError
+from sysgym.jobsched.compiled import uncounted_inline
 from sysgym.workloads.companions import DagProfile, StageProfile, Waves, is_acyclic
 from sysgym.workloads.draws import philox4x32
 
-uncounted: Any = partial(njit, cache=True, nogil=True)(_nrt=False)  # an option that numba uses and does not declare
-"""Compiles what neither allocates nor returns arrays, without counting references to the arrays it is handed."""
-inlined: Any = partial(njit, cache=True, nogil=True, forceinline=True)(_nrt=False)
-"""The same for the innermost functions."""
 LEVELS = (5, 10, 20, 40, 50, 60, 80, 100)
 """Numbers of executors at which durations were measured."""
 FRESH, FIRST, REST = 0, 1, 2
@@ -212,7 +207,7 @@ def _topological(count: int, edges: Integers) -> Integers:
     return np.array(order, dtype=np.int64)
 
 
-@inlined
+@uncounted_inline
 def level_of(executors: int, draw: float, inverted: bool) -> int:
     """Number of the level that a task's duration is taken from.
 
@@ -233,7 +228,7 @@ def level_of(executors: int, draw: float, inverted: bool) -> int:
     return level if draw < share else level + 1
 
 
-@inlined
+@uncounted_inline
 def task_draws(key: int, episode: int, task: int) -> tuple[float, float]:
     """Two numbers in [0, 1) that belong to a task: one for the level, one for the place in its list."""
     word0, word1, word2, word3 = philox4x32(key, task, episode & 0xFFFFFFFF, (episode >> 32) & 0xFFFFFFFF, 0)
@@ -241,7 +236,7 @@ def task_draws(key: int, episode: int, task: int) -> tuple[float, float]:
     return first, ((word2 >> 5) * 67108864.0 + (word3 >> 6)) / 9007199254740992.0
 
 
-@inlined
+@uncounted_inline
 def listed_duration(table: ProfileTable, stage: int, level: int, kind: int, draw: float) -> int:
     """The duration at a place of a list, ms."""
     place = (stage * len(LEVELS) + level) * _KINDS + kind
@@ -249,7 +244,7 @@ def listed_duration(table: ProfileTable, stage: int, level: int, kind: int, draw
     return int(table.durations[start + int(draw * (table.list_start[place + 1] - start))])
 
 
-@inlined
+@uncounted_inline
 def task_duration(
     table: ProfileTable, key: int, episode: int, task: int, stage: int, executors: int, kind: int, inverted: bool
 ) -> int:

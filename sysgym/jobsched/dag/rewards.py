@@ -20,8 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sysgym.core.errors import UnknownNameError
+from sysgym.jobsched.compiled import uncounted
 from sysgym.jobsched.dag.model import ARRIVED, FINISH, FINISHED, KIND, TASKS, DagState
-from sysgym.jobsched.dag.profiles import ProfileTable, uncounted
+from sysgym.jobsched.dag.profiles import ProfileTable
 
 Reward = Callable[[DagState, int, DagState], float]
 

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from sysgym.core.errors import require_range
 from sysgym.core.seeding import stream
+from sysgym.jobsched.compiled import uncounted
 from sysgym.jobsched.dag.arrivals import DagJobs
 from sysgym.jobsched.dag.dynamics import decide, run_to_decision
 from sysgym.jobsched.dag.episodes import AREA, CUT, HORIZON, KEY, NUMBER, Episode, Rules, allocate, begin
@@ -35,7 +36,7 @@ from sysgym.jobsched.dag.observation import (
     prepare,
     write_mask,
 )
-from sysgym.jobsched.dag.profiles import ProfileTable, uncounted
+from sysgym.jobsched.dag.profiles import ProfileTable
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]

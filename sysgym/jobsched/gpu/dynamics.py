@@ -6,6 +6,7 @@ import numpy as np
 from numba import njit
 
 from sysgym.core.events import EventKind
+from sysgym.jobsched.compiled import uncounted
 from sysgym.jobsched.gpu.episodes import (
     ALLOCATED,
     ARRIVED,
@@ -28,7 +29,7 @@ from sysgym.jobsched.gpu.episodes import (
 )
 from sysgym.jobsched.gpu.fragmentation import fragmentation
 from sysgym.jobsched.gpu.model import WHOLE, progress_kept
-from sysgym.jobsched.gpu.placement import change, free_thousandths, room, uncounted
+from sysgym.jobsched.gpu.placement import change, free_thousandths, room
 from sysgym.jobsched.gpu.policies import NO_NODE, choose
 
 _SUBMIT, _START, _FINISH = int(EventKind.SUBMIT), int(EventKind.START), int(EventKind.FINISH)

@@ -16,8 +16,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from sysgym.jobsched.compiled import uncounted
 from sysgym.jobsched.gpu.model import WHOLE, Cluster, Jobs
-from sysgym.jobsched.gpu.placement import Nodes, Records, free_thousandths, uncounted, whole_gpus
+from sysgym.jobsched.gpu.placement import Nodes, Records, free_thousandths, whole_gpus
 
 TYPICAL_SHARE = 0.95
 """Share of the tasks that the typical ones make up."""

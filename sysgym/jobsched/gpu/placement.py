@@ -6,18 +6,13 @@ Simulator and kernel share these functions and the columns of `Nodes`; each has 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from sysgym.jobsched.compiled import uncounted
 from sysgym.jobsched.gpu.model import WHOLE, Cluster
-
-uncounted: Any = partial(njit, cache=True, nogil=True)(_nrt=False)  # an option that numba uses and does not declare
-"""For functions that neither allocate nor return arrays: they need no reference counts, which cost much more."""
-
 
 Records = np.recarray[Any, Any]
 """Rows of named fields: numba hands one over as a pointer, and a column each as seven numbers, which it compiles for

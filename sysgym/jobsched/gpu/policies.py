@@ -1,8 +1,8 @@
 """The policies: which node a worker is given, and which GPUs of it; compiled, and shared by simulator and kernel.
 
 Among the nodes with room, the lowest score wins; equal scores are settled by the rule for ties. They are the baselines
-of Weng et al. (USENIX ATC 2023) as their repository has them, but with exact scores: there they are rounded to whole
-numbers from 0 to 100, which makes many nodes equal that aren't.
+of Weng et al. (USENIX ATC 2023) as their repository has them: there scores are rounded to whole numbers from 0 to 100,
+which makes many nodes equal that aren't. `Rules.scores` leaves that out.
 
 - first_fit: the first node.
 - best_fit: least left of processors and GPUs, each as a share of the largest node.
@@ -25,9 +25,10 @@ from typing import NamedTuple
 import numpy as np
 
 from sysgym.core.seeding import stream_key
+from sysgym.jobsched.compiled import uncounted
 from sysgym.jobsched.gpu.fragmentation import Memo, Typical, remembered
 from sysgym.jobsched.gpu.model import POLICIES, WHOLE, Rules
-from sysgym.jobsched.gpu.placement import Nodes, Records, free_thousandths, room, uncounted, whole_gpus
+from sysgym.jobsched.gpu.placement import Nodes, Records, free_thousandths, room, whole_gpus
 from sysgym.workloads.draws import uniform
 
 FIRST_FIT, BEST_FIT, DOT_PRODUCT, PACKING, CLUSTERING, FGD, RANDOM = range(len(POLICIES))

@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 from sysgym.core.errors import SettingError, UnknownNameError, require_range
 from sysgym.core.instances import Instance
 from sysgym.core.seeding import stream_key
+from sysgym.jobsched.compiled import uncounted
 from sysgym.jobsched.gpu.fragmentation import Typical, least_fragmenting, typical_table
 from sysgym.jobsched.gpu.instances import cluster_of, jobs_of, nodes_of, refuse_impossible
 from sysgym.jobsched.gpu.metrics import capacity_milli
 from sysgym.jobsched.gpu.model import Jobs
-from sysgym.jobsched.gpu.placement import Nodes, Records, empty_nodes, records, room, uncounted
+from sysgym.jobsched.gpu.placement import Nodes, Records, empty_nodes, records, room
 from sysgym.workloads.companions import NodeTable
 from sysgym.workloads.draws import integer
 from sysgym.workloads.gpu_pods import gpu_cluster

@@ -6,9 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sysgym.core.protocols import ArraySpec
+from sysgym.jobsched.compiled import uncounted
 from sysgym.jobsched.gpu.filling.model import Filling, Seen
 from sysgym.jobsched.gpu.model import WHOLE
-from sysgym.jobsched.gpu.placement import Nodes, Records, free_thousandths, uncounted
+from sysgym.jobsched.gpu.placement import Nodes, Records, free_thousandths
 
 FEATURES = 12
 """Numbers of a node."""
