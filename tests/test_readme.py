@@ -8,11 +8,11 @@ README = Path(__file__).parents[1] / "README.md"
 
 def test_the_python_blocks_run_one_after_another(capsys):
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
-    assert len(blocks) >= 2
+    assert blocks
     names: dict[str, object] = {}
     for block in blocks:
         exec(compile(block, str(README), "exec"), names)
-    assert "easy" in capsys.readouterr().out
+    assert float(capsys.readouterr().out) >= 1.0  # a mean bounded slowdown
 
 
 def test_the_commands_it_shows_are_commands():
