@@ -183,6 +183,16 @@ def scheduled(
     return Measured.exact(total(method) / (total(against) if against else sequences))
 
 
+def queue_sequences(
+    log: str, policy: str, backfill: str = "none", sequences: int = 30, jobs: int = 1024, commit: bool = True
+) -> Measured:
+    """Mean bounded slowdown over sequences of a log's jobs, as RLScheduler is tested; mean over sequences."""
+    from sysgym.bench.queue_sequences import sequence_scores  # noqa: PLC0415
+
+    scores = sequence_scores(log, policy, backfill, sequences, jobs, commit)
+    return Measured(*_interval(statistics.bootstrap(scores, statistics.mean)))
+
+
 def filled_gpus(
     pods: str, nodes: str, policy: str, seeds: int = 10, ratio: float = 1.3, scores: str = "rounded"
 ) -> Measured:
@@ -226,6 +236,7 @@ MEASURES: Mapping[str, Callable[..., Measured]] = {
     "pipeline_speedup": pipeline_speedup,
     "simplified_ratio": simplified_ratio,
     "scheduled": scheduled,
+    "queue_sequences": queue_sequences,
     "filled_gpus": filled_gpus,
     "lookup_ratio": lookup_ratio,
 }
