@@ -30,14 +30,12 @@ class Algorithm:
         module: Its file, as Python imports it.
         name: Of its learner there; its settings are called the same with "Settings" behind.
         native: Whether `native_learners` has it too, with "Native" before its name.
-        has_value: Whether it learns a value network.
     """
 
     summary: str
     module: str
     name: str
     native: bool = True
-    has_value: bool = True
 
     @property
     def settings(self) -> type[Settings]:
@@ -56,15 +54,7 @@ ALGORITHMS = {
     "ppo": Algorithm("proximal policy optimisation, clipped", "sysgym.agents.ppo", "PPO"),
     "a2c": Algorithm("advantage actor-critic, one pass", "sysgym.agents.a2c", "A2C"),
     "vtrace": Algorithm("actor-critic corrected for old policies (IMPALA)", "sysgym.agents.vtrace", "VTrace"),
-    "reinforce": Algorithm(
-        "Monte Carlo, time-dependent baseline (DeepRM)", "sysgym.agents.reinforce", "Reinforce", has_value=False
-    ),
-    "group_ppo": Algorithm(
-        "PPO in which episodes on the same workload judge each other",
-        "sysgym.agents.group_ppo",
-        "GroupPPO",
-        has_value=False,
-    ),
+    "reinforce": Algorithm("Monte Carlo, time-dependent baseline (DeepRM)", "sysgym.agents.reinforce", "Reinforce"),
     "evolution": Algorithm(
         "evolution strategies with antithetic pairs", "sysgym.agents.evolution", "Evolution", native=False
     ),

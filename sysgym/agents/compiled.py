@@ -30,9 +30,9 @@ def suits(network: Network) -> bool:
     return isinstance(network.policy, Perceptron) and network.void is None and _is_on_processor(network)
 
 
-def learns(network: Network, has_value: bool) -> bool:
-    """Whether what is learned of a network that `suits` are perceptrons; `has_value` says whether the value is."""
-    return suits(network) and (not has_value or isinstance(network.value, Perceptron))
+def learns(network: Network) -> bool:
+    """Whether the value is one perceptron as well, so that the native learner knows all of it."""
+    return suits(network) and isinstance(network.value, Perceptron)
 
 
 def compiled_behaviour(network: Network) -> CompiledBehaviour:

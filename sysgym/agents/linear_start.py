@@ -2,7 +2,9 @@
 
 A queue's rules of thumb are nearly linear in the logarithms of what a job asks for. A perceptron with ReLU carries a
 linear score exactly, z = max(0, z) - max(0, -z), in two units a layer; what else it has weighs nothing at first, and
-learns. The larger the weights, the surer the policy is of its rule from the beginning.
+learns. The larger the weights, the surer the policy is of its rule from the beginning. Their size stands in the last
+layer, the others are of size 1: a step of the optimiser, which moves every weight alike, would hardly turn a rule whose
+weights are large.
 """
 
 from __future__ import annotations
@@ -36,10 +38,11 @@ def begin_linear(network: Network, slope: Sequence[float]) -> None:
             f"start has {len(slope)} weights, hidden is {architecture.hidden}; a row has {features} features, and the "
             "score takes two units of each layer"
         )
-    score = torch.zeros(features)
-    score[: len(slope)] = torch.tensor(slope)
+    score, gain = torch.zeros(features), max(map(abs, slope)) or 1.0
+    score[: len(slope)] = torch.tensor(slope) / gain
     first, *inner, last = layers
     first.weight[:2] = torch.stack([score, -score])
     for layer in inner:
         layer.weight[:2] = torch.eye(2, layer.in_features)
-    last.weight[:] = torch.eye(2, last.in_features)[0] - torch.eye(2, last.in_features)[1]
+    last.weight.zero_()
+    last.weight[0, 0], last.weight[0, 1] = gain, -gain

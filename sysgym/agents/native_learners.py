@@ -22,7 +22,6 @@ from torch import Tensor
 from sysgym.agents.a2c import A2C
 from sysgym.agents.actor_critic import ActorCritic, Batch, means
 from sysgym.agents.compiled import sees_bytes
-from sysgym.agents.group_ppo import GroupPPO
 from sysgym.agents.learner import Learner, require_finite
 from sysgym.agents.native import NativeBytes, NativeChoices, NativePerceptron
 from sysgym.agents.networks import Network, Perceptron
@@ -43,25 +42,28 @@ VALUE_ROWS = 512
 
 
 class NativeLearner(Learner[SettingsKind]):
-    """What the native learners share; see `Learner` for the arguments. The network is one that `compiled.learns`."""
+    """What the native learners share; see `Learner` for the arguments. The network is one that `native.suits`."""
 
     def __init__(self, network: Network, settings: SettingsKind, seed: int, threads: int = 1) -> None:
         super().__init__(network, settings, seed, threads)
         self.lanes = Team(min(2, threads))
         activation, inner = network.architecture.activation, max(1, threads // 2)
-        assert isinstance(network.policy, Perceptron)
-        policy = NativePerceptron if network.architecture.kind == "flat" else NativeChoices
+        assert isinstance(network.policy, Perceptron) and isinstance(network.value, Perceptron)
+        self._chooses = network.architecture.kind == "choices"
+        policy = NativeChoices if self._chooses else NativePerceptron
         self.policy = policy(network.policy, "policy", activation, settings, Team(inner))
+        self.value = NativePerceptron(network.value, "value", activation, settings, Team(inner))
 
     def state(self) -> tuple[Tensors, dict[str, Any]]:
         """See `Learner.state`."""
         tensors, values = super().state()
-        return tensors | self.policy.optimizer_tensors(), values
+        return tensors | self.policy.optimizer_tensors() | self.value.optimizer_tensors(), values
 
     def restore(self, tensors: Mapping[str, Array], values: Mapping[str, Any]) -> None:
         """See `Learner.restore`."""
         super().restore(tensors, values)
         self.policy.restore_optimizer(tensors)
+        self.value.restore_optimizer(tensors)
 
     @torch.no_grad()
     def _encoded(self, observations: Array | Tensor) -> NDArray[np.float32]:
@@ -69,6 +71,10 @@ class NativeLearner(Learner[SettingsKind]):
         seen = observations if isinstance(observations, Tensor) else torch.from_numpy(observations)
         encoded: NDArray[np.float32] = self.network.inputs(seen).numpy()
         return encoded
+
+    def _states(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What the value sees of encoded observations, (M, features)."""
+        return np.ascontiguousarray(inputs[:, -1]) if self._chooses else inputs
 
     def _descend_policy(
         self, rows: Rows, masks: Array, actions: Array, old: Array, advantages: Array, clip: float, entropy: float
@@ -79,35 +85,6 @@ class NativeLearner(Learner[SettingsKind]):
         require_finite({"policy_gradient_norm": told["policy_gradient_norm"]})
         return told
 
-
-class NativeActorCritic(NativeLearner[Any], ActorCritic[Any]):
-    """What the native learners with a value network share."""
-
-    _seen: Tensor | None = None
-    _inputs: NDArray[np.float32]
-    _seen_by_value: NDArray[np.float32]
-
-    def __init__(self, network: Network, settings: Any, seed: int, threads: int = 1) -> None:
-        super().__init__(network, settings, seed, threads)
-        assert isinstance(network.value, Perceptron)
-        self.value = NativePerceptron(
-            network.value, "value", network.architecture.activation, settings, Team(max(1, threads // 2))
-        )
-
-    def state(self) -> tuple[Tensors, dict[str, Any]]:
-        """See `Learner.state`."""
-        tensors, values = super().state()
-        return tensors | self.value.optimizer_tensors(), values
-
-    def restore(self, tensors: Mapping[str, Array], values: Mapping[str, Any]) -> None:
-        """See `Learner.restore`."""
-        super().restore(tensors, values)
-        self.value.restore_optimizer(tensors)
-
-    def _states(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
-        """What the value sees of encoded observations, (M, features)."""
-        return np.ascontiguousarray(inputs[:, -1]) if self.network.architecture.kind == "choices" else inputs
-
     def _descend_value(
         self, rows: Rows, returns: Array, old: Array, clip: float, weight: float, factor: float
     ) -> dict[str, float]:
@@ -116,6 +93,14 @@ class NativeActorCritic(NativeLearner[Any], ActorCritic[Any]):
         size = self.value.descend(self.optimizer.param_groups[0]["lr"])
         require_finite({"value_gradient_norm": size})
         return {"value_loss": loss, "value_gradient_norm": size}
+
+
+class NativeActorCritic(NativeLearner[Any], ActorCritic[Any]):
+    """What the native learners with a value network share."""
+
+    _seen: Tensor | None = None
+    _inputs: NDArray[np.float32]
+    _seen_by_value: NDArray[np.float32]
 
     def _values(self, observations: Tensor) -> NDArray[np.float64]:
         """See `ActorCritic._values`."""
@@ -225,13 +210,7 @@ class NativeVTrace(NativeActorCritic, VTrace):
 
 
 class NativeReinforce(NativeLearner[Any], Reinforce):
-    """`reinforce.Reinforce` with compiled gradients.
-
-    Attributes:
-        clip: Bound on ratios of PPO's loss; 0 does without them.
-    """
-
-    clip = 0.0
+    """`reinforce.Reinforce` with compiled gradients."""
 
     def __init__(self, network: Network, settings: Any, seed: int, threads: int = 1) -> None:
         super().__init__(network, settings, seed, threads)
@@ -261,20 +240,13 @@ class NativeReinforce(NativeLearner[Any], Reinforce):
         self, rollout: Rollout, chosen: Rows, weights: NDArray[np.float64], entropy_weight: float
     ) -> dict[str, float]:
         inputs = self._encoded(rollout.observations[:-1].reshape(-1, *self.network.spaces.shape))
-        masks, old = rollout.masks[:-1].reshape(len(inputs), -1), rollout.log_probabilities.ravel().astype(np.float32)
+        masks = rollout.masks[:-1].reshape(len(inputs), -1)
+        old = np.zeros(len(inputs), dtype=np.float32)
         self.policy.forward(inputs, chosen, masks)
         metrics = self._descend_policy(
-            chosen, masks, rollout.actions.ravel(), old, weights.astype(np.float32), self.clip, entropy_weight
+            chosen, masks, rollout.actions.ravel(), old, weights.astype(np.float32), 0.0, entropy_weight
         )
-        return {name: value for name, value in metrics.items() if self.clip > 0.0 or name not in RATIO_METRICS}
-
-
-class NativeGroupPPO(NativeReinforce, GroupPPO):
-    """`group_ppo.GroupPPO` with compiled gradients."""
-
-    def __init__(self, network: Network, settings: Any, seed: int, threads: int = 1) -> None:
-        super().__init__(network, settings, seed, threads)
-        self.clip = settings.clip
+        return {name: value for name, value in metrics.items() if name not in RATIO_METRICS}
 
 
 def _means_over(step: Callable[[Rows], dict[str, float]], parts: list[Rows]) -> dict[str, float]:

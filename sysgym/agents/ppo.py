@@ -63,22 +63,6 @@ def policy_loss(ratio: Tensor, advantages: Tensor, clip: float) -> Tensor:
     return -torch.min(ratio * advantages, ratio.clamp(1 - clip, 1 + clip) * advantages).mean()
 
 
-def clipped_loss(
-    log_taken: Tensor, old: Tensor, advantages: Tensor, clip: float
-) -> tuple[Tensor, dict[str, float]]:
-    """(4) by the logarithms of pi and of pi_old, (B,), and the metrics of (8)."""
-    log_ratio = log_taken - old
-    ratio = log_ratio.exp()
-    loss = policy_loss(ratio, advantages, clip)
-    with torch.no_grad():
-        told = {
-            "approximate_kl": (ratio - 1 - log_ratio).mean(),
-            "approximate_kl_k1": -log_ratio.mean(),
-            "clip_share": ((ratio - 1).abs() > clip).float().mean(),
-        }
-    return loss, {name: value.item() for name, value in told.items()}
-
-
 def value_loss(values: Tensor, old_values: Tensor, returns: Tensor, clip: float | None) -> Tensor:
     """(5), a mean over (B,); `clip` None does not clip."""
     squared = (values - returns) ** 2
@@ -129,10 +113,19 @@ class PPO(ActorCritic[PPOSettings]):
     def _policy_terms(self, rows: Batch, entropy_weight: float) -> tuple[Tensor, dict[str, float]]:
         """(4), less the entropy of (6), and (8)."""
         log_all = masked_log_probabilities(self.network.policy_logits(rows.observations, rows.masks), rows.masks)
-        log_taken = log_all.gather(1, rows.actions[:, None]).squeeze(1)
-        loss, told = clipped_loss(log_taken, rows.log_probabilities, rows.advantages, self.settings.clip)
+        log_ratio = log_all.gather(1, rows.actions[:, None]).squeeze(1) - rows.log_probabilities
+        ratio = log_ratio.exp()
+        loss = policy_loss(ratio, rows.advantages, self.settings.clip)
         entropy = masked_entropy(log_all, rows.masks).mean()
-        return loss - entropy_weight * entropy, {"policy_loss": loss.item(), "entropy": entropy.item()} | told
+        with torch.no_grad():
+            told = {
+                "policy_loss": loss,
+                "entropy": entropy,
+                "approximate_kl": (ratio - 1 - log_ratio).mean(),
+                "approximate_kl_k1": -log_ratio.mean(),
+                "clip_share": ((ratio - 1).abs() > self.settings.clip).float().mean(),
+            }
+        return loss - entropy_weight * entropy, {name: value.item() for name, value in told.items()}
 
     def _value_terms(self, rows: Batch) -> tuple[Tensor, dict[str, float]]:
         """(5), weighted as in (6)."""

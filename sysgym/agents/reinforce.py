@@ -57,9 +57,6 @@ class ReinforceSettings(Settings):
     """M of (3)."""
     standardize: bool = True
     """Whether advantages are divided by their standard deviation, so that the rewards' size does not matter."""
-    relative: bool = False
-    """Whether the advantages of each workload are first divided by the mean size of its episodes' returns: then what is
-    learned is the mean logarithm of the returns, to first order, and a few heavy workloads don't decide alone."""
     entropy_weight: float = 0.01
     """c_H of (3)."""
     slots_per_step: int = 1
@@ -109,12 +106,6 @@ def baselines(returns: Floats, alive: Flags, kind: str, group: int) -> Floats:
     return np.broadcast_to(mean, grouped.shape).reshape(returns.shape)
 
 
-def sizes(returns: Floats, group: int) -> Floats:
-    """Mean size of the whole episodes' returns of each workload, (N,); 1 where they are all 0."""
-    size = np.abs(returns[0]).reshape(-1, group).mean(axis=1)
-    return np.repeat(np.where(size > 0.0, size, 1.0), group)
-
-
 class Reinforce(Learner[ReinforceSettings]):
     """REINFORCE at work on one network; see `Learner` for the arguments."""
 
@@ -161,29 +152,16 @@ class Reinforce(Learner[ReinforceSettings]):
         # where one action alone is allowed, log pi is 0 whatever the weights
         played = alive & rollout.decisions[:-1]
         played = played if played.any() else alive
-        if settings.relative:
-            advantages /= sizes(returns, settings.episodes_per_workload)
         scale = float(advantages[played].std()) or 1.0 if settings.standardize else 1.0
         count = int(alive.sum()) if settings.normalizer == "per_step" else alive.shape[1]
         # the loss is a mean over what is played: M of (3) comes with the weights
         weights = advantages / scale * (np.count_nonzero(played) / count)
-        metrics = self._improve(rollout, np.flatnonzero(played), weights.ravel(), settings.entropy_weight * remaining)
+        metrics = self._learn(rollout, np.flatnonzero(played), weights.ravel(), settings.entropy_weight * remaining)
         if self.network.scale is not None:
             self.network.update_scale(torch.from_numpy(rollout.observations[:-1][played]).to(self.device))
         metrics["mean_advantage_size"] = float(np.abs(advantages[alive]).mean())
         metrics["learning_rate"] = settings.learning_rate * remaining
         return metrics
-
-    def _improve(
-        self, rollout: Rollout, chosen: NDArray[np.int64], weights: Floats, entropy_weight: float
-    ) -> dict[str, float]:
-        """What is done with a slot: one step of the optimiser on all that was chosen."""
-        return self._learn(rollout, chosen, weights, entropy_weight)
-
-    def _loss(self, log_taken: Tensor, old: Tensor, credit: Tensor) -> tuple[Tensor, dict[str, float]]:
-        """The loss of actions by log pi, log pi when they were taken, and what it is multiplied by; and metrics."""
-        del old
-        return -(log_taken * credit).mean(), {}
 
     def _learn(
         self, rollout: Rollout, chosen: NDArray[np.int64], weights: Floats, entropy_weight: float
@@ -193,14 +171,12 @@ class Reinforce(Learner[ReinforceSettings]):
         masks = torch.from_numpy(rollout.masks[:-1]).to(self.device).flatten(0, 1)[chosen].bool()
         actions = torch.from_numpy(rollout.actions).to(self.device).flatten()[chosen, None]
         credit = torch.from_numpy(weights[chosen].astype(np.float32)).to(self.device)
-        old = torch.from_numpy(rollout.log_probabilities.astype(np.float32)).to(self.device).flatten()[chosen]
 
         def terms(rows: slice) -> tuple[Tensor, dict[str, float]]:
             log_all = masked_log_probabilities(self.network.policy_logits(observations[rows], masks[rows]), masks[rows])
-            log_taken = log_all.gather(1, actions[rows]).squeeze(1)
+            loss = -(log_all.gather(1, actions[rows]).squeeze(1) * credit[rows]).mean()
             entropy = masked_entropy(log_all, masks[rows]).mean()
-            loss, told = self._loss(log_taken, old[rows], credit[rows])
-            return loss - entropy_weight * entropy, {"policy_loss": loss.item(), "entropy": entropy.item()} | told
+            return loss - entropy_weight * entropy, {"policy_loss": loss.item(), "entropy": entropy.item()}
 
         cut = shards(len(chosen), self.network.spaces.size)
         return self._descend(policy=[Share(size, partial(terms, rows)) for size, rows in cut])

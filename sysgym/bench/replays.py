@@ -8,6 +8,7 @@ do-nothing and counted. A checkpoint of ours that scores rows is not asked: comp
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -50,6 +51,7 @@ def replay_policies(
     backfill: str | None = None,
     predictor: str | None = None,
     commit: bool | None = None,
+    patience: float | None = None,
 ) -> Iterator[Replay]:
     """Replay a workload under one policy after another.
 
@@ -61,12 +63,14 @@ def replay_policies(
         backfill: What stands behind a deciding policy; None takes what it was trained with, else "none".
         predictor: What named schedulers plan with instead of requested times; see `batch.prediction`.
         commit: Whether a deciding policy's choices are commitments; None as it was trained, else True.
+        patience: Seconds that a job may wait before it goes first, whatever such a policy says; None as it was trained.
 
     Raises:
         UnknownNameError: A policy is neither a scheduler nor anything that can be resolved.
         PolicyError: A policy's own code fails.
     """
-    players = [Player(name, workload, pass_rule, engine, backfill, commit, predictor) for name in policies]
+    rules = (pass_rule, engine, backfill, commit, predictor, patience)
+    players = [Player(name, workload, *rules) for name in policies]
     for player in players:
         schedule = player.play(workload)
         yield Replay(schedule, _row(schedule, player.name) | player.facts())
@@ -83,6 +87,7 @@ class Player:
         backfill: What stands behind a deciding policy; None takes what it was trained with, else "none".
         commit: Whether its choices are commitments; None likewise, else True.
         predictor: What a named scheduler plans with.
+        patience: Seconds that a job may wait before it goes first; None as it was trained, else for ever.
 
     Attributes:
         name: Name in tables.
@@ -97,6 +102,7 @@ class Player:
         backfill: str | None = None,
         commit: bool | None = None,
         predictor: str | None = None,
+        patience: float | None = None,
     ) -> None:
         self.pass_rule, self.engine, self.predictor = pass_rule, engine, predictor
         self._policy = _policy(name, workload)
@@ -109,13 +115,17 @@ class Player:
         self.name = self._policy.name
         self.backfill = backfill or str(trained.get("backfill", "none"))
         self.commit = bool(trained.get("commit", True)) if commit is None else commit
+        if patience is None:  # what it was trained with goes with its backfilling
+            patience = trained.get("patience") if self.backfill == trained.get("backfill", "none") else None
+        self.patience = math.inf if patience is None else float(patience)
 
     def play(self, workload: Workload) -> Schedule:
         """Replay a workload."""
         policy = self._policy
         if isinstance(policy, str):
             return replay(workload, policy, self.pass_rule, self.engine, predictor=self.predictor)
-        rules: dict[str, Any] = {"backfill": self.backfill, "commit": self.commit, "observation": policy.observation}
+        rules: dict[str, Any] = {"backfill": self.backfill, "commit": self.commit, "patience": self.patience}
+        rules["observation"] = policy.observation
         return replay(workload, policy, self.pass_rule, self.engine, **rules)
 
     def facts(self) -> dict[str, Any]:
@@ -123,7 +133,8 @@ class Player:
         if isinstance(self._policy, str):
             return {} if self.predictor is None else {"predictor": self.predictor}
         counted = self._policy.invalid_actions
-        return {"backfill": self.backfill, "commit": self.commit, "invalid_actions": counted}
+        patience = self.patience if math.isfinite(self.patience) else None
+        return {"backfill": self.backfill, "commit": self.commit, "patience": patience, "invalid_actions": counted}
 
 
 class Guest:

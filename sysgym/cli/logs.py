@@ -41,6 +41,12 @@ Commit = Annotated[
         help="Whether what a deciding policy chooses stays chosen until it starts; as it was trained when left out.",
     ),
 ]
+Patience = Annotated[
+    float | None,
+    typer.Option(
+        min=0.0, help="Seconds that a job may wait before it goes first, whatever a deciding policy chooses; 'inf': never."
+    ),
+]
 
 
 @app.command()
@@ -62,6 +68,7 @@ def replay(
         str | None, typer.Option(help="none, easy, rlscheduler or accasim, behind a policy that decides.")
     ] = None,
     commit: Commit = None,
+    patience: Patience = None,
     predictor: Annotated[
         str | None,
         typer.Option(
@@ -112,7 +119,7 @@ def replay(
     Example: sysgym replay KTH-SP2.swf.gz --clean sc15 --policy easy --policy sjf
     """
     own = {"pass_rule": pass_rule, "backfill": backfill, "predictor": predictor, "gantt": gantt,
-           "timeline": timeline, "slowdown": slowdown, "processors": processors, "commit": commit}  # fmt: skip
+           "timeline": timeline, "slowdown": slowdown, "processors": processors, "commit": commit, "patience": patience}  # fmt: skip
     on_nodes = {"queue": queue, "scores": scores, "restart_seconds": restart_seconds, "seed": seed,
                 "checkpoint_seconds": checkpoint_seconds, "drop_impossible": drop_impossible}  # fmt: skip
     if nodes is not None:
@@ -144,7 +151,7 @@ def replay(
         replay_on_nodes(workload, nodes, policy, on_nodes | {"engine": engine}, load, inflate, as_json=as_json)
         return
     chosen = policy or classic_schedulers(predictor)
-    results = replay_policies(workload, chosen, pass_rule, engine, backfill, predictor, commit)
+    results = replay_policies(workload, chosen, pass_rule, engine, backfill, predictor, commit, patience)
     pictures = {name: path for name, path in (("gantt", gantt), ("timeline", timeline), ("slowdown", slowdown)) if path}
     for path in pictures.values():
         require_picture(path)
@@ -245,6 +252,7 @@ def compare(
         str | None, typer.Option(help="none, easy, rlscheduler or accasim, behind policies that decide.")
     ] = None,
     commit: Commit = None,
+    patience: Patience = None,
     clean: Clean = "default",
     processors: Processors = None,
     pass_rule: Annotated[str, typer.Option(help="batch or per_event.")] = "batch",
@@ -265,7 +273,8 @@ def compare(
     chosen = policy or ["learned", "easy", "easy_sjbf"]
     with working("replaying"):
         found = compare_policies(
-            workload, chosen, split, length, stride, blocks, backfill=backfill, commit=commit, pass_rule=pass_rule
+            workload, chosen, split, length, stride, blocks,
+            backfill=backfill, commit=commit, patience=patience, pass_rule=pass_rule,
         )
     if as_json:
         for row in found:

@@ -6,6 +6,7 @@ A policy (a trained one, a search, a user's own) chooses the next job as in `sys
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -110,6 +111,7 @@ def replay(
     *,
     backfill: str = "none",
     commit: bool = True,
+    patience: float = math.inf,
     observation: str | QueueEncoding = "features",
 ) -> Schedule:
     """Play a whole workload on its machine under one policy.
@@ -126,6 +128,7 @@ def replay(
             "last_two+tsafrir" (see `prediction`), or a `Predictor`, which the simulator then asks.
         backfill: One of `DECIDED_BACKFILLS`, behind the decisions of a policy that is not a name.
         commit: Whether what such a policy chooses stays chosen until it starts; False asks again in every pass.
+        patience: Seconds that a job may wait before it is chosen instead of what such a policy chooses.
         observation: What such a policy sees.
 
     Returns:
@@ -141,7 +144,7 @@ def replay(
         raise SettingError(f"workload is {workload!r}; read the log first: replay(read_trace(path), ...)")
     if processors is not None:
         workload = workload.with_processors(processors)
-    decided = decided_rules(backfill, pass_rule, commit)
+    decided = decided_rules(backfill, pass_rule, commit, patience)
     if isinstance(policy, str):
         if policy not in SCHEDULERS:
             raise UnknownNameError("policy", policy, SCHEDULERS)
