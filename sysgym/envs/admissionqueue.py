@@ -7,6 +7,7 @@ from typing import Any
 from gymnasium.vector import AutoresetMode
 
 from sysgym.core.errors import require_range
+from sysgym.core.injection import Encoder, encoded
 from sysgym.core.protocols import Engine
 from sysgym.envs.base import EngineEnv, EngineVectorEnv, require_known
 from sysgym.envs.bounds import Bound
@@ -26,12 +27,13 @@ def build_queue_engine(
     horizon: str = "fixed",
     split: str = "train",
     reward: str | Reward = "priority",
+    observation: str | Encoder = "counts",
     engine: str = "auto",
 ) -> Engine:
     """The engine behind `AdmissionQueueEnv`, with the same arguments."""
     require_range("num_envs", num_episodes, 1, whole=True)
     config = QueueConfig(servers, free_probability, tuple(float(p) for p in priorities), max_steps, horizon)
-    return build_engine(config, num_episodes, split, engine, reward)
+    return encoded(build_engine(config, num_episodes, split, engine, reward), observation, ["counts"])
 
 
 class AdmissionQueueEnv(EngineEnv):
@@ -78,6 +80,7 @@ class AdmissionQueueEnv(EngineEnv):
     | `horizon` | "fixed" | or `geometric` |
     | `split` | "train" | `train`, `valid`, `test`, `all`: streams of customers that share nothing |
     | `reward` | "priority" | or a function |
+    | `observation` | "counts" | or an object with `spec` and `encode(state, observation)` |
     | `engine` | "auto" | `compiled`, `simpy`; auto takes SimPy for a reward of one's own |
 
     ## Vectorized Environment

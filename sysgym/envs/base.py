@@ -20,17 +20,24 @@ from numpy.typing import NDArray
 from sysgym.core.engines import allocate_observations, allocate_slot
 from sysgym.core.errors import InvalidActionError, SettingError, UnknownNameError, require_range
 from sysgym.core.events import EventLog
+from sysgym.core.injection import require_reward
 from sysgym.core.packing import unpacked
 from sysgym.core.protocols import ArraySpec, Engine, Observation, ObservationSpec, Slot
 from sysgym.envs.bounds import Bound
 
 
 def require_known(arguments: Mapping[str, Any], build: Callable[..., Any]) -> None:
-    """Raise `UnknownNameError`, with the nearest names, for an argument that `build` does not take."""
+    """Refuse what `build` does not take.
+
+    Raises:
+        UnknownNameError: An argument that it has not, with the nearest names.
+        SettingError: A reward that is neither a name nor a function of three arguments.
+    """
     known = inspect.signature(build).parameters
     for name in arguments:
         if name not in known:
             raise UnknownNameError("argument", name, known)
+    require_reward(arguments.get("reward", ""))
 
 
 def observation_space(spec: ObservationSpec) -> spaces.Space[Any]:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from gymnasium.vector import AutoresetMode
 
 from sysgym.core.errors import SettingError, require_range
+from sysgym.core.injection import Encoder, encoded
 from sysgym.core.protocols import Engine
 from sysgym.envs.base import EngineEnv, EngineVectorEnv, require_known
 from sysgym.envs.bounds import Bound
@@ -34,7 +35,7 @@ def build_batch_engine(
     backfill: str = "none",
     pass_rule: str = "batch",
     commit: bool = True,
-    observation: str | QueueEncoding = "features",
+    observation: str | QueueEncoding | Encoder = "features",
     reward: str | RewardFunction = "bounded_slowdown",
     engine: str = "auto",
     format: str = "auto",
@@ -51,7 +52,9 @@ def build_batch_engine(
     if arrivals is not None:
         jobs = jobs.with_arrivals_scaled(arrivals)
     sequences = JobSequences(jobs, sequence_length, split, sampling)
-    return build_engine(sequences, rules, num_episodes, engine, observation, reward), jobs
+    if isinstance(observation, str | QueueEncoding):
+        return build_engine(sequences, rules, num_episodes, engine, observation, reward), jobs
+    return encoded(build_engine(sequences, rules, num_episodes, engine, "features", reward), observation), jobs
 
 
 def _workload(
@@ -141,7 +144,7 @@ class BatchSchedEnv(EngineEnv):
     | `backfill` | "none" | `none`, `easy`, `rlscheduler` or `accasim` |
     | `pass_rule` | "batch" | `batch` or `per_event`, see `sysgym.jobsched.batch.model` |
     | `commit` | True | False: a chosen job that doesn't fit blocks for one pass only, then comes a new decision |
-    | `observation` | "features" | a name, or a `QueueEncoding` |
+    | `observation` | "features" | a name, a `QueueEncoding`, or an object with `spec`, `encode(state, observation)` |
     | `reward` | "bounded_slowdown" | see Rewards |
     | `engine` | "auto" | `compiled`, `simpy`; auto takes SimPy for plain Python rewards and encoders |
     | `format`, `clean` | "auto", "default" | how a log is read, see `sysgym.workloads.read_trace` |

@@ -9,6 +9,7 @@ from typing import Any
 from gymnasium.vector import AutoresetMode
 
 from sysgym.core.errors import require_range
+from sysgym.core.injection import Encoder, encoded, name_of
 from sysgym.core.protocols import Engine
 from sysgym.envs.base import EngineEnv, EngineVectorEnv, require_known
 from sysgym.envs.bounds import Bound
@@ -37,14 +38,15 @@ def build_dag_engine(
     limits: int | None = None,
     split: str = "train",
     reward: str | Reward = "completion",
-    observation: str = "graph",
+    observation: str | Encoder = "graph",
     engine: str = "auto",
 ) -> tuple[Engine, DagConfig, DagJobs]:
     """The engine behind `DagSchedEnv`, with the same arguments; its parameters; and where its jobs come from."""
     require_range("num_envs", num_episodes, 1, whole=True)
     config = DagConfig(executors, moving_delay, warm_up, inverted_levels, stages, limits)
     source = jobs_of(workload, ArrivalRules(jobs, initial_jobs, mean_gap, horizon, horizon_seconds), split)
-    return build_engine(config, source, num_episodes, engine, observation, reward), config, source
+    plain = build_engine(config, source, num_episodes, engine, name_of(observation, "rows"), reward)
+    return encoded(plain, observation), config, source
 
 
 class DagSchedEnv(EngineEnv):
@@ -137,7 +139,7 @@ class DagSchedEnv(EngineEnv):
     | `limits` | None | number of limits, spread evenly; None: 1 to `executors` |
     | `split` | "train" | `train`, `valid`, `test`: streams of arrivals and durations that share nothing |
     | `reward` | "completion" | see Rewards |
-    | `observation` | "graph" | or `rows` |
+    | `observation` | "graph" | or `rows`, or an object with `spec` and `encode(state, observation)` |
     | `engine` | "auto" | `compiled`, `simpy`; auto takes SimPy for a reward of one's own |
 
     ## Vectorized Environment

@@ -7,12 +7,14 @@ from typing import Any
 from gymnasium.vector import AutoresetMode
 
 from sysgym.core.errors import require_range
+from sysgym.core.injection import Encoder, encoded
 from sysgym.core.protocols import Engine
 from sysgym.envs.base import EngineEnv, EngineVectorEnv, require_known
 from sysgym.envs.bounds import Bound
 from sysgym.jobsched.gpu.filling.engine import build_engine
 from sysgym.jobsched.gpu.filling.model import Filling, filling_of
 from sysgym.jobsched.gpu.filling.policies import HEURISTICS
+from sysgym.jobsched.gpu.filling.simulator import Reward
 from sysgym.workloads import NodeTable, Workload
 
 
@@ -24,12 +26,14 @@ def build_gpu_engine(
     ratio: float = 1.2,
     split: str = "train",
     cluster_seed: int = 0,
+    reward: str | Reward = "share",
+    observation: str | Encoder = "rows",
     engine: str = "auto",
 ) -> tuple[Engine, Filling]:
     """The engine behind `GpuSchedEnv`, with the same arguments, and what it is played on."""
     require_range("num_envs", num_episodes, 1, whole=True)
     filling = filling_of(workload, nodes, ratio, split, cluster_seed)
-    return build_engine(filling, num_episodes, engine), filling
+    return encoded(build_engine(filling, num_episodes, engine, reward), observation, ["rows"]), filling
 
 
 class GpuSchedEnv(EngineEnv):
@@ -59,7 +63,8 @@ class GpuSchedEnv(EngineEnv):
     | 11 | share of the episode's tasks that have come |
 
     ## Rewards
-    The GPUs of the task over all GPUs; the return is the allocation rate.
+    `share`, the default: the GPUs of the task over all GPUs; the return is the allocation rate. Or a function of
+    (state before, action, state after).
 
     ## Starting State
     An empty cluster, and a task drawn from the log.
@@ -79,7 +84,9 @@ class GpuSchedEnv(EngineEnv):
     | `ratio` | 1.2 | GPUs that the tasks ask for in the mean, as a multiple of all |
     | `split` | "train" | `train`, `valid`, `test`, `all`: parts of the log that share no job |
     | `cluster_seed` | 0 | of what is generated |
-    | `engine` | "auto" | `compiled`, `simpy` |
+    | `reward` | "share" | see Rewards |
+    | `observation` | "rows" | or an object with `spec` and `encode(state, observation)` |
+    | `engine` | "auto" | `compiled`, `simpy`; auto takes SimPy for a reward of one's own |
 
     ## Vectorized Environment
     `gym.make_vec("sysgym/GpuSched-v0", num_envs=64)` steps compiled clusters together; see `EngineVectorEnv`.

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from gymnasium.vector import AutoresetMode
 
 from sysgym.core.errors import require_range
+from sysgym.core.injection import Encoder, encoded, name_of
 from sysgym.core.protocols import Engine
 from sysgym.envs.base import EngineEnv, EngineVectorEnv, require_known
 from sysgym.envs.bounds import Bound
 from sysgym.learned_index.tuning.engine import build_engine
-from sysgym.learned_index.tuning.instances import shipped
-from sysgym.learned_index.tuning.live import live_instance
+from sysgym.learned_index.tuning.instances import Instance, shipped
+from sysgym.learned_index.tuning.live import instances_of
 from sysgym.learned_index.tuning.policies import HEURISTICS
 from sysgym.learned_index.tuning.rewards import Reward, RewardRule
 from sysgym.learned_index.tuning.simulator import TuningConfig
@@ -26,19 +28,19 @@ def build_tuning_engine(
     split: str = "train",
     keys: Any = None,
     latency: str = "model",
-    encoder: str = "rows",
+    encoder: str | Encoder = "rows",
     reward: str | Reward = "hypervolume",
     weight: float = 0.5,
     max_log_bytes: float = 20.0,
     engine: str = "auto",
-) -> Engine:
-    """The engine behind `IndexTuneEnv`, with the same arguments."""
+) -> tuple[Engine, Sequence[Instance]]:
+    """The engine behind `IndexTuneEnv`, with the same arguments, and the key sets that it plays."""
     require_range("num_envs", num_episodes, 1, whole=True)
     function = reward if callable(reward) else None
     rule = RewardRule("hypervolume" if function or callable(reward) else reward, weight, max_log_bytes)
-    config = TuningConfig(evaluations, seconds, encoder, rule)
-    instances = shipped(split) if keys is None else (live_instance(keys, latency),)
-    return build_engine(config, num_episodes, instances, split, engine, function)
+    config = TuningConfig(evaluations, seconds, name_of(encoder, "flat"), rule)
+    instances = shipped(split) if keys is None else instances_of(keys, latency)
+    return encoded(build_engine(config, num_episodes, instances, split, engine, function), encoder), instances
 
 
 class IndexTuneEnv(EngineEnv):
@@ -98,7 +100,7 @@ class IndexTuneEnv(EngineEnv):
     | `split` | "train" | `train`, `valid`, `test`, `all` |
     | `keys` | None | sorted keys of your own: every evaluation really builds; shares are of what a sample promises |
     | `latency` | "model" | of your own keys: by the cost model, or `measured` (never for leaderboards) |
-    | `encoder` | "rows" | or `flat` |
+    | `encoder` | "rows" | or `flat`, or an object with `spec` and `encode(state, observation)` |
     | `reward` | "hypervolume" | `weighted`, `capped`, or a function |
     | `weight` | 0.5 | of `weighted` |
     | `max_log_bytes` | 20 | of `capped` |
@@ -134,7 +136,8 @@ class IndexTuneEnv(EngineEnv):
 
     def __init__(self, render_mode: str | None = None, **arguments: Any) -> None:
         require_known(arguments, build_tuning_engine)
-        super().__init__(build_tuning_engine(1, **arguments), render_mode)
+        engine, self.workload = build_tuning_engine(1, **arguments)
+        super().__init__(engine, render_mode)
 
 
 class IndexTuneVectorEnv(EngineVectorEnv):
@@ -150,4 +153,5 @@ class IndexTuneVectorEnv(EngineVectorEnv):
         **arguments: Any,
     ) -> None:
         require_known(arguments, build_tuning_engine)
-        super().__init__(build_tuning_engine(num_envs, **arguments), autoreset_mode, episode_metrics)
+        engine, self.workload = build_tuning_engine(num_envs, **arguments)
+        super().__init__(engine, autoreset_mode, episode_metrics)

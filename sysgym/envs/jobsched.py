@@ -10,7 +10,9 @@ from typing import Any, ClassVar
 
 from gymnasium.vector import AutoresetMode
 
+from sysgym.core import injection
 from sysgym.core.errors import SettingError, UnknownNameError, require_range
+from sysgym.core.injection import encoded, is_encoder, require_reward
 from sysgym.core.protocols import Engine
 from sysgym.envs.base import EngineEnv, EngineVectorEnv
 from sysgym.envs.bounds import Bound
@@ -31,7 +33,7 @@ def build_jobsched_engine(
     num_episodes: int,
     *,
     mode: str = "corrected",
-    observation: str | Encoder = "image",
+    observation: str | Encoder | injection.Encoder = "image",
     arrival_rate: float | tuple[float, float] = 0.7,
     slots: int = 10,
     sequence_length: int = 50,
@@ -52,6 +54,7 @@ def build_jobsched_engine(
 ) -> tuple[Engine, SlottedConfig, JobsetSource]:
     """The engine behind `JobSchedEnv`, with the same arguments; its parameters; and where its jobs come from."""
     require_range("num_envs", num_episodes, 1, whole=True)
+    require_reward(reward)
     known = {field.name for field in fields(SlottedConfig)}
     for name in settings.keys() - known:
         raise UnknownNameError("argument", name, known | set(signature(build_jobsched_engine).parameters))
@@ -75,10 +78,11 @@ def build_jobsched_engine(
     sizes = {"sequence_length": source.sequence_length, "resources": source.resources}
     if "resources" in settings and settings["resources"] != source.resources:
         raise SettingError(f"resources is {settings['resources']}, the workload has {source.resources}")
-    colours = palette_size(encoder_of(observation), cluster, published=mode == "published")
+    seen: Any = "compact" if is_encoder(observation) else observation
+    colours = palette_size(encoder_of(seen), cluster, published=mode == "published")
     config = SlottedConfig.preset(mode, **{"palette": colours, **settings, **sizes})
-    built = build_engine(config, source, num_episodes, engine=engine, observation=observation, reward=reward)
-    return built, config, source
+    built = build_engine(config, source, num_episodes, engine=engine, observation=seen, reward=reward)
+    return encoded(built, observation) if is_encoder(observation) else built, config, source
 
 
 def _source(
@@ -132,7 +136,8 @@ class JobSchedEnv(EngineEnv):
     | `slots` | (10, 27) float32 | a row a slot: its job, when it could start, the queue, the machine |
     | `choices` | (11, 41) float32 | a row an action: its job, whom it would block; the state, alone in void's row |
 
-    An object with `spec` and `encode` (see `sysgym.jobsched.slotted.observation.Encoder`) takes a name's place.
+    An object with `spec` and `encode(state, observation)` takes a name's place, or one that runs in the kernel (see
+    `sysgym.jobsched.slotted.observation.Encoder`).
 
     ## Rewards
     `slowdown`, the default: when a time step passes, minus the sum of 1/length over the jobs in the system (booked,

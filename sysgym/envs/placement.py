@@ -9,6 +9,7 @@ from typing import Any
 from gymnasium.vector import AutoresetMode
 
 from sysgym.core.errors import SettingError, require_range
+from sysgym.core.injection import encoded, is_encoder
 from sysgym.core.protocols import Engine
 from sysgym.envs.base import EngineEnv, EngineVectorEnv, require_known
 from sysgym.envs.bounds import Bound
@@ -36,8 +37,8 @@ def build_placement_engine(
     reward: str | Reward = "decrease",
     observation: str | Any = "graph",
     engine: str = "auto",
-) -> Engine:
-    """The engine behind `PlacementEnv`, with the same arguments."""
+) -> tuple[Engine, GraphSource]:
+    """The engine behind `PlacementEnv`, with the same arguments, and where its graphs come from."""
     require_range("num_envs", num_episodes, 1, whole=True)
     require_range("groups", groups, 1, 1024, whole=True)
     if graph is not None:
@@ -49,7 +50,10 @@ def build_placement_engine(
     source = source_of(workload, cluster, split, groups)
     function = None if isinstance(reward, str) else reward
     seen = max(8, groups) if operations is None else operations
-    return build_engine(source, config, num_episodes, engine, observation, seen, function)
+    if not is_encoder(observation):
+        return build_engine(source, config, num_episodes, engine, observation, seen, function), source
+    plain = build_engine(source, config, num_episodes, engine, "graph", seen, function)
+    return encoded(plain, observation), source
 
 
 class PlacementEnv(EngineEnv):
@@ -131,7 +135,7 @@ class PlacementEnv(EngineEnv):
     | `rules` | None | `ExecutionRules` of a makespan |
     | `split` | "train" | `train`, `valid`, `test`, `all`: streams of generated graphs that share nothing |
     | `reward` | "decrease" | see Rewards |
-    | `observation` | "graph" | or an object with `spec`, `num_actions` and `write` |
+    | `observation` | "graph" | or an object with `spec` and `encode(state, observation)`, or a view with `write` |
     | `engine` | "auto" | `compiled`, `simpy`; auto takes SimPy for a reward or an encoder of one's own |
 
     ## Vectorized Environment
@@ -168,7 +172,8 @@ class PlacementEnv(EngineEnv):
 
     def __init__(self, render_mode: str | None = None, **arguments: Any) -> None:
         require_known(arguments, build_placement_engine)
-        super().__init__(build_placement_engine(1, **arguments), render_mode)
+        engine, self.workload = build_placement_engine(1, **arguments)
+        super().__init__(engine, render_mode)
 
 
 class PlacementVectorEnv(EngineVectorEnv):
@@ -184,4 +189,5 @@ class PlacementVectorEnv(EngineVectorEnv):
         **arguments: Any,
     ) -> None:
         require_known(arguments, build_placement_engine)
-        super().__init__(build_placement_engine(num_envs, **arguments), autoreset_mode, episode_metrics)
+        engine, self.workload = build_placement_engine(num_envs, **arguments)
+        super().__init__(engine, autoreset_mode, episode_metrics)

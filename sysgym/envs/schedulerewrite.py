@@ -35,8 +35,8 @@ def build_rewriting_engine(
     reward: str | Reward = "log_best",
     observation: str | Any = "rows",
     engine: str = "auto",
-) -> Engine:
-    """The engine behind `ScheduleRewriteEnv`, with the same arguments."""
+) -> tuple[Engine, JobsetSource]:
+    """The engine behind `ScheduleRewriteEnv`, with the same arguments, and where its jobs come from."""
     require_range("num_envs", num_episodes, 1, whole=True)
     named = reward if isinstance(reward, str) else "log_best"
     config = RewriteConfig(capacity, initial, moves, rewrites, named)
@@ -46,7 +46,7 @@ def build_rewriting_engine(
     else:
         source = _source(workload)
     function = None if isinstance(reward, str) else reward
-    return build_engine(config, source, num_episodes, engine, observation, function)
+    return build_engine(config, source, num_episodes, engine, observation, function), source
 
 
 def _source(workload: Any) -> JobsetSource:
@@ -173,7 +173,8 @@ class ScheduleRewriteEnv(EngineEnv):
 
     def __init__(self, render_mode: str | None = None, **arguments: Any) -> None:
         require_known(arguments, build_rewriting_engine)
-        super().__init__(build_rewriting_engine(1, **arguments), render_mode)
+        engine, self.workload = build_rewriting_engine(1, **arguments)
+        super().__init__(engine, render_mode)
 
 
 class ScheduleRewriteVectorEnv(EngineVectorEnv):
@@ -190,4 +191,5 @@ class ScheduleRewriteVectorEnv(EngineVectorEnv):
         **arguments: Any,
     ) -> None:
         require_known(arguments, build_rewriting_engine)
-        super().__init__(build_rewriting_engine(num_envs, **arguments), autoreset_mode, episode_metrics)
+        engine, self.workload = build_rewriting_engine(num_envs, **arguments)
+        super().__init__(engine, autoreset_mode, episode_metrics)
