@@ -8,7 +8,7 @@ simulator: `EncodedEngine` lets the engine play and asks the encoder afterwards.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sysgym.core.engines import allocate_observations
-from sysgym.core.errors import SettingError, UnknownNameError
+from sysgym.core.errors import SettingError
 from sysgym.core.events import EventLog
 from sysgym.core.packing import unpacked
 from sysgym.core.protocols import ArraySpec, Engine, Observation, ObservationSpec, Slot
@@ -97,33 +97,18 @@ def is_encoder(observation: object) -> bool:
     return callable(getattr(observation, "encode", None)) and (named or isinstance(spec, ArraySpec))
 
 
-def encoded(engine: Engine, observation: object, names: Sequence[str] = ()) -> Engine:
-    """An engine with the observation that an environment was asked for; the engine itself for a name.
-
-    Args:
-        engine: The engine, built with that name or, to be shown otherwise, with any.
-        observation: What was asked for.
-        names: Those that exist, if the engine has not looked at the name.
+def encoded(engine: Engine, observation: object) -> Engine:
+    """An engine that shows what an encoder makes of its states.
 
     Raises:
-        UnknownNameError: Another name.
-        SettingError: Neither a name nor an encoder.
+        SettingError: It is no encoder.
     """
-    if isinstance(observation, str):
-        if names and observation not in names:
-            raise UnknownNameError("observation", observation, names)
-        return engine
     if not is_encoder(observation):
         raise SettingError(
-            f"observation is {observation!r}; give a name, or an object with spec (an ArraySpec, or several by name) "
-            "and encode(state, observation)"
+            f"observation is {observation!r}; give an object with spec (an ArraySpec, or several by name) and "
+            "encode(state, observation)"
         )
     return EncodedEngine(engine, observation)  # type: ignore[arg-type]
-
-
-def name_of(observation: object, default: str) -> str:
-    """The observation that an engine itself is built with: the name that was given, or one to be replaced."""
-    return observation if isinstance(observation, str) else default
 
 
 def require_reward(reward: Any) -> None:

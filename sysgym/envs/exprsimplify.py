@@ -6,17 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from gymnasium.vector import AutoresetMode
-
-from sysgym.core.errors import require_range
-from sysgym.core.injection import Encoder, encoded
-from sysgym.core.protocols import Engine
-from sysgym.envs.base import EngineEnv, EngineVectorEnv, require_known
 from sysgym.envs.bounds import Bound
+from sysgym.envs.built import Built, BuiltEnv, BuiltVectorEnv
 from sysgym.exprsimp.engine import build_engine
 from sysgym.exprsimp.episode import EpisodeConfig, rules_of
 from sysgym.exprsimp.heuristics import HEURISTICS
-from sysgym.exprsimp.pool import ExpressionPool, Expressions, make_pool
+from sysgym.exprsimp.pool import Expressions, make_pool
 from sysgym.exprsimp.rules.table import Rule
 from sysgym.exprsimp.simulator import Reward
 
@@ -37,20 +32,18 @@ def build_expression_engine(
     time_limit: float | None = None,
     reward: str | Reward = "length",
     illegal_penalty: float = 0.01,
-    observation: str | Encoder = "rows",
     engine: str = "auto",
-) -> tuple[Engine, ExpressionPool]:
-    """The engine behind `ExprSimplifyEnv`, with the same arguments, and the expressions that it plays."""
-    require_range("num_envs", num_episodes, 1, whole=True)
+) -> Built:
+    """The engine behind `ExprSimplifyEnv`, with the same arguments."""
     config = EpisodeConfig(rules_of(rules), normalise, max_nodes, max_steps, time_limit, illegal_penalty)
     pool = make_pool(
         expressions, distribution=distribution, split=split, sampling=sampling, count=count, field=field,
         max_nodes=max_nodes,
     )  # fmt: skip
-    return encoded(build_engine(config, pool, num_episodes, engine, reward), observation, ["rows"]), pool
+    return Built(build_engine(config, pool, num_episodes, engine, reward), pool)
 
 
-class ExprSimplifyEnv(EngineEnv):
+class ExprSimplifyEnv(BuiltEnv):
     """Make an integer expression shorter by proved rules.
 
     ## Description
@@ -112,7 +105,7 @@ class ExprSimplifyEnv(EngineEnv):
     | `time_limit` | None | modelled seconds, for example 0.002 |
     | `reward` | "length" | see Rewards |
     | `illegal_penalty` | 0.01 | what a masked action costs |
-    | `observation` | "rows" | or an object with `spec` and `encode(state, observation)` |
+    | `observation` | None | an object with `spec` and `encode(state, observation)` in place of the above |
     | `engine` | "auto" | `compiled`, `simpy`; auto takes SimPy for a reward of one's own |
 
     ## Vectorized Environment
@@ -135,6 +128,7 @@ class ExprSimplifyEnv(EngineEnv):
     """
 
     metadata: dict[str, Any] = {"render_modes": [], "discount": 1.0}  # noqa: RUF012  Gymnasium's own declaration
+    build = staticmethod(build_expression_engine)
     heuristics = HEURISTICS
     do_nothing = "stop"
     objective = "length_share"
@@ -148,25 +142,8 @@ class ExprSimplifyEnv(EngineEnv):
         self, expressions: Expressions = None, render_mode: str | None = None,
         **arguments: Any,
     ) -> None:  # fmt: skip
-        require_known(arguments, build_expression_engine)
-        engine, self.workload = build_expression_engine(1, expressions, **arguments)
-        super().__init__(engine, render_mode)
+        super().__init__(render_mode, expressions=expressions, **arguments)
 
 
-class ExprSimplifyVectorEnv(EngineVectorEnv):
+class ExprSimplifyVectorEnv(BuiltVectorEnv, single=ExprSimplifyEnv):
     """Many episodes of `ExprSimplifyEnv` at once; see there for the arguments."""
-
-    metadata = ExprSimplifyEnv.metadata
-    heuristics = HEURISTICS
-
-    def __init__(
-        self,
-        num_envs: int = 1,
-        expressions: Expressions = None,
-        autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,
-        episode_metrics: bool = False,
-        **arguments: Any,
-    ) -> None:
-        require_known(arguments, build_expression_engine)
-        engine, self.workload = build_expression_engine(num_envs, expressions, **arguments)
-        super().__init__(engine, autoreset_mode, episode_metrics)

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-from gymnasium.vector import AutoresetMode
-
-from sysgym.core.errors import require_range
-from sysgym.core.injection import Encoder, encoded, name_of
-from sysgym.core.protocols import Engine
-from sysgym.envs.base import EngineEnv, EngineVectorEnv, require_known
 from sysgym.envs.bounds import Bound
+from sysgym.envs.built import Built, BuiltEnv, BuiltVectorEnv
 from sysgym.learned_index.tuning.engine import build_engine
-from sysgym.learned_index.tuning.instances import Instance, shipped
+from sysgym.learned_index.tuning.instances import shipped
 from sysgym.learned_index.tuning.live import instances_of
 from sysgym.learned_index.tuning.policies import HEURISTICS
 from sysgym.learned_index.tuning.rewards import Reward, RewardRule
@@ -28,22 +22,21 @@ def build_tuning_engine(
     split: str = "train",
     keys: Any = None,
     latency: str = "model",
-    encoder: str | Encoder = "rows",
+    encoder: str = "rows",
     reward: str | Reward = "hypervolume",
     weight: float = 0.5,
     max_log_bytes: float = 20.0,
     engine: str = "auto",
-) -> tuple[Engine, Sequence[Instance]]:
-    """The engine behind `IndexTuneEnv`, with the same arguments, and the key sets that it plays."""
-    require_range("num_envs", num_episodes, 1, whole=True)
+) -> Built:
+    """The engine behind `IndexTuneEnv`, with the same arguments."""
     function = reward if callable(reward) else None
     rule = RewardRule("hypervolume" if function or callable(reward) else reward, weight, max_log_bytes)
-    config = TuningConfig(evaluations, seconds, name_of(encoder, "flat"), rule)
+    config = TuningConfig(evaluations, seconds, encoder, rule)
     instances = shipped(split) if keys is None else instances_of(keys, latency)
-    return encoded(build_engine(config, num_episodes, instances, split, engine, function), encoder), instances
+    return Built(build_engine(config, num_episodes, instances, split, engine, function), instances)
 
 
-class IndexTuneEnv(EngineEnv):
+class IndexTuneEnv(BuiltEnv):
     """Find the recursive model indexes on the front of size and latency, one evaluation after the other.
 
     ## Description
@@ -100,10 +93,11 @@ class IndexTuneEnv(EngineEnv):
     | `split` | "train" | `train`, `valid`, `test`, `all` |
     | `keys` | None | sorted keys of your own: every evaluation really builds; shares are of what a sample promises |
     | `latency` | "model" | of your own keys: by the cost model, or `measured` (never for leaderboards) |
-    | `encoder` | "rows" | or `flat`, or an object with `spec` and `encode(state, observation)` |
+    | `encoder` | "rows" | or `flat` |
     | `reward` | "hypervolume" | `weighted`, `capped`, or a function |
     | `weight` | 0.5 | of `weighted` |
     | `max_log_bytes` | 20 | of `capped` |
+    | `observation` | None | an object with `spec` and `encode(state, observation)` in place of the above |
     | `engine` | "auto" | `compiled`, `simpy`; auto takes SimPy for a reward or keys of one's own |
 
     ## Vectorized Environment
@@ -127,6 +121,7 @@ class IndexTuneEnv(EngineEnv):
     """
 
     metadata: dict[str, Any] = {"render_modes": [], "discount": 0.95}  # noqa: RUF012  Gymnasium's own declaration
+    build = staticmethod(build_tuning_engine)
     heuristics = HEURISTICS
     do_nothing = "default"
     objective = "share"
@@ -134,24 +129,6 @@ class IndexTuneEnv(EngineEnv):
     bound = Bound("bound", 1.0)
     domain = "Learned indexes"
 
-    def __init__(self, render_mode: str | None = None, **arguments: Any) -> None:
-        require_known(arguments, build_tuning_engine)
-        engine, self.workload = build_tuning_engine(1, **arguments)
-        super().__init__(engine, render_mode)
 
-
-class IndexTuneVectorEnv(EngineVectorEnv):
+class IndexTuneVectorEnv(BuiltVectorEnv, single=IndexTuneEnv):
     """Many episodes of `IndexTuneEnv` at once; see there for the arguments."""
-
-    metadata: dict[str, Any] = {"render_modes": [], "discount": 0.95}  # noqa: RUF012  Gymnasium's own declaration
-
-    def __init__(
-        self,
-        num_envs: int = 1,
-        autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,
-        episode_metrics: bool = False,
-        **arguments: Any,
-    ) -> None:
-        require_known(arguments, build_tuning_engine)
-        engine, self.workload = build_tuning_engine(num_envs, **arguments)
-        super().__init__(engine, autoreset_mode, episode_metrics)

@@ -106,6 +106,8 @@ def make_pool(
         raise SettingError(f"expressions is {expressions!r}; give a list of them, the path of a file, or a pool")
     given = read_expressions(expressions, field) if isinstance(expressions, str | Path) else expressions
     listed = list(given)
+    if wrong := [one for one in listed if not isinstance(one, str | Expression)]:
+        raise SettingError(f"{wrong[0]!r} is no expression; give texts, or what parse() makes of them")
     forest = parse_many([one for one in listed if isinstance(one, str)])
     read = iter(range(len(forest)))
     parsed = [forest[next(read)] if isinstance(one, str) else one for one in listed]
