@@ -345,6 +345,8 @@ def test_a_compiled_env_is_pickled_in_the_middle_of_an_episode(env_id):
         for other in copies:
             again = other.step(action)
             assert as_bytes(again[0]) == as_bytes(observation) and again[1] == reward
+            for mine, theirs in zip(arrays_of(env.state), arrays_of(other.state), strict=True):
+                assert np.array_equal(mine, theirs, equal_nan=mine.dtype.kind == "f") and not theirs.flags.writeable
 
 
 def test_an_allowed_action_is_always_left(env_id):
