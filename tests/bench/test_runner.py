@@ -155,7 +155,9 @@ def test_a_signal_during_a_training_stops_the_study_and_keeps_the_checkpoint(num
     """The command, a real signal, and the same weights as without it; no run counts as failed."""
     path, update = study(TRAINED.replace("[0, 1]", "[0]").replace("512", "8192")), Training._update
     monkeypatch.setattr("sys.argv", ["sysgym", "run", str(path)])
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a test run in the background ignores it
+    # a test run in the background ignores the one, and Ray handles the other
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    before = {each: signal.signal(each, handler) for each, handler in usual.items()}
 
     def hit(training, share):
         done = update(training, share)
@@ -165,8 +167,8 @@ def test_a_signal_during_a_training_stops_the_study_and_keeps_the_checkpoint(num
     with monkeypatch.context() as patched, pytest.raises(SystemExit) as stop:
         patched.setattr(Training, "_update", hit)
         cli.main()
-    signal.signal(signal.SIGINT, before)
-    assert stop.value.code == code and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    after = [signal.signal(each, handler) for each, handler in before.items()]
+    assert stop.value.code == code and after == list(usual.values())
     records = path.parent / "toy.results"
     assert [record.policy.kind for record in read_records(records / "records.jsonl")] == ["heuristic"] * 2
     (checkpoint,) = records.rglob("*.safetensors")
