@@ -59,7 +59,8 @@ def replay(
     processors: Processors = None,
     pass_rule: Annotated[str, typer.Option(help="batch: one pass an instant; per_event: as pyss.")] = "batch",
     backfill: Annotated[
-        str | None, typer.Option(help="none, easy, rlscheduler or accasim, behind a policy that decides.")
+        str | None,
+        typer.Option(help="none, easy, rlscheduler or accasim, behind a policy that decides, or an order such as f1."),
     ] = None,
     commit: Commit = None,
     predictor: Annotated[
