@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from gymnasium.vector import AutoresetMode
 
@@ -106,6 +107,7 @@ class AdmissionQueueEnv(EngineEnv):
     direction = "max"
     bound = Bound("reference", policy="optimal")
     domain = "Admission control"
+    shifts: ClassVar[Mapping[str, float]] = {"servers": 10, "free_probability": 0.06}
     time_unit = "steps"
 
     def __init__(self, render_mode: str | None = None, **arguments: Any) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from gymnasium.vector import AutoresetMode
 
@@ -169,6 +169,7 @@ class DagSchedEnv(EngineEnv):
     direction = "min"
     bound = Bound("bound", metric="lower_bound")
     domain = "Cluster scheduling"
+    shifts: ClassVar[Mapping[str, float]] = {"mean_gap": 75.0}
     time_unit = "s"
 
     def __init__(self, render_mode: str | None = None, **arguments: Any) -> None:

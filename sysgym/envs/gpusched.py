@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from gymnasium.vector import AutoresetMode
 
@@ -107,6 +108,7 @@ class GpuSchedEnv(EngineEnv):
     direction = "max"
     bound = Bound("bound", metric="most_allocation_rate")
     domain = "GPU clusters"
+    shifts: ClassVar[Mapping[str, float]] = {"ratio": 1.2}
     time_unit = "arrivals"
 
     def __init__(self, render_mode: str | None = None, **arguments: Any) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from gymnasium.vector import AutoresetMode
 
@@ -131,6 +132,7 @@ class IndexTuneEnv(EngineEnv):
     direction = "max"
     bound = Bound("bound", 1.0)
     domain = "Learned indexes"
+    shifts: ClassVar[Mapping[str, float]] = {"evaluations": 40}
 
     def __init__(self, render_mode: str | None = None, **arguments: Any) -> None:
         require_known(arguments, build_tuning_engine)
