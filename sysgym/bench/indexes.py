@@ -57,6 +57,8 @@ STRUCTURES: dict[str, tuple[type[SortedIndex], dict[str, Any]]] = {
     "PGMIndex epsilon=64": (PGMIndex, {"epsilon": 64}),
     "RadixSpline": (RadixSpline, {}),
 }
+LEARNED = tuple(name for name, (made, _) in STRUCTURES.items() if made in (RMI, PGMIndex, RadixSpline))
+"""Those that fit a model to the keys."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ class IndexRow:
         bytes_per_key: Beside the keys; None where it is not known.
         ratio: Time of numpy.searchsorted over this one's.
         front: Whether nothing of ours is both faster and smaller.
-        rounds_ns: A query of the batch in each round, the fastest first; empty where there is no batch.
+        rounds_ns: A query of the batch in each round, in their order; empty where there is no batch.
     """
 
     key_set: str
@@ -195,8 +197,9 @@ def _measure(
         answer = np.asarray(batch(asked))
         if truth is not None and not np.array_equal(answer, truth):
             raise SettingError(f"{name} answers wrongly on {key_set_name}; its time would mean nothing")
-        times = sorted(_seconds(lambda: batch(asked)) * 1e9 / len(asked) for _ in range(rounds))
-        middle, spread = statistics.median(times), times[(3 * rounds) // 4] - times[rounds // 4]
+        times = [_seconds(lambda: batch(asked)) * 1e9 / len(asked) for _ in range(rounds)]
+        ranked = sorted(times)
+        middle, spread = statistics.median(times), ranked[(3 * rounds) // 4] - ranked[rounds // 4]
     if single is not None:
         few = _scalars(asked[:_SINGLES])
         checked = [single(query) for query in few]

@@ -8,7 +8,7 @@ import pytest
 import sortedcontainers
 
 from sysgym.bench.index_records import append_rows
-from sysgym.bench.indexes import STRUCTURES, compare
+from sysgym.bench.indexes import LEARNED, compare
 from sysgym.bench.leaderboard import leaderboard
 from sysgym.bench.records import read_records
 
@@ -19,7 +19,8 @@ def test_rows_become_a_table_of_the_leaderboard(tmp_path):
     batched = [row for row in rows if row.batch_ns is not None]
     assert append_rows(file, rows, keys, 200) == len(batched) and all(len(row.rounds_ns) == 3 for row in batched)
     records = read_records(file)
-    assert {r.policy.kind for r in records if r.policy.name in STRUCTURES} == {"code"}
+    learned = {r.policy.name for r in records if r.policy.kind == "learned"}
+    assert learned == set(LEARNED) and "BPlusTree" not in learned and "RadixSpline" in learned
     assert records[0].played.size == 1000 and records[0].environment.direction == "min"
     (table,) = leaderboard(records)
     assert table.domain == "Learned indexes"
