@@ -11,6 +11,7 @@ from sysgym.bench.index_records import append_rows
 from sysgym.bench.indexes import LEARNED, compare
 from sysgym.bench.leaderboard import leaderboard
 from sysgym.bench.records import read_records
+from sysgym.learned_index import BinarySearch
 
 
 def test_rows_become_a_table_of_the_leaderboard(tmp_path):
@@ -54,7 +55,8 @@ def test_rivals_that_cannot_answer_on_such_keys_are_left_out_with_the_reason(mon
     tree = SimpleNamespace(QQBTree=dict)
     monkeypatch.setitem(sys.modules, "pygm", from_numpy)
     monkeypatch.setitem(sys.modules, "BTrees.QQBTree", tree)
-    monkeypatch.setattr("sysgym.bench.indexes.STRUCTURES", {"BinarySearch": STRUCTURES["BinarySearch"]})
+    few = {"BinarySearch": (BinarySearch, {})}
+    monkeypatch.setattr("sysgym.bench.indexes.STRUCTURES", few)
     rows, left_out = compare("mine", keys, queries=20, rounds=1)
     assert {"BinarySearch", "numpy.searchsorted", "bisect on a list"} <= {row.name for row in rows}
     assert (reason in "; ".join(left_out)) or (reason, left_out) == ("nothing", [])
