@@ -186,8 +186,8 @@ def _check_names(study: Study, runs: Sequence[Run]) -> None:
 
 def _check_environments(study: Study, runs: Sequence[Run]) -> None:
     """Make each environment once before anything runs: a missing log or a wrong argument is found here."""
-    for run in {run.environment.title: run for run in runs}.values():
-        env_id, split = run.environment.id, study.content.split
+    for run in {(run.environment.title, run.split): run for run in runs}.values():
+        env_id, split = run.environment.id, run.split
         try:
             environments.scenario_seeds(env_id, split, run.scenarios, study.content.seed, study.secret)
             environments.make(env_id, environments.evaluation_arguments(env_id, run.arguments, split)).close()
