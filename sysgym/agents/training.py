@@ -29,6 +29,7 @@ from sysgym.agents.checkpoint import Checkpoint, plain, versions_of
 from sysgym.agents.environments import Environments
 from sysgym.agents.interruption import Interruption
 from sysgym.agents.learner import Learner
+from sysgym.agents.linear_start import begin_linear
 from sysgym.agents.networks import Network, build_network
 from sysgym.agents.pipeline import MODES, Pipeline
 from sysgym.agents.players import Player, Role, torch_threads
@@ -179,6 +180,8 @@ class Training:
             )
         with torch_threads(1):
             network = build_network(self.stage.spaces, self.architecture, stream_key(self.seed, "network"))
+            if self.settings.start:
+                begin_linear(network, self.settings.start)
         self.network = network.to(request.device)
         self.learner_kind = _learner_kind(request.learner or "auto", kind, self.network)
         self.learner: Learner[Any] = kind.learner(self.learner_kind)(

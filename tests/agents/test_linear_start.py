@@ -33,10 +33,11 @@ def test_the_other_units_can_still_learn():
 def test_a_run_begins_there(tmp_path):
     jobs = {"model": "poisson_pareto", "jobs": 600, "processors": 32, "seed": 3, "load": 0.95}
     world = {"workload": jobs, "observation": "queue", "commit": False, "sequence_length": 16}
-    small = {"frames": 64, "num_envs": 4, "episodes_per_workload": 2, "rollout_steps": 16, "learning_rate": 1e-12}
-    policy = agents.train("sysgym/BatchSched-v0", "group_ppo", environment=world, start=[0, 0, -7.0], **small)
-    matrix = policy.row_network.weights[: 16 * 32].reshape(16, 32)
-    assert matrix[2, :2].tolist() == [-7.0, 7.0] and policy.settings["start"] == [0.0, 0.0, -7.0]
+    small = {"frames": 64, "num_envs": 4, "rollout_steps": 16, "learning_rate": 1e-12, "hidden": [8]}
+    policy = agents.train("sysgym/BatchSched-v0", "ppo", environment=world, start=[0, 0, -7.0], **small)
+    first, last = policy.row_network.weights[: 16 * 8].reshape(16, 8), policy.row_network.weights[-9:-1]
+    assert first[2, :2].tolist() == [-1.0, 1.0] and last.tolist() == [7.0, -7.0] + [0.0] * 6
+    assert policy.settings["start"] == [0.0, 0.0, -7.0]
 
 
 @pytest.mark.parametrize(

@@ -106,8 +106,9 @@ def test_bytes_learn_and_play_without_their_empty_cells(activation):
     assert np.allclose(behaviour.logits(played.observations[0]), expected, atol=1e-4)
 
 
-def test_choices_are_played_as_the_network_says():
-    network = learner("ppo", "torch", spaces=ROWS).network
+@pytest.mark.parametrize("kind", ["choices", "rows"])
+def test_choices_are_played_as_the_network_says(kind):
+    network = learner("ppo", "torch", spaces=ROWS, network=kind).network
     behaviour, played = compiled_behaviour(network), filled_rollout(ROWS, 4, 6)
     behaviour.load(Weights.of(network, 1))
     actions, told = np.zeros(6, dtype=np.int64), np.zeros(6)
