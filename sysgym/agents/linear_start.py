@@ -22,7 +22,7 @@ def begin_linear(network: Network, slope: Sequence[float]) -> None:
     """Let the logit of a row be the sum of its features by these weights; 0 for features beyond the list.
 
     Raises:
-        SettingError: The network is not one over rows with ReLU and features as they are, or there are too many weights.
+        SettingError: The network is not one over rows with ReLU, its features as they are; or too many weights.
     """
     architecture = network.architecture
     if architecture.kind not in ("rows", "choices") or architecture.activation != "relu" or architecture.normalize:

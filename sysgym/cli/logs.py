@@ -44,7 +44,8 @@ Commit = Annotated[
 Patience = Annotated[
     float | None,
     typer.Option(
-        min=0.0, help="Seconds that a job may wait before it goes first, whatever a deciding policy chooses; 'inf': never."
+        min=0.0,
+        help="Seconds that a job may wait before it goes first, whatever a deciding policy chooses.",
     ),
 ]
 
@@ -120,7 +121,8 @@ def replay(
     Example: sysgym replay KTH-SP2.swf.gz --clean sc15 --policy easy --policy sjf
     """
     own = {"pass_rule": pass_rule, "backfill": backfill, "predictor": predictor, "gantt": gantt,
-           "timeline": timeline, "slowdown": slowdown, "processors": processors, "commit": commit, "patience": patience}  # fmt: skip
+           "timeline": timeline, "slowdown": slowdown, "processors": processors, "commit": commit,
+           "patience": patience}  # fmt: skip
     on_nodes = {"queue": queue, "scores": scores, "restart_seconds": restart_seconds, "seed": seed,
                 "checkpoint_seconds": checkpoint_seconds, "drop_impossible": drop_impossible}  # fmt: skip
     if nodes is not None:
@@ -289,8 +291,16 @@ def compare(
     chosen = policy or ["learned", "easy", "easy_sjbf"]
     with working("replaying"):
         found = compare_policies(
-            workload, chosen, split, length, stride, blocks,
-            backfill=backfill, commit=commit, patience=patience, pass_rule=pass_rule,
+            workload,
+            chosen,
+            split,
+            length,
+            stride,
+            blocks,
+            backfill=backfill,
+            commit=commit,
+            patience=patience,
+            pass_rule=pass_rule,
         )
     if as_json:
         for row in found:

@@ -36,7 +36,7 @@ def test_a_run_begins_there(tmp_path):
     small = {"frames": 64, "num_envs": 4, "rollout_steps": 16, "learning_rate": 1e-12, "hidden": [8]}
     policy = agents.train("sysgym/BatchSched-v0", "ppo", environment=world, start=[0, 0, -7.0], **small)
     first, last = policy.row_network.weights[: 16 * 8].reshape(16, 8), policy.row_network.weights[-9:-1]
-    assert first[2, :2].tolist() == [-1.0, 1.0] and last.tolist() == [7.0, -7.0] + [0.0] * 6
+    assert first[2, :2] == pytest.approx([-1.0, 1.0]) and last == pytest.approx([7.0, -7.0] + [0.0] * 6, abs=1e-9)
     assert policy.settings["start"] == [0.0, 0.0, -7.0]
 
 
