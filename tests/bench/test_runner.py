@@ -374,7 +374,7 @@ train = {{ algorithm = "ppo", environment = "Toy queue", frames = 256, settings 
 
 
 def test_a_policy_of_another_environment_plays_only_where_the_study_says_so(study, tmp_path):
-    with pytest.raises(StudyError, match="Twin: PPO is trained in tests.bench.toy:Toy-v0, not in tests.bench.toy:Twin"):
+    with pytest.raises(StudyError, match=r"PPO is trained in tests\.bench\.toy:Toy-v0, not in tests\.bench\.toy:Twin"):
         run_study(study(TRANSFER.format(transfer="")))
     assert not any(record.failed for record in run_study(study(TRANSFER.format(transfer="transfer = true"))))
     (kept,) = (tmp_path / "toy.results" / "checkpoints").glob("*.safetensors")
