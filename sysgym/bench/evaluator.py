@@ -138,9 +138,7 @@ def evaluate(
     return Evaluation(resolved, objective, direction, ordered, meter.environment, meter.policy, instance)
 
 
-def _resolved(
-    policy: Any, env: gym.Env[Any, Any], seed: int, limits: Limits | None, transfer: bool
-) -> ResolvedPolicy:
+def _resolved(policy: Any, env: gym.Env[Any, Any], seed: int, limits: Limits | None, transfer: bool) -> ResolvedPolicy:
     if isinstance(policy, ResolvedPolicy):
         return policy
     if isinstance(policy, str):
