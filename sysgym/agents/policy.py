@@ -129,7 +129,7 @@ class TrainedPolicy:
         Raises:
             CheckpointError: The observations or masks are not of the shape that the policy was trained with.
         """
-        observations = self.spaces.pack(observations, 1)
+        observations = self._seen_of(self.spaces.pack(observations, 1))
         if action_masks is None or not self.settings.get("masked", True):
             action_masks = np.ones((len(observations), self.spaces.num_actions), dtype=np.int8)
         if observations.shape[1:] != self.spaces.shape or action_masks.shape[1:] != (self.spaces.num_actions,):
@@ -168,7 +168,7 @@ class TrainedPolicy:
 
     def probabilities(self, observations: Any, action_masks: NDArray[np.int8]) -> NDArray[np.float64]:
         """Probability of each action, (B, A); exactly 0 where it is not allowed."""
-        return masked_probabilities(self._logits(self.spaces.pack(observations, 1)), action_masks)
+        return masked_probabilities(self._logits(self._seen_of(self.spaces.pack(observations, 1))), action_masks)
 
     def check(self, observation_space: gym.Space[Any], action_space: gym.Space[Any], env_id: str = "") -> None:
         """Refuse an environment of other spaces, or of another id where one is given.
@@ -185,11 +185,19 @@ class TrainedPolicy:
                 "or, in a study that wants to know how it transfers, transfer = true"
             )
         spaces = Spaces.of(observation_space, action_space)
-        if spaces != self.spaces:
+        if self.spaces not in (spaces, self._played(spaces)):
             raise CheckpointError(
                 f"this policy was trained in {self.env_id} ({self.spaces}); the environment has {spaces}: "
                 "make it with the arguments that the policy was trained with"
             )
+
+    def _seen_of(self, observations: NDArray[Any]) -> NDArray[Any]:
+        """Observations without the columns that only a value sees, if they have them."""
+        return observations[..., : self.spaces.shape[-1]] if self.architecture.foreseen else observations
+
+    def _played(self, spaces: Spaces) -> Spaces:
+        """Spaces without the columns that only a value sees, if they may have them."""
+        return self.architecture.played(spaces) if len(spaces.shape) == 2 else spaces
 
     def weights_sha256(self) -> str:
         """Hexadecimal SHA-256 of the weights."""
