@@ -86,6 +86,12 @@ def domain_of(env_id: str) -> str:
     return found if isinstance(found, str) else ""
 
 
+def shifts_of(env_id: str) -> dict[str, float]:
+    """Numeric arguments that change what is met, with what leaving one out amounts to; none for foreign ones."""
+    found = getattr(class_of(env_id), "shifts", {})
+    return {str(name): float(value) for name, value in found.items()} if isinstance(found, Mapping) else {}
+
+
 def known_at_once(env_id: str) -> bool:
     """Whether an episode may be tried several times and the best be taken, see `EngineEnv.known_at_once`."""
     return bool(getattr(class_of(env_id), "known_at_once", False))

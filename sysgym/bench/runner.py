@@ -199,14 +199,14 @@ def _check_checkpoint(run: Run, env: gym.Env[Any, Any]) -> None:
 
 def _check_environments(study: Study, runs: Sequence[Run]) -> None:
     """Make each environment once before anything runs: a missing log or argument, a strange policy is found here."""
-    for title, first in {run.environment.title: run for run in runs}.items():
-        env_id, split = first.environment.id, study.content.split
+    for (title, split), first in {(run.environment.title, run.split): run for run in runs}.items():
+        env_id = first.environment.id
         try:
             environments.scenario_seeds(env_id, split, first.scenarios, study.content.seed, study.secret)
             env = environments.make(env_id, environments.evaluation_arguments(env_id, first.arguments, split))
             try:
                 for run in runs:
-                    if run.environment.title == title:
+                    if (run.environment.title, run.split) == (title, split):
                         _check_checkpoint(run, env)
             finally:
                 env.close()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from sysgym.envs.bounds import Bound
 from sysgym.envs.built import Built, BuiltEnv, BuiltVectorEnv
@@ -102,6 +103,7 @@ class AdmissionQueueEnv(BuiltEnv):
     direction = "max"
     bound = Bound("reference", policy="optimal")
     domain = "Admission control"
+    shifts: ClassVar[Mapping[str, float]] = {"servers": 10, "free_probability": 0.06}
     time_unit = "steps"
 
 

@@ -55,6 +55,8 @@ class EngineEnv(gym.Env[Any, Any]):
     """The objective's best value."""
     domain: ClassVar[str] = ""
     """What the problem belongs to; leaderboards have a section a domain."""
+    shifts: ClassVar[Mapping[str, float]] = {}
+    """Numeric arguments that change what is met (a load, a size, a budget), with what leaving one out amounts to."""
     known_at_once: ClassVar[bool] = False
     """Whether an episode's instance is known when it begins, so that trying it often is search and no hindsight."""
     time_unit: ClassVar[str] = "s"

@@ -179,6 +179,7 @@ class BatchSchedEnv(BuiltEnv):
     direction = "min"
     bound = Bound("bound", 1.0)
     domain = "Cluster scheduling"
+    shifts: ClassVar[Mapping[str, float]] = {"arrivals": 1.0}
     scenario_arguments: ClassVar[Mapping[str, Any]] = {"sampling": "disjoint"}
 
     def __init__(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from sysgym.envs.bounds import Bound
 from sysgym.envs.built import Built, BuiltEnv, BuiltVectorEnv
@@ -103,6 +104,7 @@ class GpuSchedEnv(BuiltEnv):
     direction = "max"
     bound = Bound("bound", metric="most_allocation_rate")
     domain = "GPU clusters"
+    shifts: ClassVar[Mapping[str, float]] = {"ratio": 1.2}
     time_unit = "arrivals"
 
 

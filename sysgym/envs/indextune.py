@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from sysgym.envs.bounds import Bound
 from sysgym.envs.built import Built, BuiltEnv, BuiltVectorEnv
@@ -127,6 +128,7 @@ class IndexTuneEnv(BuiltEnv):
     direction = "max"
     bound = Bound("bound", 1.0)
     domain = "Learned indexes"
+    shifts: ClassVar[Mapping[str, float]] = {"evaluations": 40}
 
 
 class IndexTuneVectorEnv(BuiltVectorEnv, single=IndexTuneEnv):

@@ -207,6 +207,7 @@ class JobSchedEnv(BuiltEnv):
     direction = "min"
     bound = Bound("bound", 1.0)
     domain = "Cluster scheduling"
+    shifts: ClassVar[Mapping[str, float]] = {"arrival_rate": 0.7, "sequence_length": 50}
     time_unit = "time steps"
     scenario_arguments: ClassVar[Mapping[str, Any]] = {"sampling": "disjoint"}
     training_only: ClassVar[Mapping[str, Sequence[str]]] = {"observation": ("choices_foreseen",)}

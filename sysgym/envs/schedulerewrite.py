@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from sysgym.core.errors import SettingError
@@ -164,6 +164,7 @@ class ScheduleRewriteEnv(BuiltEnv):
     direction = "min"
     bound = Bound("bound", 1.0)
     domain = "Cluster scheduling"
+    shifts: ClassVar[Mapping[str, float]] = {"resources": 10, "arrival_rate": 0.7}
     known_at_once = True
     time_unit = "moves"
     scenario_arguments: ClassVar[dict[str, Any]] = {}
