@@ -1,8 +1,8 @@
 """Running a study: what is missing is trained, evaluated and recorded, one run after another or several at once.
 
 A run that fails is recorded with its cause and does not stop the others; the next call tries it again. Only the
-calling process writes records, so an interrupted study keeps every run that ended and goes on where it stopped; a
-training that was cut short goes on from its last checkpoint.
+calling process writes records, so a study that Ctrl-C or SIGTERM stops keeps every run that ended and goes on where it
+stopped; a training that was cut short goes on from its last checkpoint.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from sysgym.bench.provenance import command_line
 from sysgym.bench.records import Record
 from sysgym.bench.study import Run, Study, expand, read_study
 from sysgym.core.errors import SettingError, StudyError, SysgymError, UnknownNameError, require_range
+from sysgym.core.stopping import terminable
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,8 @@ def run_study(
             or an environment cannot be made with its arguments.
         RecordError: Its records are damaged.
         SettingError: A value is out of range, or Ray is asked for and not there.
+        KeyboardInterrupt: At Ctrl-C.
+        Terminated: At SIGTERM.
     """
     require_range("jobs", jobs, 1)
     if backend not in BACKENDS:
@@ -104,7 +107,8 @@ def run_study(
         for run in missing:
             session.tell("planned", run)
     elif missing:
-        session.execute(missing, jobs, resume, backend, address)
+        with terminable():
+            session.execute(missing, jobs, resume, backend, address)
     return session.latest()
 
 

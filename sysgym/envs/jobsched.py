@@ -130,7 +130,8 @@ class JobSchedEnv(BuiltEnv):
     | `choices` | (11, 41) float32 | a row an action: its job, whom it would block; the state, alone in void's row |
     | `choices_foreseen` | (11, 94) float32 | the same; void's row ends with what is to come, for a critic's training |
 
-    An object with `spec` and `encode` (see `sysgym.jobsched.slotted.observation.Encoder`) takes a name's place.
+    An object with `spec` and `encode(state, observation)` takes a name's place, or one that may run in the kernel (see
+    `sysgym.jobsched.slotted.observation.Encoder`).
 
     ## Rewards
     `slowdown`, the default: when a time step passes, minus the sum of 1/length over the jobs in the system (booked,

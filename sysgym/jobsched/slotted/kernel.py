@@ -342,7 +342,7 @@ class SlottedKernel(Engine):
         sizes = sizes_of(config, num_episodes)
         self._memory = allocate_memory(sizes)
         self._past = np.zeros(num_episodes * (sizes.jobs * (1 + sizes.resources + 4 * EVENTS_PER_JOB) + 1), np.int64)
-        self._state, self._record = state_columns(self._memory, sizes), record_columns(self._past, sizes)
+        self._name_columns()
         self._encode_rows, layout, self._shown = _encoder_parts(encoder, config, num_episodes)
         self._foresees = isinstance(encoder, BuiltinEncoder) and encoder.foresees
         rules = rules_of(config, max(0, reward_code(reward)))
@@ -350,6 +350,10 @@ class SlottedKernel(Engine):
         self._reward_rows = reward_loop(reward) if callable(reward) else None
         self._before = np.zeros_like(self._memory) if callable(reward) else None
         self._drawn: weakref.ref[NDArray[Any]] | None = None
+
+    def _name_columns(self) -> None:
+        sizes = sizes_of(self.config, self.num_episodes)
+        self._state, self._record = state_columns(self._memory, sizes), record_columns(self._past, sizes)
         self._read_only = SlottedState(*(read_only(column) for column in self._state))
 
     def reset(
@@ -429,6 +433,11 @@ class SlottedKernel(Engine):
     def __getstate__(self) -> dict[str, Any]:
         """Everything but which array was drawn last; a copy draws its first image from scratch."""
         return self.__dict__ | {"_drawn": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """The columns of a copy are views of its own memory."""
+        self.__dict__ |= state
+        self._name_columns()
 
     def _draw(self, rows: NDArray[np.bool_], slot: Slot) -> None:
         observations = slot.observations

@@ -297,7 +297,7 @@ def encoder_of(observation: str | Encoder) -> BuiltinEncoder | Encoder:
         if observation not in ENCODERS:
             raise UnknownNameError("observation", observation, ENCODERS)
         return ENCODERS[observation]
-    if not isinstance(observation, Encoder):
+    if not isinstance(observation, Encoder) or not callable(observation.spec):
         raise SettingError(f"observation is {observation!r}; give a name or an object with spec and encode")
     return observation
 
