@@ -17,11 +17,14 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
 
 from sysgym.bench import environments, records
 from sysgym.bench.cluster import run_on_ray
 from sysgym.bench.execution import execute, failed
-from sysgym.bench.policies import is_policy_file, unknown_policy
+from sysgym.bench.policies import is_policy_file, policy_file, resolve_policy, unknown_policy
 from sysgym.bench.provenance import command_line
 from sysgym.bench.records import Record
 from sysgym.bench.study import Run, Study, expand, read_study
@@ -184,15 +187,35 @@ def _check_names(study: Study, runs: Sequence[Run]) -> None:
             raise StudyError(f"{study.path}: {run.environment.title}: {error}") from error
 
 
+def _check_checkpoint(run: Run, env: gym.Env[Any, Any]) -> None:
+    """Refuse a checkpoint, or a training, of another environment than the one that it shall play in."""
+    policy, env_id = run.policy, run.environment.id
+    if policy.train is None:
+        source = run.study.located(policy.source)
+        if policy_file(source)[0].suffix == ".safetensors":
+            resolve_policy(source, env, transfer=policy.transfer)
+    elif run.training_environment.id != env_id and not policy.transfer:
+        raise SettingError(
+            f"{policy.title} is trained in {run.training_environment.id}, not in {env_id}; leave this environment out "
+            "of its environments, or add transfer = true"
+        )
+
+
 def _check_environments(study: Study, runs: Sequence[Run]) -> None:
-    """Make each environment once before anything runs: a missing log or a wrong argument is found here."""
-    for run in {(run.environment.title, run.split): run for run in runs}.values():
-        env_id, split = run.environment.id, run.split
+    """Make each environment once before anything runs: a missing log or argument, a strange policy is found here."""
+    for (title, split), first in {(run.environment.title, run.split): run for run in runs}.items():
+        env_id = first.environment.id
         try:
-            environments.scenario_seeds(env_id, split, run.scenarios, study.content.seed, study.secret)
-            environments.make(env_id, environments.evaluation_arguments(env_id, run.arguments, split)).close()
+            environments.scenario_seeds(env_id, split, first.scenarios, study.content.seed, study.secret)
+            env = environments.make(env_id, environments.evaluation_arguments(env_id, first.arguments, split))
+            try:
+                for run in runs:
+                    if (run.environment.title, run.split) == (title, split):
+                        _check_checkpoint(run, env)
+            finally:
+                env.close()
         except SysgymError as error:
-            raise StudyError(f"{study.path}: {run.environment.title}: {error}") from error
+            raise StudyError(f"{study.path}: {title}: {error}") from error
     for run in {run.training_environment.title: run for run in runs if run.policy.train}.values():
         env_id = run.training_environment.id
         try:

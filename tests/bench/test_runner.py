@@ -394,6 +394,32 @@ def test_what_cannot_run_is_found_before_anything_runs(study, tmp_path, old, new
     assert not (tmp_path / "toy.results").exists()
 
 
+TRANSFER = """
+[[environments]]
+name = "Twin"
+id = "tests.bench.toy:Twin-v0"
+arguments = {{ jobs = 30 }}
+
+[[policies]]
+name = "PPO"
+{transfer}
+train = {{ algorithm = "ppo", environment = "Toy queue", frames = 256, settings = {{ epochs = 1 }} }}
+"""
+
+
+def test_a_policy_of_another_environment_plays_only_where_the_study_says_so(study, tmp_path):
+    with pytest.raises(StudyError, match=r"PPO is trained in tests\.bench\.toy:Toy-v0, not in tests\.bench\.toy:Twin"):
+        run_study(study(TRANSFER.format(transfer="")))
+    assert not any(record.failed for record in run_study(study(TRANSFER.format(transfer="transfer = true"))))
+    (kept,) = (tmp_path / "toy.results" / "checkpoints").glob("*.safetensors")
+    file = f'policy = "toy.results/checkpoints/{kept.name}"'
+    twin = {"Toy-v0": "Twin-v0", 'policy = "shortest"': file}
+    with pytest.raises(StudyError, match=rf"Toy queue: .*{kept.name}: .*was trained in Toy-v0, not in Twin-v0"):
+        run_study(study(**twin))
+    twin['policy = "shortest"'] = f"{file}\ntransfer = true"
+    assert run_study(study(**twin))[1].policy.kind == "learned"
+
+
 def test_a_missing_log_and_a_foreign_environment_say_what_to_do(tmp_path):
     path = tmp_path / "s.toml"
     head = 'name = "x"\npolicies = ["fcfs"]\n'

@@ -88,9 +88,7 @@ def encode_queue(state: QueueState, table: NDArray[np.float32], out: NDArray[np.
     until = np.empty(len(state.running) + 1)
     freed[0], until[0] = state.free, 0.0
     known = 1
-    while known <= len(state.running) and (
-        known == 1 or freed[known - 1] < largest
-    ):  # later ends matter to none
+    while known <= len(state.running) and (known == 1 or freed[known - 1] < largest):  # later ends matter to none
         job = state.running[known - 1]
         ends = state.start_time[job - state.first] + jobs.requested_time[job]
         freed[known] = freed[known - 1] + jobs.processors[job]

@@ -43,7 +43,14 @@ from sysgym.jobsched.slotted.observation import (
     write_mask,
 )
 from sysgym.jobsched.slotted.rewards import Reward, reward_code, step_cost
-from sysgym.jobsched.slotted.slot_features import Layout, earliest_offset, write_choices, write_slots
+from sysgym.jobsched.slotted.slot_features import (
+    Layout,
+    choice_features,
+    earliest_offset,
+    write_choices,
+    write_foreseen,
+    write_slots,
+)
 from sysgym.workloads.jobsets import Jobset, JobsetSource
 
 
@@ -227,6 +234,23 @@ def choice_rows(
 
 
 @njit(cache=True, nogil=True)
+def foreseen_rows(
+    numbers: NDArray[np.int64],
+    memory: NDArray[np.int64],
+    past: NDArray[np.int64],
+    rows: NDArray[np.bool_],
+    features: NDArray[Any],
+    first: int,
+) -> None:
+    """Write what is to come into the last row of the chosen episodes' features, from a column on."""
+    sizes, _, layout = settings_of(numbers)
+    state, record = state_columns(memory, sizes), record_columns(past, sizes)
+    for b in range(rows.shape[0]):
+        if rows[b]:
+            write_foreseen(row_state(state, b), record.length[b], record.demand[b], features[b, -1, first:], layout)
+
+
+@njit(cache=True, nogil=True)
 def begin_rows(
     numbers: NDArray[np.int64],
     memory: NDArray[np.int64],
@@ -320,6 +344,7 @@ class SlottedKernel(Engine):
         self._past = np.zeros(num_episodes * (sizes.jobs * (1 + sizes.resources + 4 * EVENTS_PER_JOB) + 1), np.int64)
         self._name_columns()
         self._encode_rows, layout, self._shown = _encoder_parts(encoder, config, num_episodes)
+        self._foresees = isinstance(encoder, BuiltinEncoder) and encoder.foresees
         rules = rules_of(config, max(0, reward_code(reward)))
         self._numbers = np.array([*sizes, *rules, *layout], dtype=np.int64)
         self._reward_rows = reward_loop(reward) if callable(reward) else None
@@ -421,6 +446,9 @@ class SlottedKernel(Engine):
             self._drawn = weakref.ref(observations)
             self._shown[:, 0] = UNKNOWN
         self._encode_rows(self._numbers, self._memory, self._shown, rows, observations)
+        if self._foresees:
+            first = choice_features(self.config.resources)
+            foreseen_rows(self._numbers, self._memory, self._past, rows, observations, first)
 
 
 def _encoder_parts(
