@@ -57,7 +57,8 @@ def sequence_scores(
     assert isinstance(engine, BatchKernel)
     seeds, episodes = np.full(sequences, SEED, dtype=np.uint64), np.arange(sequences)
     returns, _ = engine.play_rows(_network(policy), seeds, episodes)
-    return -returns[0]
+    scores: NDArray[np.float64] = -returns[0]
+    return scores
 
 
 def _network(policy: str) -> RowNetwork:
@@ -77,8 +78,8 @@ def _asked(engine: Engine, policy: StatePolicy) -> NDArray[np.float64]:
     slot = Slot(seen, masks, np.zeros(count), *flags)
     engine.reset(rows, np.full(count, SEED, dtype=np.uint64), rows)
     while active.any():
-        for row in np.flatnonzero(active):
+        for row in np.flatnonzero(active).tolist():
             actions[row] = policy.act_on_state(engine.state(row))
         engine.step(actions, active, slot)
         active &= ~slot.terminated
-    return np.array([engine.metrics(row)["mean_bounded_slowdown"] for row in rows])
+    return np.array([engine.metrics(row)["mean_bounded_slowdown"] for row in range(count)])

@@ -308,8 +308,8 @@ def _accrued(s: Episodes, b: int, jobs: Jobs, flags: Flags) -> float:
         job = s.waiting[b, place]
         total += job_score(flags.score, s.time[b] - jobs.submit_time[job], jobs.run_time[job])
     s.told[b] = total
-    grown: float = total - before
-    return -grown / s.waiting.shape[1]
+    paid: float = -(total - before) / s.waiting.shape[1]
+    return paid
 
 
 @njit(cache=True, nogil=True)
