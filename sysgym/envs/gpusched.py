@@ -19,8 +19,8 @@ from sysgym.workloads import NodeTable, Workload
 def build_gpu_engine(
     num_episodes: int,
     *,
-    workload: Workload | None = None,
-    nodes: NodeTable | str | int = 24,
+    workload: Workload | Filling | None = None,
+    nodes: NodeTable | str | int | None = None,
     ratio: float = 1.2,
     split: str = "train",
     cluster_seed: int = 0,
@@ -74,8 +74,8 @@ class GpuSchedEnv(EngineEnv):
     ## Arguments
     | name | default | meaning |
     |---|---|---|
-    | `workload` | None | a log that tells of GPUs; None generates pods (`sysgym.workloads.gpu_cluster`) |
-    | `nodes` | 24 | how many are generated, or a list of nodes, or "64x8" |
+    | `workload` | None | a log that tells of GPUs, or another environment's `workload`; None generates pods |
+    | `nodes` | None | 24 generated ones; or how many, a list of nodes, "64x8" |
     | `ratio` | 1.2 | GPUs that the tasks ask for in the mean, as a multiple of all |
     | `split` | "train" | `train`, `valid`, `test`, `all`: parts of the log that share no job |
     | `cluster_seed` | 0 | of what is generated |

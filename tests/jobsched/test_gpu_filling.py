@@ -57,7 +57,19 @@ def test_the_return_is_the_allocation_rate_and_masked_nodes_mean_the_first_with_
     assert masked > 0 and earned == pytest.approx(info["metrics"]["allocation_rate"])
 
 
-def test_splits_share_no_job_and_settings_are_checked():
+def test_row_networks_are_played_as_their_policy_plays():
+    envs = gym.make_vec("sysgym/GpuSched-v0", num_envs=1, **SMALL).unwrapped
+    weights = np.random.default_rng(0).normal(size=(3, 13)).astype(np.float32)
+    networks = RowNetwork(weights, np.array([12, 1]), False)
+    missed, decisions = envs.engine.play_rows(networks, np.array([4, 5], dtype=np.uint64), np.array([0, 2]))
+    count = 0
+    for member, number in ((0, 0), (0, 1), (1, 0), (1, 1), (2, 0), (2, 1)):
+        env = gym.make("sysgym/GpuSched-v0", **SMALL).unwrapped
+        observation, info = env.reset(seed=4 + number)
+        for _ in range(2 * number):  # episode 2 of the second seed
+            env.reset()
+        observation, info = env.observation, info
+_and_settings_are_checked():
     workload, nodes = gpu_cluster(100, 4)
     sizes = [len(filling_of(workload, nodes, split=split).jobs) for split in ("train", "valid", "test", "all")]
     assert sizes == [60, 20, 20, 100]
@@ -68,4 +80,7 @@ def test_splits_share_no_job_and_settings_are_checked():
             filling_of(**wrong)
     with pytest.raises(WorkloadError, match="gang of"):
         filling_of(None, "1x1")
-    assert filling_of(workload, nodes).instance().facts["nodes"] == 4
+    given = filling_of(workload, nodes)
+    assert given.instance().facts["nodes"] == 4
+    assert filling_of(given).instance() == given.instance()
+    assert filling_of(given, split="test").workload is workload and filling_of(given, 8).instance().facts["nodes"] == 8

@@ -32,8 +32,8 @@ from sysgym.workloads.job_sequences import SequenceGenerator, legacy_sequences
 ENV = "sysgym/ScheduleRewrite-v0"
 RESOURCES = (2, 5, 10, 20)
 SETTINGS = {
-    "teacher": "annealed_in_order", "lessons": 300, "hidden": (64, 64), "rollout_steps": 100, "learning_rate": 1e-4,
-    "entropy_weight": 0.0, "normalize_observations": True,  # as it was when the shipped weights were trained
+    "teacher": "annealed_in_order", "lessons": 600, "hidden": (64, 64), "rollout_steps": 100, "learning_rate": 1e-4,
+    "entropy_weight": 0.0,
 }  # fmt: skip
 FRAMES = 1_300_000
 _BATCH = 50
