@@ -1,12 +1,11 @@
 """The two thin adapters between an engine and Gymnasium: one episode, and many at once.
 
-An environment of ours is an engine (see `core.protocols`) behind one of these classes; a file per id builds the engine
-and documents the problem. Seeds, autoreset, `final_obs`, masks and copies are settled here, once.
+An environment is an engine (see `core.protocols`) behind one of these classes, or behind those of `built`, which make
+the engine from keyword arguments. Seeds, autoreset, `final_obs`, masks and copies are settled here, once.
 """
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -18,19 +17,11 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from sysgym.core.engines import allocate_observations, allocate_slot
-from sysgym.core.errors import InvalidActionError, SettingError, UnknownNameError, require_range
+from sysgym.core.errors import InvalidActionError, SettingError, require_range
 from sysgym.core.events import EventLog
 from sysgym.core.packing import unpacked
 from sysgym.core.protocols import ArraySpec, Engine, Observation, ObservationSpec, Slot
 from sysgym.envs.bounds import Bound
-
-
-def require_known(arguments: Mapping[str, Any], build: Callable[..., Any]) -> None:
-    """Raise `UnknownNameError`, with the nearest names, for an argument that `build` does not take."""
-    known = inspect.signature(build).parameters
-    for name in arguments:
-        if name not in known:
-            raise UnknownNameError("argument", name, known)
 
 
 def observation_space(spec: ObservationSpec) -> spaces.Space[Any]:

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from gymnasium.vector import AutoresetMode
-
-from sysgym.core.errors import require_range
-from sysgym.core.protocols import Engine
-from sysgym.envs.base import EngineEnv, EngineVectorEnv, require_known
 from sysgym.envs.bounds import Bound
+from sysgym.envs.built import Built, BuiltEnv, BuiltVectorEnv
 from sysgym.jobsched.gpu.filling.engine import build_engine
-from sysgym.jobsched.gpu.filling.model import Filling, filling_of
+from sysgym.jobsched.gpu.filling.model import filling_of
 from sysgym.jobsched.gpu.filling.policies import HEURISTICS
 from sysgym.workloads import NodeTable, Workload
 
@@ -25,14 +21,13 @@ def build_gpu_engine(
     split: str = "train",
     cluster_seed: int = 0,
     engine: str = "auto",
-) -> tuple[Engine, Filling]:
+) -> Built:
     """The engine behind `GpuSchedEnv`, with the same arguments, and what it is played on."""
-    require_range("num_envs", num_episodes, 1, whole=True)
     filling = filling_of(workload, nodes, ratio, split, cluster_seed)
-    return build_engine(filling, num_episodes, engine), filling
+    return Built(build_engine(filling, num_episodes, engine), filling)
 
 
-class GpuSchedEnv(EngineEnv):
+class GpuSchedEnv(BuiltEnv):
     """Choose the node of each task until a cluster of heterogeneous GPU nodes is full.
 
     ## Description
@@ -101,6 +96,7 @@ class GpuSchedEnv(EngineEnv):
     """
 
     metadata: dict[str, Any] = {"render_modes": [], "discount": 1.0}  # noqa: RUF012  Gymnasium's own declaration
+    build = staticmethod(build_gpu_engine)
     heuristics = HEURISTICS
     do_nothing = "first_fit"
     objective = "allocation_rate"
@@ -109,25 +105,6 @@ class GpuSchedEnv(EngineEnv):
     domain = "GPU clusters"
     time_unit = "arrivals"
 
-    def __init__(self, render_mode: str | None = None, **arguments: Any) -> None:
-        require_known(arguments, build_gpu_engine)
-        engine, self.workload = build_gpu_engine(1, **arguments)
-        super().__init__(engine, render_mode)
 
-
-class GpuSchedVectorEnv(EngineVectorEnv):
+class GpuSchedVectorEnv(BuiltVectorEnv, single=GpuSchedEnv):
     """Many episodes of `GpuSchedEnv` at once; see there for the arguments."""
-
-    metadata = GpuSchedEnv.metadata
-    heuristics = HEURISTICS
-
-    def __init__(
-        self,
-        num_envs: int = 1,
-        autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,
-        episode_metrics: bool = False,
-        **arguments: Any,
-    ) -> None:
-        require_known(arguments, build_gpu_engine)
-        engine, self.workload = build_gpu_engine(num_envs, **arguments)
-        super().__init__(engine, autoreset_mode, episode_metrics)

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from gymnasium.vector import AutoresetMode
-
-from sysgym.core.errors import require_range
-from sysgym.core.protocols import Engine
-from sysgym.envs.base import EngineEnv, EngineVectorEnv, require_known
 from sysgym.envs.bounds import Bound
+from sysgym.envs.built import Built, BuiltEnv, BuiltVectorEnv
 from sysgym.learned_index.tuning.engine import build_engine
 from sysgym.learned_index.tuning.instances import shipped
 from sysgym.learned_index.tuning.live import live_instance
@@ -31,17 +27,16 @@ def build_tuning_engine(
     weight: float = 0.5,
     max_log_bytes: float = 20.0,
     engine: str = "auto",
-) -> Engine:
+) -> Built:
     """The engine behind `IndexTuneEnv`, with the same arguments."""
-    require_range("num_envs", num_episodes, 1, whole=True)
     function = reward if callable(reward) else None
     rule = RewardRule("hypervolume" if function or callable(reward) else reward, weight, max_log_bytes)
     config = TuningConfig(evaluations, seconds, encoder, rule)
     instances = shipped(split) if keys is None else (live_instance(keys, latency),)
-    return build_engine(config, num_episodes, instances, split, engine, function)
+    return Built(build_engine(config, num_episodes, instances, split, engine, function))
 
 
-class IndexTuneEnv(EngineEnv):
+class IndexTuneEnv(BuiltEnv):
     """Find the recursive model indexes on the front of size and latency, one evaluation after the other.
 
     ## Description
@@ -125,6 +120,7 @@ class IndexTuneEnv(EngineEnv):
     """
 
     metadata: dict[str, Any] = {"render_modes": [], "discount": 0.95}  # noqa: RUF012  Gymnasium's own declaration
+    build = staticmethod(build_tuning_engine)
     heuristics = HEURISTICS
     do_nothing = "default"
     objective = "share"
@@ -132,22 +128,6 @@ class IndexTuneEnv(EngineEnv):
     bound = Bound("bound", 1.0)
     domain = "Learned indexes"
 
-    def __init__(self, render_mode: str | None = None, **arguments: Any) -> None:
-        require_known(arguments, build_tuning_engine)
-        super().__init__(build_tuning_engine(1, **arguments), render_mode)
 
-
-class IndexTuneVectorEnv(EngineVectorEnv):
+class IndexTuneVectorEnv(BuiltVectorEnv, single=IndexTuneEnv):
     """Many episodes of `IndexTuneEnv` at once; see there for the arguments."""
-
-    metadata: dict[str, Any] = {"render_modes": [], "discount": 0.95}  # noqa: RUF012  Gymnasium's own declaration
-
-    def __init__(
-        self,
-        num_envs: int = 1,
-        autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,
-        episode_metrics: bool = False,
-        **arguments: Any,
-    ) -> None:
-        require_known(arguments, build_tuning_engine)
-        super().__init__(build_tuning_engine(num_envs, **arguments), autoreset_mode, episode_metrics)

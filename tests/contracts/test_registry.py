@@ -385,7 +385,7 @@ def test_a_workload_of_ones_own_is_what_is_played(env_id):
     if "workload" not in arguments_of(env_id):
         pytest.skip(f"{env_id} documents no workload to inject")
     env = gym.make(env_id)
-    if not hasattr(env.unwrapped, "workload"):
+    if env.unwrapped.workload is None:
         pytest.skip(f"{env_id} keeps no workload that could be handed on")
     try:
         again = gym.make(env_id, workload=env.unwrapped.workload)
