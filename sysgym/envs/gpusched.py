@@ -7,7 +7,7 @@ from typing import Any
 from sysgym.envs.bounds import Bound
 from sysgym.envs.built import Built, BuiltEnv, BuiltVectorEnv
 from sysgym.jobsched.gpu.filling.engine import build_engine
-from sysgym.jobsched.gpu.filling.model import filling_of
+from sysgym.jobsched.gpu.filling.model import Filling, filling_of
 from sysgym.jobsched.gpu.filling.policies import HEURISTICS
 from sysgym.workloads import NodeTable, Workload
 

@@ -2,9 +2,9 @@
 
 USENIX ATC 2023, section 6: tasks arrive one after another, none ends, and one that finds no room is lost. The authors'
 repository takes the list once, adds tasks drawn from it until together they ask for a ratio (1.3) of all GPUs, and
-shuffles. It shuffles the nodes too: each is given a random number as the beginning of its name, and of equally good
-nodes the first by name wins. In the list itself nodes of one model stand together, which isn't what was published: packing
-and clustering then allocate 0.6 points less. The allocation rate is the share of the GPUs that is in use in the end.
+shuffles. It shuffles the nodes too: each gets a random number in front of its name, and of equally good nodes the first
+by name wins. Left in the list's order, where nodes of one model stand together, packing and clustering allocate 0.6
+points less. The allocation rate is the share of the GPUs that is in use in the end.
 """
 
 from __future__ import annotations

@@ -195,7 +195,9 @@ def play_members(
     for number in range(len(keys)):
         for member in range(len(networks.weights)):
             c.key[0], c.episode[0] = keys[number], episodes[number]
-            c.nodes.table[0], c.nodes.free_gpu[0], c.nodes.running[0] = empty.table, empty.free_gpu, empty.running
+            c.nodes.free_gpu[0], c.nodes.running[0] = empty.free_gpu, empty.running
+            for node in range(count):
+                c.nodes.table[0, node] = empty.table[node]
             begin_rows(c, first, source)
             missed[member, number] = -1.0
             going = c.steps[0] < source.tasks
