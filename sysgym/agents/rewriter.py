@@ -75,7 +75,7 @@ class RewriterSettings(ReinforceSettings):
             require_range(name, getattr(self, name), 1, whole=True)
         require_range("imitation_rate", self.imitation_rate, 0.0, open_low=True)
         if self.normalize_observations:
-            raise SettingError("normalize_observations is True; the rewriter imitates before a scale moves: leave it out")
+            raise SettingError("normalize_observations is True; imitation comes before a scale moves: leave it out")
 
 
 class Lesson(NamedTuple):

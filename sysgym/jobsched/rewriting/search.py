@@ -1,7 +1,7 @@
 """Local search over placement orders: hill climbing and simulated annealing, compiled.
 
 An evaluation places all jobs anew in a changed order and asks for the mean slowdown. Both searches draw the same
-changes. Most concern a job that waits, drawn by (slowdown - 1), and one that runs while it waits: usually the two change
+changes. Most concern a job that waits, drawn by (slowdown - 1), and one that runs while it waits: mostly the two change
 places, sometimes the first goes before the second. The others insert a random job at a random place. Behind a change
 that is kept the jobs are sorted by their starts, which leaves the schedule or betters it: the neighbours of a place are
 then those of a time.
