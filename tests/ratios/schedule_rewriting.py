@@ -136,7 +136,6 @@ def table(weights, count, choices, output):
             found[f"plain annealing, {evaluations}"] = searched(
                 columns, "sjf_offline", Search(evaluations, 0.05, False)
             )
-        for evaluations in (50, 200, 2000, 20_000):
             found[f"annealing, {evaluations}"] = searched(
                 columns, "earliest_finish", Search(evaluations, ANNEALING, True)
             )

@@ -99,7 +99,8 @@ def filling_of(
     if isinstance(nodes, bool):
         raise SettingError(f"nodes is {nodes!r}; give a number, a NodeTable, or a text such as '64x8'")
     if isinstance(workload, Filling):
-        workload, nodes = workload.workload, workload.table if nodes is None else nodes
+        nodes = workload.table if nodes is None else nodes
+        workload = workload.workload
     generated = gpu_cluster(2_000, nodes if isinstance(nodes, int) else NODES, cluster_seed)
     whole = workload if workload is not None else generated[0]
     if not isinstance(whole, Workload):
