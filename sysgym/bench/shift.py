@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sysgym.bench import environments, formats
-from sysgym.bench.contests import Contest, is_ours
+from sysgym.bench.contests import RANDOM, Contest, is_ours
 from sysgym.bench.forest import measured_by_score
 from sysgym.bench.leaderboard import WORSE, Row, Table
 from sysgym.bench.plots import Curve, LineFigure, line_figure, words
@@ -61,7 +61,7 @@ def _shift(argument: str, tables: Mapping[float, Table]) -> Shift | None:
     scored = all(measured_by_score(table) for table in tables.values())
     lines: dict[str, list[tuple[float, Row, Interval]]] = {}
     for value, table in tables.items():
-        for row in table.rows:
+        for row in (row for row in table.rows if not scored or row.policy != RANDOM):  # whose score is 0 everywhere
             shown = row.score if scored else Interval(1.0, 1.0, 1.0) if row.best_heuristic else row.ratio
             if shown is not None:
                 lines.setdefault(row.policy, []).append((value, row, shown))
