@@ -210,7 +210,7 @@ def _section(content: Reproduction, file: str, rows: Sequence[Outcome]) -> str:
     lines = [f"## {content.title}", "", f"{content.source} (`{file}`)"]
     if content.note:
         lines += ["", content.note]
-    lines += ["", "| what | theirs | | compared to | ours | verdict |", "|---|---|---|---|---|---|"]
+    lines += ["", "| what | theirs | label | compared to | ours | verdict |", "|---|---|---|---|---|---|"]
     for outcome in rows:
         row = Row.model_validate(outcome.row | {"weights": tuple(outcome.row.get("weights", ()))})
         lines.append(
