@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sysgym.exprsimp.arena import FULL, inlined, uncounted
+from sysgym.core.compiled import uncounted, uncounted_inline
+from sysgym.exprsimp.arena import FULL
 from sysgym.exprsimp.dynamics import (
     World,
     exchanged,
@@ -112,7 +113,7 @@ def allocate_present(episodes: int, rows: int, actions: int) -> Present:
     )  # fmt: skip
 
 
-@inlined
+@uncounted_inline
 def _settle(world: World, e: Episodes, p: Present, numbers: Numbers, b: int, count: int) -> None:
     """Make the expression in `memo.order` that of an episode."""
     memo, arena = world.memo, world.arena
@@ -131,7 +132,7 @@ def _settle(world: World, e: Episodes, p: Present, numbers: Numbers, b: int, cou
     write_terms(table, count, p.sizes, p.lengths, p.occurrences, p.seen[b])
 
 
-@inlined
+@uncounted_inline
 def _find_legal(world: World, e: Episodes, p: Present, numbers: Numbers, b: int) -> None:
     """Rewrites whose result is small enough and was not met before, by row, then rule."""
     memo, arena = world.memo, world.arena
@@ -154,7 +155,7 @@ def _find_legal(world: World, e: Episodes, p: Present, numbers: Numbers, b: int)
     p.legal_count[b] = found
 
 
-@inlined
+@uncounted_inline
 def _was_met(e: Episodes, b: int, mark: int) -> bool:
     known = False
     for old in range(e.met_count[b]):
@@ -162,14 +163,14 @@ def _was_met(e: Episodes, b: int, mark: int) -> bool:
     return known
 
 
-@inlined
+@uncounted_inline
 def _meet(e: Episodes, b: int, mark: int) -> None:
     if not _was_met(e, b, mark):
         e.met[b, e.met_count[b]] = mark
         e.met_count[b] += 1
 
 
-@inlined
+@uncounted_inline
 def _write_down(e: Episodes, b: int) -> None:
     """The event of the expression at hand, and whether it is the best."""
     at = e.rewrites[b]
@@ -188,7 +189,7 @@ def _write_down(e: Episodes, b: int) -> None:
     e.least[b, 0], e.least[b, 1] = min(e.least[b, 0], size), min(e.least[b, 1], length)
 
 
-@inlined
+@uncounted_inline
 def _begin_row(world: World, e: Episodes, p: Present, numbers: Numbers, b: int, nodes: NDArray[np.int64]) -> bool:
     """Begin an episode with a table; False without room, and nothing has changed."""
     loaded = load_table(world, nodes)
@@ -236,7 +237,7 @@ def begin_rows(
     return len(rows)
 
 
-@inlined
+@uncounted_inline
 def _find(p: Present, numbers: Numbers, b: int, action: int) -> int:
     row, rule = action // numbers.rules, action % numbers.rules
     low, high = 0, p.legal_count[b]
@@ -252,7 +253,7 @@ def _find(p: Present, numbers: Numbers, b: int, action: int) -> int:
     return -1
 
 
-@inlined
+@uncounted_inline
 def _followed(world: World, e: Episodes, p: Present, b: int, place: int) -> tuple[int, int, int]:
     """What an allowed rewrite makes of its term and of the expression, and its normal form; `FULL` without room."""
     row, variant = p.legal[b, place, 0], p.legal[b, place, 2]
@@ -263,7 +264,7 @@ def _followed(world: World, e: Episodes, p: Present, b: int, place: int) -> tupl
     return result, direct, FULL if direct == FULL else normal_form(world, direct)
 
 
-@inlined
+@uncounted_inline
 def _rewrite(world: World, e: Episodes, p: Present, numbers: Numbers, b: int, place: int) -> int:
     """Make an allowed rewrite: 1 if the episode is over with it, 0 if not, `FULL` without room."""
     row, rule, arena = p.legal[b, place, 0], p.legal[b, place, 1], world.arena

@@ -80,6 +80,7 @@ class FillSimulator(Simulator):
 
     def observe(self, observation: Observation, action_mask: NDArray[np.int8]) -> None:
         """See `Simulator.observe`."""
+        assert isinstance(observation, np.ndarray)
         gone = self.steps / self.filling.tasks
         write_view(self.nodes, self.filling.jobs, self.job, self.seen, self._memory, gone, observation, action_mask)
 
