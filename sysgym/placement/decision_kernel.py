@@ -14,7 +14,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from sysgym.core.engines import copied_columns
+from sysgym.core.columns import copied_columns
 from sysgym.core.events import EventKind, EventLog
 from sysgym.core.protocols import Engine, Slot
 from sysgym.placement.decisions import (

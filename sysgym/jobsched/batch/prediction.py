@@ -30,8 +30,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from sysgym.core.columns import read_only
 from sysgym.core.compiled import uncounted
-from sysgym.core.engines import read_only
 from sysgym.core.errors import SettingError, UnknownNameError
 from sysgym.jobsched.batch import learning
 from sysgym.jobsched.batch.model import Jobs

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sysgym.core.columns import copied_columns, read_only
 from sysgym.core.compiled import uncounted
-from sysgym.core.engines import copied_columns, read_only
 from sysgym.core.events import EventLog
 from sysgym.core.protocols import Engine, Slot
 from sysgym.jobsched.dag.arrivals import Arrivals, DagJobs

@@ -16,7 +16,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from sysgym.core.engines import read_only
+from sysgym.core.columns import read_only
 from sysgym.core.errors import SettingError, WorkloadError, require_range
 from sysgym.workloads.models.variates import Counter, integer, stream_of
 from sysgym.workloads.workload import Repair, Workload
