@@ -81,7 +81,7 @@ class SimulatorEngine(Engine):
         self._played[row].append(action)
         try:
             return self.simulators[row].step(action)
-        except Exception as error:
+        except Exception as error:  # whatever it was, it goes on with the place where it happened
             seed, episode, options = self._begun[row] or (None, None, None)
             error.add_note(
                 f"simulator {row}, seed {seed}, episode {episode}, options {options}, step {len(self._played[row])}; "
