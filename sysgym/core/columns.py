@@ -1,12 +1,38 @@
-"""Columns of state: shown so that nobody writes to them, copied for a snapshot, and put back."""
+"""Columns of state: made, shown so that nobody writes to them, copied for a snapshot, and put back."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar, get_args, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
+
+T = TypeVar("T")
+
+
+def zeroed(kind: type[T], rows: int, **shapes: int | tuple[int, ...]) -> T:
+    """Zeroed columns of the state of many episodes.
+
+    Args:
+        kind: A `NamedTuple` of arrays; its annotations say their dtypes, as in `NDArray[np.int64]`.
+        rows: Episodes, the first dimension of every column.
+        shapes: The other dimensions of columns that have some.
+
+    >>> from typing import NamedTuple
+    >>> class Queue(NamedTuple):
+    ...     length: NDArray[np.int64]
+    ...     waiting: NDArray[np.float32]
+    >>> zeroed(Queue, 2, waiting=3).waiting.shape
+    (2, 3)
+    """
+
+    def column(name: str, hint: Any) -> NDArray[Any]:
+        (scalar,) = get_args(get_args(hint)[1])  # ndarray[shape, dtype[scalar]]
+        others = shapes.get(name, ())
+        return np.zeros((rows, *(others if isinstance(others, tuple) else (others,))), dtype=scalar)
+
+    return kind(**{name: column(name, hint) for name, hint in get_type_hints(kind).items()})
 
 
 def read_only(array: NDArray[Any]) -> NDArray[Any]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from sysgym.core.compiled import compiled, uncounted_inline
 from sysgym.core.seeding import stream
-from sysgym.exprsimp.model import GIVES_BOOL, OWN_LENGTH, Builder, Expression, Op, Sort
+from sysgym.exprsimp.model import GIVES_BOOL, OWN_LENGTH, Builder, Expression, Op
 
 FULL = -2
 LITERALS = (0, 1, 2, -1)
@@ -224,8 +224,3 @@ def unload(arena: Arena, root: int) -> Expression:
         op, a, b, c, value = arena.nodes[term].tolist()
         place[term] = builder.add(op, place[a], place[b], place[c], value)
     return builder.expression(place[root])
-
-
-def sort_of(arena: Arena, term: int) -> Sort:
-    """Sort of a term."""
-    return Sort(int(arena.sort[term]))

@@ -6,11 +6,12 @@ and makes it again.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sysgym.core.columns import zeroed
 from sysgym.core.compiled import uncounted, uncounted_inline
 from sysgym.exprsimp.arena import FULL
 from sysgym.exprsimp.dynamics import (
@@ -88,15 +89,9 @@ class Present(NamedTuple):
 
 def allocate(episodes: int, rows: int, steps: int) -> Episodes:
     """Zeroed state."""
-
-    def zeros(*shape: int, dtype: Any = np.int64) -> NDArray[Any]:
-        return np.zeros((episodes, *shape), dtype=dtype)
-
-    return Episodes(
-        table=zeros(rows, 5), nodes=zeros(), now=zeros(2), best=zeros(rows, 5), best_nodes=zeros(), best_cost=zeros(2),
-        least=zeros(2), of_input=zeros(2), steps=zeros(), seconds=zeros(dtype=np.float64), met=zeros(2 * steps + 2),
-        met_count=zeros(), trace=zeros(steps, 2), rewrites=zeros(),
-        event_time=zeros(steps + 1, dtype=np.float64), event_cost=zeros(steps + 1, 2),
+    return zeroed(
+        Episodes, episodes, table=(rows, 5), best=(rows, 5), now=2, best_cost=2, least=2, of_input=2,
+        met=2 * steps + 2, trace=(steps, 2), event_time=steps + 1, event_cost=(steps + 1, 2),
     )  # fmt: skip
 
 
