@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from sysgym.envs.bounds import Bound
 from sysgym.envs.built import Built, BuiltEnv, BuiltVectorEnv
@@ -73,6 +74,7 @@ class AdmissionQueueEnv(BuiltEnv):
     | `horizon` | "fixed" | or `geometric` |
     | `split` | "train" | `train`, `valid`, `test`, `all`: streams of customers that share nothing |
     | `reward` | "priority" | or a function |
+    | `observation` | None | an object with `spec` and `encode(state, observation)` in place of the above |
     | `engine` | "auto" | `compiled`, `simpy`; auto takes SimPy for a reward of one's own |
 
     ## Vectorized Environment
@@ -102,6 +104,7 @@ class AdmissionQueueEnv(BuiltEnv):
     direction = "max"
     bound = Bound("reference", policy="optimal")
     domain = "Admission control"
+    shifts: ClassVar[Mapping[str, float]] = {"servers": 10, "free_probability": 0.06}
     time_unit = "steps"
 
 

@@ -55,12 +55,16 @@ class EngineEnv(gym.Env[Any, Any]):
     """The objective's best value."""
     domain: ClassVar[str] = ""
     """What the problem belongs to; leaderboards have a section a domain."""
+    shifts: ClassVar[Mapping[str, float]] = {}
+    """Numeric arguments that change what is met (a load, a size, a budget), with what leaving one out amounts to."""
     known_at_once: ClassVar[bool] = False
     """Whether an episode's instance is known when it begins, so that trying it often is search and no hindsight."""
     time_unit: ClassVar[str] = "s"
     """Unit of the times in the event log."""
     scenario_arguments: ClassVar[Mapping[str, Any]] = {}
     """Arguments with which an evaluation makes the environment, so that seed k is scenario k of the split."""
+    training_only: ClassVar[Mapping[str, Sequence[str]]] = {}
+    """Values of arguments that show what a policy must not know; evaluations refuse them."""
 
     def __init__(self, engine: Engine, render_mode: str | None = None) -> None:
         if engine.num_episodes != 1:

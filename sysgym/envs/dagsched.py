@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from sysgym.envs.bounds import Bound
 from sysgym.envs.built import Built, BuiltEnv, BuiltVectorEnv
@@ -132,7 +132,7 @@ class DagSchedEnv(BuiltEnv):
     | `limits` | None | number of limits, spread evenly; None: 1 to `executors` |
     | `split` | "train" | `train`, `valid`, `test`: streams of arrivals and durations that share nothing |
     | `reward` | "completion" | see Rewards |
-    | `observation` | "graph" | or `rows` |
+    | `observation` | "graph" | or `rows`, or an object with `spec` and `encode(state, observation)` |
     | `engine` | "auto" | `compiled`, `simpy`; auto takes SimPy for a reward of one's own |
 
     ## Vectorized Environment
@@ -165,6 +165,7 @@ class DagSchedEnv(BuiltEnv):
     direction = "min"
     bound = Bound("bound", metric="lower_bound")
     domain = "Cluster scheduling"
+    shifts: ClassVar[Mapping[str, float]] = {"mean_gap": 75.0}
     time_unit = "s"
 
 

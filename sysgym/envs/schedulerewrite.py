@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from sysgym.core.errors import SettingError
@@ -30,7 +30,7 @@ def build_rewriting_engine(
     moves: str = "insertion",
     rewrites: int = 50,
     reward: str | Reward = "log_best",
-    observation: str | Any = "rows",
+    observation: str = "rows",
     engine: str = "auto",
 ) -> Built:
     """The engine behind `ScheduleRewriteEnv`, with the same arguments."""
@@ -42,7 +42,7 @@ def build_rewriting_engine(
     else:
         source = _source(workload)
     function = None if isinstance(reward, str) else reward
-    return Built(build_engine(config, source, num_episodes, engine, observation, function))
+    return Built(build_engine(config, source, num_episodes, engine, observation, function), source)
 
 
 def _source(workload: Any) -> JobsetSource:
@@ -164,6 +164,7 @@ class ScheduleRewriteEnv(BuiltEnv):
     direction = "min"
     bound = Bound("bound", 1.0)
     domain = "Cluster scheduling"
+    shifts: ClassVar[Mapping[str, float]] = {"resources": 10, "arrival_rate": 0.7}
     known_at_once = True
     time_unit = "moves"
     scenario_arguments: ClassVar[dict[str, Any]] = {}

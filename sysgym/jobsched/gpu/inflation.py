@@ -40,9 +40,12 @@ def inflated(workload: Workload, gpus: int, ratio: float = 1.3, seed: int = 0) -
     milli = _milli(workload)
     target = ratio * gpus * WHOLE
     draws = stream(seed, "gpu/inflation")
-    rows = draws.permutation(len(workload))
-    while milli[rows].sum() <= target:
-        rows = np.concatenate([rows, draws.integers(len(workload), size=len(workload))])
+    rounds = [draws.permutation(len(workload))]
+    asked = int(milli.sum())
+    while asked <= target:
+        rounds.append(draws.integers(len(workload), size=len(workload)))
+        asked += int(milli[rounds[-1]].sum())
+    rows = np.concatenate(rounds)
     rows = rows[: int(np.searchsorted(np.cumsum(milli[rows]), target, side="right"))]
     if not len(rows):
         raise WorkloadError(f"a ratio of {ratio} of {gpus} GPUs is less than the first job asks for; give a larger one")
