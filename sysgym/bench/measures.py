@@ -237,16 +237,12 @@ def filled_gpus(
     pods: str, nodes: str, policy: str, seeds: int = 10, ratio: float = 1.3, scores: str = "rounded"
 ) -> Measured:
     """Percent of a cluster's GPUs that are allocated when more was asked for than there is; mean over seeds."""
-    from sysgym.jobsched import replay_gpu  # noqa: PLC0415
-    from sysgym.jobsched.gpu.inflation import inflated  # noqa: PLC0415
+    from sysgym.jobsched.gpu.inflation import fill  # noqa: PLC0415
     from sysgym.workloads import read_nodes, read_trace  # noqa: PLC0415
 
     log, cluster = read_trace(pods), read_nodes(nodes)
-    rates = []
-    for seed in range(seeds):
-        arrivals = inflated(log, int(cluster.gpus.sum()), ratio, seed)
-        schedule = replay_gpu(arrivals, cluster, policy, scores=scores, queue="loss", seed=seed)
-        rates.append(100 * schedule.summary()["last_allocation_rate"])
+    filled = (fill(log, cluster, policy, ratio, scores, seed) for seed in range(seeds))
+    rates = [100 * schedule.summary()["last_allocation_rate"] for schedule in filled]
     return Measured(*_interval(statistics.bootstrap(rates, statistics.mean)))
 
 

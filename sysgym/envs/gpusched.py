@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from sysgym.envs.bounds import Bound
 from sysgym.envs.built import Built, BuiltEnv, BuiltVectorEnv
 from sysgym.jobsched.gpu.filling.engine import build_engine
-from sysgym.jobsched.gpu.filling.model import filling_of
+from sysgym.jobsched.gpu.filling.model import Filling, filling_of
 from sysgym.jobsched.gpu.filling.policies import HEURISTICS
 from sysgym.jobsched.gpu.filling.simulator import Reward
 from sysgym.workloads import NodeTable, Workload
@@ -17,8 +17,8 @@ from sysgym.workloads import NodeTable, Workload
 def build_gpu_engine(
     num_episodes: int,
     *,
-    workload: Workload | None = None,
-    nodes: NodeTable | str | int = 24,
+    workload: Workload | Filling | None = None,
+    nodes: NodeTable | str | int | None = None,
     ratio: float = 1.2,
     split: str = "train",
     cluster_seed: int = 0,
@@ -73,8 +73,8 @@ class GpuSchedEnv(BuiltEnv):
     ## Arguments
     | name | default | meaning |
     |---|---|---|
-    | `workload` | None | a log that tells of GPUs; None generates pods (`sysgym.workloads.gpu_cluster`) |
-    | `nodes` | 24 | how many are generated, or a list of nodes, or "64x8" |
+    | `workload` | None | a log that tells of GPUs, or another environment's `workload`; None generates pods |
+    | `nodes` | None | 24 generated ones; or how many, a list of nodes, "64x8" |
     | `ratio` | 1.2 | GPUs that the tasks ask for in the mean, as a multiple of all |
     | `split` | "train" | `train`, `valid`, `test`, `all`: parts of the log that share no job |
     | `cluster_seed` | 0 | of what is generated |
