@@ -2,9 +2,8 @@
 
 A named reward is minus the mean score of the episode's jobs, paid out as they start ("bounded_slowdown"), all at the
 end ("final_bounded_slowdown", as RLScheduler has it), or as the scores grow while jobs wait
-("accrued_bounded_slowdown"). The return is the same; what a discount makes of it is not. Who pays at the start gains by
-putting off what has waited long, so only the last can be discounted, and then a decision is judged by the waiting that
-follows it soon. A function of (state before, action,
+("accrued_bounded_slowdown"). The return is the same; what a discount makes of it is not: who pays at the start gains by
+putting off what has waited long. A function of (state before, action,
 state after) may stand in its place; numba-compiled ones run with the kernel.
 """
 
