@@ -35,7 +35,8 @@ class Replay:
     Attributes:
         schedule: What came out.
         row: The row: `jobs`, `policy`, `pass_rule`, `clean`, `processors`, all scores of `Schedule.summary`, and
-            `repairs` (rule to count); where the policy decides also `backfill`, `commit` and `invalid_actions`.
+            `repairs` (rule to count); `backfill` and `commit` where they were asked for or the policy decides, and
+            then its `invalid_actions`.
     """
 
     schedule: Schedule
@@ -58,7 +59,8 @@ def replay_policies(
         policies: Names of schedulers, or what `resolve_policy` takes.
         pass_rule: "batch" or "per_event".
         engine: "auto", "compiled" or "simpy".
-        backfill: What stands behind a deciding policy; None takes what it was trained with, else "none".
+        backfill: What stands behind a deciding policy, or a named order without backfilling; None takes what it was
+            trained with, else "none".
         predictor: What named schedulers plan with instead of requested times; see `batch.prediction`.
         commit: Whether a deciding policy's choices are commitments; None as it was trained, else True.
 
@@ -80,7 +82,8 @@ class Player:
         workload: Jobs on the machine that is played on.
         pass_rule: "batch" or "per_event".
         engine: "auto", "compiled" or "simpy".
-        backfill: What stands behind a deciding policy; None takes what it was trained with, else "none".
+        backfill: What stands behind a deciding policy, or a named order without backfilling; None takes what it was
+            trained with, else "none".
         commit: Whether its choices are commitments; None likewise, else True.
         predictor: What a named scheduler plans with.
 
@@ -102,6 +105,8 @@ class Player:
         self._policy = _policy(name, workload)
         if isinstance(self._policy, str):
             self.name = name
+            self.backfill = "none" if SCHEDULERS[name].backfill != "none" or backfill is None else backfill
+            self.commit = commit is not False
             return
         if predictor is not None:
             raise SettingError(f"a predictor goes with a named scheduler, not with the policy {name!r}")
@@ -114,16 +119,18 @@ class Player:
         """Replay a workload."""
         policy = self._policy
         if isinstance(policy, str):
-            return replay(workload, policy, self.pass_rule, self.engine, predictor=self.predictor)
-        rules: dict[str, Any] = {"backfill": self.backfill, "commit": self.commit, "observation": policy.observation}
-        return replay(workload, policy, self.pass_rule, self.engine, **rules)
+            return replay(workload, policy, self.pass_rule, self.engine, predictor=self.predictor, **self._rules())
+        return replay(workload, policy, self.pass_rule, self.engine, observation=policy.observation, **self._rules())
 
     def facts(self) -> dict[str, Any]:
         """What a row says of how it played."""
         if isinstance(self._policy, str):
-            return {} if self.predictor is None else {"predictor": self.predictor}
-        counted = self._policy.invalid_actions
-        return {"backfill": self.backfill, "commit": self.commit, "invalid_actions": counted}
+            planned = {} if self.predictor is None else {"predictor": self.predictor}
+            return planned | ({} if self.backfill == "none" else self._rules())
+        return self._rules() | {"invalid_actions": self._policy.invalid_actions}
+
+    def _rules(self) -> dict[str, Any]:
+        return {"backfill": self.backfill, "commit": self.commit}
 
 
 class Guest:

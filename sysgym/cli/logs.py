@@ -59,7 +59,8 @@ def replay(
     processors: Processors = None,
     pass_rule: Annotated[str, typer.Option(help="batch: one pass an instant; per_event: as pyss.")] = "batch",
     backfill: Annotated[
-        str | None, typer.Option(help="none, easy, rlscheduler or accasim, behind a policy that decides.")
+        str | None,
+        typer.Option(help="none, easy, rlscheduler or accasim, behind a policy that decides, or an order such as f1."),
     ] = None,
     commit: Commit = None,
     predictor: Annotated[
@@ -97,7 +98,7 @@ def replay(
     ] = 0.0,
     inflate: Annotated[
         float | None,
-        typer.Option(help="With --nodes: draw jobs until they ask for so many times all GPUs; none ends."),
+        typer.Option(help="With --nodes: draw jobs until they ask for so many times all GPUs, shuffle all; none ends."),
     ] = None,
     seed: Annotated[int, typer.Option(help="With --nodes: of random choices and of --inflate.")] = 0,
     drop_impossible: Annotated[
@@ -201,6 +202,9 @@ def predictors(
         int, typer.Option(help="Times the log is played: whole first, then without a random fiftieth of its jobs.")
     ] = 1,
     form: Format = "auto",
+    columns: Columns = None,
+    time_zone: Zone = None,
+    with_run_times: KnownRuns = False,
     as_json: Json = False,
 ) -> None:
     """Compare predictors of run times on the later part of a log, with paired intervals.
@@ -209,8 +213,13 @@ def predictors(
     """
     from sysgym.bench.predictions import compare_predictors
     from sysgym.workloads import read_trace
+    from sysgym.workloads.selection import select
 
-    workload = read_trace(trace, format=form, clean=clean, processors=processors)
+    mapping = trace_columns(columns)
+    workload = select(
+        read_trace(trace, form, clean=clean, processors=processors, columns=mapping, time_zone=time_zone),
+        with_run_times=with_run_times,
+    )
     with working("replaying"):
         found = compare_predictors(
             workload, predictor or ("last_two", "learned"), policy, pass_rule, begin, blocks, replicates
@@ -250,6 +259,9 @@ def compare(
     pass_rule: Annotated[str, typer.Option(help="batch or per_event.")] = "batch",
     arrivals: Arrivals = None,
     form: Format = "auto",
+    columns: Columns = None,
+    time_zone: Zone = None,
+    with_run_times: KnownRuns = False,
     as_json: Json = False,
 ) -> None:
     """Compare policies on an unseen range of a log, by windows in disjoint blocks of time, with paired intervals.
@@ -258,10 +270,14 @@ def compare(
     """
     from sysgym.bench.comparisons import compare_policies
     from sysgym.workloads import read_trace
+    from sysgym.workloads.selection import select
 
-    workload = read_trace(trace, format=form, clean=clean, processors=processors)
-    if arrivals is not None:
-        workload = workload.with_arrivals_scaled(arrivals)
+    mapping = trace_columns(columns)
+    workload = select(
+        read_trace(trace, form, clean=clean, processors=processors, columns=mapping, time_zone=time_zone),
+        with_run_times=with_run_times,
+        arrival_factor=arrivals,
+    )
     chosen = policy or ["learned", "easy", "easy_sjbf"]
     with working("replaying"):
         found = compare_policies(
@@ -287,6 +303,7 @@ def demo(
     clean: Clean = "default",
     processors: Processors = None,
     seconds: Annotated[float, typer.Option(help="Time for the training.")] = 25.0,
+    columns: Columns = None,
     as_json: Json = False,
 ) -> None:
     """Replay a log, train a scheduler on its first weeks, test it on the last, and write a report.
@@ -299,7 +316,8 @@ def demo(
     from sysgym.bench.report import write_report
 
     began = time.perf_counter()
-    study, trace = prepare(output, trace, clean, processors, seconds)
+    mapping = trace_columns(columns)
+    study, trace = prepare(output, trace, clean, processors, seconds, mapping)
     records = run_study_with_bar(study, 1, resume=False, dry_run=False, quiet=as_json)
     page = output / "report.html"
     write_report(records, page)
@@ -308,7 +326,7 @@ def demo(
         return
     show_leaderboard(records)
     out.print("The whole log, the trained policy beside the classic ones:")
-    replay(trace, [*_classic(), str(trained_policy(study))], clean, processors)
+    replay(trace, [*_classic(), str(trained_policy(study))], clean, processors, columns=columns)
     show_written(page, as_json)
     out.print(f"{time.perf_counter() - began:.0f} s", highlight=False)
 

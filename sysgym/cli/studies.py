@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from sysgym.bench.boards import Board
     from sysgym.bench.leaderboard import Table
     from sysgym.bench.records import Record
+    from sysgym.bench.verification import Verdict
 
 MANY_TABLES = 4
 """Environments of a problem above which a terminal shows their board alone."""
@@ -251,7 +252,10 @@ def leaderboard(
         Path | None, typer.Option(help="Write one self-contained page here instead, a section a domain.")
     ] = None,
     verify: Annotated[
-        bool, typer.Option("--verify", help="Play every record's actions again instead; exit code 1 if one differs.")
+        bool,
+        typer.Option(
+            "--verify", help="Play every record's actions again; exit code 1 if one differs. --html marks them."
+        ),
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -259,18 +263,20 @@ def leaderboard(
 
     Example: sysgym leaderboard experiments/ --html leaderboard.html
     """
-    if verify:
-        verify_records(places, as_json)
-        return
     from sysgym.bench.boards import boards, to_data
     from sysgym.bench.markdown import boards_to_markdown
     from sysgym.bench.records import find_records
     from sysgym.bench.report import write_report
 
     records = find_records(*places)
+    verdicts = play_again(places) if verify else []
     if html is not None:
-        write_report(records, html, against)
+        write_report(records, html, against, verdicts)
         show_written(html, as_json)
+    if verify:
+        show_verdicts(verdicts, as_json)
+    elif html is not None:
+        return
     elif as_json:
         print_json(to_data(boards(records, against)))
     elif markdown:
@@ -296,22 +302,29 @@ def report(
     show_written(output, as_json)
 
 
-def verify_records(places: Sequence[Path], as_json: bool) -> None:
-    """Play the last record of each run again and say what differs."""
+def play_again(places: Sequence[Path]) -> list[Verdict]:
+    """Play the last record of each run again."""
     from sysgym.bench.records import find_records_with_folders
     from sysgym.bench.verification import verify
 
     last = {record.run: (folder, record) for folder, record in find_records_with_folders(*places)}
-    rows = []
+    verdicts = []
     with bar("verifying") as advance:
         for number, verdict in enumerate(verify(last.values()), start=1):
-            record, outcome = verdict.record, "verified" if verdict.verified else "differs"
-            outcome = "not played" if verdict.skipped else outcome
-            rows.append(
-                {"policy": record.policy.name, "environment": record.environment.name, "run": record.run,
-                 "outcome": outcome, "cause": verdict.fault or verdict.skipped}
-            )  # fmt: skip
-            advance(number / len(last), record.policy.name)
+            verdicts.append(verdict)
+            advance(number / len(last), verdict.record.policy.name)
+    return verdicts
+
+
+def show_verdicts(verdicts: Sequence[Verdict], as_json: bool) -> None:
+    """Say what came of playing records again; exit code 1 where one differs."""
+    rows = [
+        {"policy": verdict.record.policy.name, "environment": verdict.record.environment.name,
+         "run": verdict.record.run,
+         "outcome": "not played" if verdict.skipped else "verified" if verdict.verified else "differs",
+         "cause": verdict.fault or verdict.skipped}
+        for verdict in verdicts
+    ]  # fmt: skip
     if as_json:
         print_json(rows)
     else:

@@ -6,12 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from gymnasium.vector import AutoresetMode
-
-from sysgym.core.errors import SettingError, require_range
-from sysgym.core.protocols import Engine
-from sysgym.envs.base import EngineEnv, EngineVectorEnv, require_known
+from sysgym.core.errors import SettingError
 from sysgym.envs.bounds import Bound
+from sysgym.envs.built import Built, BuiltEnv, BuiltVectorEnv
 from sysgym.jobsched.batch.engine import build_engine
 from sysgym.jobsched.batch.model import decided_rules
 from sysgym.jobsched.batch.observation import QueueEncoding
@@ -43,15 +40,14 @@ def build_batch_engine(
     columns: Mapping[str, Any] | str | None = None,
     processors_from: str | None = None,
     arrivals: float | None = None,
-) -> tuple[Engine, Workload]:
+) -> Built:
     """The engine behind `BatchSchedEnv`, with the same arguments, and the workload that it plays."""
-    require_range("num_envs", num_episodes, 1, whole=True)
     rules = decided_rules(backfill, pass_rule, commit)
     jobs = _workload(workload, format, clean, processors, columns, processors_from)
     if arrivals is not None:
         jobs = jobs.with_arrivals_scaled(arrivals)
     sequences = JobSequences(jobs, sequence_length, split, sampling)
-    return build_engine(sequences, rules, num_episodes, engine, observation, reward), jobs
+    return Built(build_engine(sequences, rules, num_episodes, engine, observation, reward), jobs)
 
 
 def _workload(
@@ -78,7 +74,7 @@ def _workload(
     )
 
 
-class BatchSchedEnv(EngineEnv):
+class BatchSchedEnv(BuiltEnv):
     """Choose which waiting job a parallel machine starts next.
 
     ## Description
@@ -141,7 +137,7 @@ class BatchSchedEnv(EngineEnv):
     | `backfill` | "none" | `none`, `easy`, `rlscheduler` or `accasim` |
     | `pass_rule` | "batch" | `batch` or `per_event`, see `sysgym.jobsched.batch.model` |
     | `commit` | True | False: a chosen job that doesn't fit blocks for one pass only, then comes a new decision |
-    | `observation` | "features" | a name, or a `QueueEncoding` |
+    | `observation` | "features" | a name, a `QueueEncoding`, or an object with `spec`, `encode(state, observation)` |
     | `reward` | "bounded_slowdown" | see Rewards |
     | `engine` | "auto" | `compiled`, `simpy`; auto takes SimPy for plain Python rewards and encoders |
     | `format`, `clean` | "auto", "default" | how a log is read, see `sysgym.workloads.read_trace` |
@@ -176,12 +172,14 @@ class BatchSchedEnv(EngineEnv):
     """
 
     metadata: dict[str, Any] = {"render_modes": [], "discount": 1.0}  # noqa: RUF012  Gymnasium's own declaration
+    build = staticmethod(build_batch_engine)
     heuristics = HEURISTICS
     do_nothing = "fcfs"
     objective = "mean_bounded_slowdown"
     direction = "min"
     bound = Bound("bound", 1.0)
     domain = "Cluster scheduling"
+    shifts: ClassVar[Mapping[str, float]] = {"arrivals": 1.0}
     scenario_arguments: ClassVar[Mapping[str, Any]] = {"sampling": "disjoint"}
 
     def __init__(
@@ -190,24 +188,8 @@ class BatchSchedEnv(EngineEnv):
         render_mode: str | None = None,
         **arguments: Any,
     ) -> None:
-        require_known(arguments, build_batch_engine)
-        engine, self.workload = build_batch_engine(1, workload, **arguments)
-        super().__init__(engine, render_mode)
+        super().__init__(render_mode, workload=workload, **arguments)
 
 
-class BatchSchedVectorEnv(EngineVectorEnv):
+class BatchSchedVectorEnv(BuiltVectorEnv, single=BatchSchedEnv):
     """Many episodes of `BatchSchedEnv` at once; see there for the arguments."""
-
-    metadata = BatchSchedEnv.metadata
-
-    def __init__(
-        self,
-        num_envs: int = 1,
-        workload: Workload | str | Path | Mapping[str, Any] | None = None,
-        autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,
-        episode_metrics: bool = False,
-        **arguments: Any,
-    ) -> None:
-        require_known(arguments, build_batch_engine)
-        engine, self.workload = build_batch_engine(num_envs, workload, **arguments)
-        super().__init__(engine, autoreset_mode, episode_metrics)

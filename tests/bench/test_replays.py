@@ -76,6 +76,15 @@ def test_what_a_policy_prints_is_no_result(rows, capfd):
     assert printed.out == "" and "deciding" in printed.err
 
 
+def test_a_backfilling_that_is_asked_for_stands_behind_named_orders_that_have_none(jobs):
+    rules = {"backfill": "easy", "commit": False}
+    plain = [found.row for found in replay_policies(jobs, ["f1", "easy", "smallest_area"])]
+    f1, easy, area = (found.row for found in replay_policies(jobs, ["f1", "easy", "smallest_area"], **rules))
+    assert f1["mean_wait"] < plain[0]["mean_wait"] and (f1["backfill"], f1["commit"]) == ("easy", False)
+    assert easy == plain[1] and "backfill" not in easy
+    assert area["mean_wait"] < plain[2]["mean_wait"] and area["backfill"] == "easy"
+
+
 def test_a_misspelt_scheduler_is_offered_the_nearest(jobs):
     with pytest.raises(UnknownNameError, match="did you mean easy"):
         list(replay_policies(jobs, ["eazy"]))

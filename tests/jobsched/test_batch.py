@@ -266,6 +266,23 @@ def test_heuristics_in_the_decision_process_are_the_classic_schedulers(heuristic
     assert decided.start_time.tolist() == replay(jobs, policy).start_time.tolist()
 
 
+@pytest.mark.parametrize("commit", [True, False])
+@pytest.mark.parametrize("backfill", ["easy", "rlscheduler", "accasim"])
+@pytest.mark.parametrize("order", ["fcfs", "sjf", "f1", "wfp3", "unicep"])
+def test_a_backfilling_behind_a_named_order_is_the_one_behind_its_heuristic(order, backfill, commit):
+    if backfill != "easy" and not commit:
+        with pytest.raises(SettingError, match="it needs commit=True"):
+            replay(A, order, backfill=backfill, commit=commit)
+        return
+    rng = np.random.default_rng(6)
+    rows = zip(np.cumsum(rng.integers(0, 60, 90)), rng.integers(1, 200, 90), rng.integers(1, 9, 90), strict=True)
+    jobs = workload([(s, r, p, r + int(rng.integers(0, 100))) for s, r, p in rows], 8)
+    named = replay(jobs, order, backfill=backfill, commit=commit).start_time.tolist()
+    assert named == replay(jobs, HEURISTICS[order](), backfill=backfill, commit=commit).start_time.tolist()
+    assert named == replay(jobs, order, engine="simpy", backfill=backfill, commit=commit).start_time.tolist()
+    assert named != replay(jobs, order).start_time.tolist()
+
+
 def test_more_waiting_jobs_than_rows_show_the_oldest_the_shortest_and_the_smallest():
     count = 300
     rows = [(0, 1000, 4, 1000)] + [(1, 10 + i, 1 + i % 3, 10 + (i * 7919) % count) for i in range(count)]
@@ -390,8 +407,8 @@ def test_what_is_no_policy_and_what_is_no_workload_are_refused():
         replay(A, object())
     with pytest.raises(SettingError, match="read the log first"):
         replay("log.swf", "easy")
-    with pytest.raises(SettingError, match="use 'easy'"):
-        replay(A, "fcfs", backfill="easy")
+    with pytest.raises(SettingError, match="'easy_sjbf' has a backfilling of its own"):
+        replay(A, "easy_sjbf", backfill="easy")
     for action in (1.7, None, -1, 500):
         policy = type("Bad", (), {"act": lambda self, observation, mask, answer=action: answer})()
         with pytest.raises(SettingError, match="the policy's action"):

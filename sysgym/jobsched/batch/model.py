@@ -198,7 +198,9 @@ def _check(workload: Workload) -> None:
             "workload.with_run_times() (--with-run-times), or take another log"
         )
     if not workload.machine.is_known:
-        raise WorkloadError(f"{source}: the log doesn't tell the size of the machine; give it with processors=...")
+        raise WorkloadError(
+            f"{source}: the log doesn't tell the size of the machine; give it with processors=... (--processors)"
+        )
     for wrong, what, advice in faults:
         if wrong.any():
             job = int(np.flatnonzero(wrong)[0])

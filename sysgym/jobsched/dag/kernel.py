@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sysgym.core.choice_network import ChoiceNetwork
-from sysgym.core.engines import copied_columns, read_only
+from sysgym.core.engines import copied_columns, read_only, read_only_columns
 from sysgym.core.errors import SettingError
 from sysgym.core.events import EventLog
 from sysgym.core.protocols import Engine, Slot
@@ -186,6 +186,11 @@ class DagKernel(Engine):
             read_only(mask),
             self.table,
         )
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """A copy may write to no profile either; else numba would compile everything once more."""
+        self.__dict__ |= state
+        self.table, self._known, self._arena = read_only_columns(self.table), read_only(self._limits), None
 
     def events(self, row: int) -> EventLog:
         """See `Engine.events`."""
