@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from sysgym.jobsched.compiled import uncounted
+from sysgym.core.compiled import uncounted
 from sysgym.jobsched.dag.model import (
     ARRIVED,
     ATTACHED,

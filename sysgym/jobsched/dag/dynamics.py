@@ -10,10 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from sysgym.core.compiled import uncounted
 from sysgym.core.events import EventKind
-from sysgym.jobsched.compiled import (
-    uncounted,
-)
 from sysgym.jobsched.dag.choices import (
     commitment,
     first_allowed,

@@ -9,11 +9,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from sysgym.core.events import EventKind
-from sysgym.jobsched.compiled import (
+from sysgym.core.compiled import (
     uncounted,
     uncounted_inline,
 )
+from sysgym.core.events import EventKind
 from sysgym.jobsched.dag.choices import (
     is_saturated,
     is_selectable,

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sysgym.core.choice_network import ChoiceNetwork
-from sysgym.jobsched.compiled import uncounted, uncounted_inline
+from sysgym.core.compiled import uncounted, uncounted_inline
 from sysgym.jobsched.dag.arrivals import DagJobs
 from sysgym.jobsched.dag.choices import write_mask
 from sysgym.jobsched.dag.dynamics import decide, run_to_decision

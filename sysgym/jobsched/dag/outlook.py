@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sysgym.jobsched.compiled import uncounted
+from sysgym.core.compiled import uncounted
 from sysgym.jobsched.dag.choices import commitment, is_selectable
 from sysgym.jobsched.dag.model import (
     ARRIVED,
