@@ -189,9 +189,9 @@ class CompiledChoices(CompiledBehaviour):
     def logits(self, observations: NDArray[np.generic]) -> Floats:
         """See `Behaviour.logits`; of all actions."""
         inputs = self._encoded(observations)
-        rows, actions, features = inputs.shape
+        rows, actions, _ = inputs.shape
         memory = np.empty(rows * actions * int(self._widths[1:].sum()), dtype=np.float32)
-        flat = inputs.reshape(rows * actions, features)
+        flat = np.ascontiguousarray(inputs[..., : self._widths[0]]).reshape(rows * actions, -1)
         return forward(self._weights, self._widths, self._activation, flat, memory).reshape(rows, actions).copy()
 
     def choose(

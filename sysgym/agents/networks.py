@@ -101,7 +101,7 @@ class Network(nn.Module):
     """A policy and a value network that share no weights.
 
     Args:
-        spaces: What is seen and may be done.
+        spaces: What is seen and may be done in play.
         architecture: The network's kind, widths and activation.
     """
 
@@ -131,7 +131,7 @@ class Network(nn.Module):
             self.value = Perceptron((features, *hidden, 1), activation, 1.0)
         elif architecture.kind == "choices":
             self.policy = Perceptron((features, *hidden, 1), activation, 0.01)
-            self.value = Perceptron((features, *hidden, 1), activation, 1.0)
+            self.value = Perceptron((features + architecture.foreseen, *hidden, 1), activation, 1.0)
         else:
             self.policy = Perceptron((features, *hidden, 1), activation, 0.01)
             self.value = PooledRows(features, hidden, activation, 1.0)
@@ -151,6 +151,7 @@ class Network(nn.Module):
         if self.architecture.kind in ("flat", "terms") or self.architecture.is_graph:
             logits: Tensor = self.policy(inputs)
             return logits
+        inputs = inputs[..., : self.spaces.shape[-1]]  # what is foreseen is not for the policy
         if masks is None:
             logits = self.policy(inputs).squeeze(-1)
         else:

@@ -112,7 +112,7 @@ class ProcessEnvironments(Environments):
     ) -> None:
         super().__init__(num_envs, like.observation_space, like.action_space)
         self.watchdog, self.replaced = watchdog, 0
-        self.network, self._splits = like.network, not like.native
+        self.network, self.foreseen, self._splits = like.network, like.foreseen, not like.native
         self._shared = SharedStep(self.spaces, num_envs)
         edges = [num_envs * worker // workers for worker in range(workers + 1)]
         layout = (self.spaces, num_envs, self._shared.memory)

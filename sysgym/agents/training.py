@@ -172,13 +172,14 @@ class Training:
         _check_cores(self.threads + here if ahead else max(self.threads, here))
         self.stage = self.backend.open(env_id, request.num_envs, filled(dict(request.environment or {})))
         self.settings, self.architecture = _settled(chosen, self.stage.like)
+        self.spaces = self.architecture.played(self.stage.spaces)
         if self.settings.whole_episodes and (self.backend.actors > 1 or self.backend.min_batch is not None):
             raise SettingError(
                 f"actors is {self.backend.actors}, min_batch {self.backend.min_batch}; {algorithm} plays whole "
                 "episodes together: use 1 actor and no min_batch (its environments may have several worker processes)"
             )
         with torch_threads(1):
-            network = build_network(self.stage.spaces, self.architecture, stream_key(self.seed, "network"))
+            network = build_network(self.spaces, self.architecture, stream_key(self.seed, "network"))
         self.network = network.to(request.device)
         self.learner_kind = _learner_kind(request.learner or "auto", kind, self.network)
         self.learner: Learner[Any] = kind.learner(self.learner_kind)(
@@ -228,7 +229,7 @@ class Training:
         facts = {
             "env_id": self.env_id,
             "environment": self.environment,
-            "spaces": plain(dataclasses.asdict(self.stage.spaces)),
+            "spaces": plain(dataclasses.asdict(self.spaces)),
             "architecture": plain(dataclasses.asdict(self.architecture)),
             "algorithm": self.algorithm,
             "settings": plain(dataclasses.asdict(self.settings)),
@@ -411,7 +412,9 @@ def _settled(settings: Settings, environments: Environments) -> tuple[Settings, 
     if normalize is None:
         normalize = largest_bound(environments.observation_space) > 1.0
     kind = settings.network or environments.network
-    architecture = choose_architecture(environments.spaces, kind, settings.hidden, settings.activation, normalize)
+    architecture = choose_architecture(
+        environments.spaces, kind, settings.hidden, settings.activation, normalize, environments.foreseen
+    )
     settled = dataclasses.replace(
         settings,
         network=architecture.kind,

@@ -111,7 +111,16 @@ def evaluation_arguments(env_id: str, arguments: Mapping[str, Any], split: str) 
     """Arguments that make an environment play one split, scenario k for seed k (on a log, its disjoint windows).
 
     Sealed scenarios are windows drawn anywhere in the test split.
+
+    Raises:
+        SettingError: An argument that the evaluation decides, or one that shows what is still to come.
     """
+    for name, values in getattr(class_of(env_id), "training_only", {}).items():
+        if isinstance(arguments.get(name), str) and arguments[name] in values:
+            raise SettingError(
+                f"{name} is {arguments[name]!r}, which shows what is still to come: it is for training, and "
+                "scores with it would mean nothing; evaluate with another"
+            )
     if split == SEALED:
         return _with_split(env_id, arguments, "test")
     return _with_split(env_id, arguments, split) | dict(getattr(class_of(env_id), "scenario_arguments", {}))

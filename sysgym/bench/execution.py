@@ -132,6 +132,7 @@ def _evaluate(run: Run) -> Evaluation:
         seconds=content.budgets.evaluation_seconds,
         secret=run.study.secret,
         limits=None if run.policy.trusted else content.budgets.limits,
+        transfer=run.policy.transfer,
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from sysgym.bench import formats
 from sysgym.bench.leaderboard import Row, Table
@@ -256,13 +257,12 @@ def _bar(row: Row, number: int, value: Interval, axis: Axis) -> Bar:
     return Bar(name, kind, y, axis.at(value.low), axis.at(value.high), axis.at(value.estimate))
 
 
-def _apart(ticks: Sequence[Tick]) -> list[Tick]:
-    """Those of a horizontal axis whose labels do not touch."""
-    kept: list[Tick] = []
-    for tick in ticks:
-        if not kept or tick.at - kept[-1].at > 3.4 * (len(tick.label) + len(kept[-1].label)) + 4:
-            kept.append(tick)
-    return kept
+def _apart(ticks: list[Tick]) -> list[Tick]:
+    """Ticks of a horizontal axis whose labels do not touch: every second is left out, 0 or 1 never, until they fit."""
+    while any(b.at - a.at < 3.4 * (len(a.label) + len(b.label)) + 4 for a, b in pairwise(ticks)):
+        places = [number for number, tick in enumerate(ticks) if tick.label in ("0", "1")]
+        ticks = ticks[places[0] % 2 if places else 0 :: 2]
+    return ticks
 
 
 def _round_steps(low: float, high: float, count: int) -> list[float]:

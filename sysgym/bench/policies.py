@@ -55,7 +55,9 @@ class ResolvedPolicy:
     sha256: str = ""
 
 
-def resolve_policy(spec: str, env: gym.Env[Any, Any], seed: int = 0, limits: Limits | None = None) -> ResolvedPolicy:
+def resolve_policy(
+    spec: str, env: gym.Env[Any, Any], seed: int = 0, limits: Limits | None = None, transfer: bool = False
+) -> ResolvedPolicy:
     """Find or build a policy for an environment.
 
     Args:
@@ -65,6 +67,7 @@ def resolve_policy(spec: str, env: gym.Env[Any, Any], seed: int = 0, limits: Lim
         seed: For heuristics and classes that take a `seed`, and for checkpoints that draw.
         limits: Where they are given, what is not ours (code, stable-baselines3 zips) plays in a process of its own,
             within them; None trusts it to play in this one.
+        transfer: Whether a checkpoint may have been trained in an environment of another id, with the same spaces.
 
     Raises:
         UnknownNameError: Neither a heuristic nor a file; the nearest heuristics are offered.
@@ -84,7 +87,10 @@ def resolve_policy(spec: str, env: gym.Env[Any, Any], seed: int = 0, limits: Lim
         return ResolvedPolicy(open_isolated(path, algorithm, env, seed, limits), path.stem, kind, sha256_of(path))
     if path.suffix == ".py":
         return ResolvedPolicy(_from_code(path, part, env, seed), path.stem, "code", sha256_of(path))
-    policy = _from_stable_baselines(path, env) if path.suffix == ".zip" else _from_checkpoint(path, part, env, seed)
+    if path.suffix == ".zip":
+        policy: Any = _from_stable_baselines(path, env)
+    else:
+        policy = _from_checkpoint(path, part, env, seed, transfer)
     name = LEARNED if spec.partition(":")[0] == LEARNED else path.stem
     return ResolvedPolicy(policy, name, "learned", sha256_of(path))
 
@@ -135,13 +141,14 @@ def _built(make: Any, seed: int, *arguments: Any) -> Any:
     return make(*arguments, seed=seed) if takes_seed else make(*arguments)
 
 
-def _from_checkpoint(path: Path, part: str | None, env: gym.Env[Any, Any], seed: int) -> Any:
+def _from_checkpoint(path: Path, part: str | None, env: gym.Env[Any, Any], seed: int, transfer: bool) -> Any:
     from sysgym.agents import load  # noqa: PLC0415  only who loads a checkpoint waits for the room of agents
 
     if part not in (None, SAMPLED):
         raise UnknownNameError("way for a checkpoint to play", part, [SAMPLED])
-    policy = load(path)
-    policy.check(env.observation_space, env.action_space)
+    policy = load(path, None if transfer else env)
+    if transfer:
+        policy.check(env.observation_space, env.action_space)
     return policy.sampled(seed) if part else policy
 
 

@@ -2,7 +2,8 @@
 
 Loads, sizes, budgets: where a study plays the same policies at three values or more of one numeric argument, the scores
 (or ratios to the best heuristic there) stand over that argument. Policies that were trained at one value, or over a
-range, show there what they are worth beyond it. An argument that a record leaves out has its environment's default.
+range, show there what they are worth beyond it. What lies beyond the axis of a forest is left out here too. An argument
+that a record leaves out has its environment's default.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sysgym.bench import environments, formats
-from sysgym.bench.contests import Contest, is_ours
-from sysgym.bench.forest import measured_by_score
+from sysgym.bench.contests import RANDOM, Contest, is_ours
+from sysgym.bench.forest import FARTHEST_RATIO, LOWEST_SCORE, measured_by_score
 from sysgym.bench.leaderboard import WORSE, Row, Table
 from sysgym.bench.plots import Curve, LineFigure, line_figure, words
 from sysgym.bench.records import canonical
@@ -61,9 +62,9 @@ def _shift(argument: str, tables: Mapping[float, Table]) -> Shift | None:
     scored = all(measured_by_score(table) for table in tables.values())
     lines: dict[str, list[tuple[float, Row, Interval]]] = {}
     for value, table in tables.items():
-        for row in table.rows:
+        for row in (row for row in table.rows if not scored or row.policy != RANDOM):  # whose score is 0 everywhere
             shown = row.score if scored else Interval(1.0, 1.0, 1.0) if row.best_heuristic else row.ratio
-            if shown is not None:
+            if shown is not None and (shown.estimate >= LOWEST_SCORE if scored else shown.estimate <= FARTHEST_RATIO):
                 lines.setdefault(row.policy, []).append((value, row, shown))
     ours = [name for name, points in lines.items() if points[0][1].kind != "heuristic"]
     chosen = [name for name in [*ours, *lines] if len(lines[name]) >= FEWEST]

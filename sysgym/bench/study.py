@@ -168,6 +168,7 @@ class Run:
                     "environments": True,
                     "play": True,
                     "trusted": True,
+                    "transfer": True,
                     "draws": True,
                     "best_of": True,
                     "train": {"seeds", "environment"},

@@ -40,6 +40,7 @@ pairs their scores. A whole one:
     train = { algorithm = "ppo", seeds = [0, 1, 2], frames = 500000, settings = { learning_rate = 3e-4 } }
                                               # environment = "KTH": learn there, play everywhere
     play = "greedy"                           # or "sampled": how a trained policy chooses
+    transfer = false                          # true: it, or a checkpoint, may play in another id than it was trained in
 
     [budgets]
     training_frames = 1000000                 # of every `train` that names neither frames nor seconds
@@ -124,6 +125,7 @@ class PolicyPart(Part):
     draws: Annotated[int, Field(ge=1, le=1000)] = 1
     best_of: Annotated[int, Field(ge=1, le=10_000)] = 1
     trusted: bool = False
+    transfer: bool = False
     environments: list[Name] | None = None
 
     @model_validator(mode="before")

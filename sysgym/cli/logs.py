@@ -98,7 +98,7 @@ def replay(
     ] = 0.0,
     inflate: Annotated[
         float | None,
-        typer.Option(help="With --nodes: draw jobs until they ask for so many times all GPUs; none ends."),
+        typer.Option(help="With --nodes: draw jobs until they ask for so many times all GPUs, shuffle all; none ends."),
     ] = None,
     seed: Annotated[int, typer.Option(help="With --nodes: of random choices and of --inflate.")] = 0,
     drop_impossible: Annotated[

@@ -44,6 +44,11 @@ def read_only(array: NDArray[Any]) -> NDArray[Any]:
     return np.asarray(array.data.toreadonly())
 
 
+def read_only_columns(columns: Any) -> Any:
+    """`read_only` views of all columns of a `NamedTuple` of arrays."""
+    return columns._make(read_only(column) for column in columns)
+
+
 def copied_columns(columns: Any) -> dict[str, NDArray[Any]]:
     """A kernel's snapshot: copies of the columns of its state, a `NamedTuple` of arrays."""
     return {name: column.copy() for name, column in columns._asdict().items()}

@@ -130,7 +130,7 @@ class RowPlayer(Protocol):
             episodes: Likewise.
 
         Returns:
-            The returns, float64 (M, W), and the number of decisions.
+            The returns, float64 (M, W), less what makes them costs (at most 0), and the number of decisions.
 
         Raises:
             SettingError: The engine was built with an observation or a reward that it cannot play so.

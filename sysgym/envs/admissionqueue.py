@@ -74,6 +74,7 @@ class AdmissionQueueEnv(BuiltEnv):
     | `horizon` | "fixed" | or `geometric` |
     | `split` | "train" | `train`, `valid`, `test`, `all`: streams of customers that share nothing |
     | `reward` | "priority" | or a function |
+    | `observation` | None | an object with `spec` and `encode(state, observation)` in place of the above |
     | `engine` | "auto" | `compiled`, `simpy`; auto takes SimPy for a reward of one's own |
 
     ## Vectorized Environment

@@ -63,6 +63,8 @@ class EngineEnv(gym.Env[Any, Any]):
     """Unit of the times in the event log."""
     scenario_arguments: ClassVar[Mapping[str, Any]] = {}
     """Arguments with which an evaluation makes the environment, so that seed k is scenario k of the split."""
+    training_only: ClassVar[Mapping[str, Sequence[str]]] = {}
+    """Values of arguments that show what a policy must not know; evaluations refuse them."""
 
     def __init__(self, engine: Engine, render_mode: str | None = None) -> None:
         if engine.num_episodes != 1:

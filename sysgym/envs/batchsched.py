@@ -137,7 +137,7 @@ class BatchSchedEnv(BuiltEnv):
     | `backfill` | "none" | `none`, `easy`, `rlscheduler` or `accasim` |
     | `pass_rule` | "batch" | `batch` or `per_event`, see `sysgym.jobsched.batch.model` |
     | `commit` | True | False: a chosen job that doesn't fit blocks for one pass only, then comes a new decision |
-    | `observation` | "features" | a name, or a `QueueEncoding` |
+    | `observation` | "features" | a name, a `QueueEncoding`, or an object with `spec`, `encode(state, observation)` |
     | `reward` | "bounded_slowdown" | see Rewards |
     | `engine` | "auto" | `compiled`, `simpy`; auto takes SimPy for plain Python rewards and encoders |
     | `format`, `clean` | "auto", "default" | how a log is read, see `sysgym.workloads.read_trace` |

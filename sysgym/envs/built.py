@@ -13,6 +13,7 @@ from typing import Any, ClassVar, NamedTuple
 from gymnasium.vector import AutoresetMode
 
 from sysgym.core.errors import UnknownNameError, require_range
+from sysgym.core.injection import encoded, is_encoder, require_reward
 from sysgym.core.protocols import Engine
 from sysgym.envs.base import EngineEnv, EngineVectorEnv
 
@@ -34,8 +35,11 @@ class Built(NamedTuple):
 class BuiltEnv(EngineEnv):
     """One episode; the arguments are those of `build`, apart from the number of episodes.
 
+    Every environment takes `observation`, an encoder of one's own (see `core.injection`).
+
     Raises:
         UnknownNameError: An argument that `build` does not take.
+        SettingError: An observation or a reward that is none.
     """
 
     build: ClassVar[Callable[..., Built]]
@@ -74,9 +78,16 @@ class BuiltVectorEnv(EngineVectorEnv):
 
 def _built(build: Callable[..., Built], num_episodes: int, arguments: Mapping[str, Any]) -> Built:
     known = list(inspect.signature(build).parameters.values())[1:]  # the first is the number of episodes
+    names = [parameter.name for parameter in known]
+    observation, given = arguments.get("observation"), dict(arguments)
+    if is_encoder(observation) or "observation" not in names:
+        given.pop("observation", None)
     if not any(parameter.kind == parameter.VAR_KEYWORD for parameter in known):  # else `build` tells what it knows
-        names = [parameter.name for parameter in known]
-        for name in arguments:
+        for name in given:
             if name not in names:
                 raise UnknownNameError("argument", name, names)
-    return build(num_episodes, **arguments)
+    require_reward(arguments.get("reward", ""))
+    built = build(num_episodes, **given)
+    if observation is None or "observation" in given:
+        return built
+    return built._replace(engine=encoded(built.engine, observation))

@@ -132,7 +132,7 @@ class DagSchedEnv(BuiltEnv):
     | `limits` | None | number of limits, spread evenly; None: 1 to `executors` |
     | `split` | "train" | `train`, `valid`, `test`: streams of arrivals and durations that share nothing |
     | `reward` | "completion" | see Rewards |
-    | `observation` | "graph" | or `rows` |
+    | `observation` | "graph" | or `rows`, or an object with `spec` and `encode(state, observation)` |
     | `engine` | "auto" | `compiled`, `simpy`; auto takes SimPy for a reward of one's own |
 
     ## Vectorized Environment

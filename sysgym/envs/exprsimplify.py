@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,15 +11,14 @@ from sysgym.envs.built import Built, BuiltEnv, BuiltVectorEnv
 from sysgym.exprsimp.engine import build_engine
 from sysgym.exprsimp.episode import EpisodeConfig, rules_of
 from sysgym.exprsimp.heuristics import HEURISTICS
-from sysgym.exprsimp.model import Expression
-from sysgym.exprsimp.pool import make_pool
+from sysgym.exprsimp.pool import Expressions, make_pool
 from sysgym.exprsimp.rules.table import Rule
 from sysgym.exprsimp.simulator import Reward
 
 
 def build_expression_engine(
     num_episodes: int,
-    expressions: Iterable[str | Expression] | str | Path | None = None,
+    expressions: Expressions = None,
     *,
     distribution: str = "neurewriter",
     split: str | None = None,
@@ -41,7 +40,7 @@ def build_expression_engine(
         expressions, distribution=distribution, split=split, sampling=sampling, count=count, field=field,
         max_nodes=max_nodes,
     )  # fmt: skip
-    return Built(build_engine(config, pool, num_episodes, engine, reward))
+    return Built(build_engine(config, pool, num_episodes, engine, reward), pool)
 
 
 class ExprSimplifyEnv(BuiltEnv):
@@ -95,7 +94,7 @@ class ExprSimplifyEnv(BuiltEnv):
     ## Arguments
     | name | default | meaning |
     |---|---|---|
-    | `expressions` | None | a list, or the path of a .txt or .jsonl file; None generates |
+    | `expressions` | None | a list, the path of a .txt or .jsonl file, an `ExpressionPool`; None generates |
     | `distribution` | "neurewriter" | of what is generated: also `halide`, `fuzz`, `inverse` |
     | `split` | None | `train`, `valid`, `test`, which share no shape, or `all`; None: train, of one's own all |
     | `sampling` | "uniform" | drawn from (seed, episode); `disjoint`: number seed + episode |
@@ -106,6 +105,7 @@ class ExprSimplifyEnv(BuiltEnv):
     | `time_limit` | None | modelled seconds, for example 0.002 |
     | `reward` | "length" | see Rewards |
     | `illegal_penalty` | 0.01 | what a masked action costs |
+    | `observation` | None | an object with `spec` and `encode(state, observation)` in place of the above |
     | `engine` | "auto" | `compiled`, `simpy`; auto takes SimPy for a reward of one's own |
 
     ## Vectorized Environment
@@ -139,7 +139,7 @@ class ExprSimplifyEnv(BuiltEnv):
     scenario_arguments: ClassVar[dict[str, Any]] = {"sampling": "disjoint"}
 
     def __init__(
-        self, expressions: Iterable[str | Expression] | str | Path | None = None, render_mode: str | None = None,
+        self, expressions: Expressions = None, render_mode: str | None = None,
         **arguments: Any,
     ) -> None:  # fmt: skip
         super().__init__(render_mode, expressions=expressions, **arguments)

@@ -9,7 +9,7 @@ from sysgym.envs.bounds import Bound
 from sysgym.envs.built import Built, BuiltEnv, BuiltVectorEnv
 from sysgym.learned_index.tuning.engine import build_engine
 from sysgym.learned_index.tuning.instances import shipped
-from sysgym.learned_index.tuning.live import live_instance
+from sysgym.learned_index.tuning.live import instances_of
 from sysgym.learned_index.tuning.policies import HEURISTICS
 from sysgym.learned_index.tuning.rewards import Reward, RewardRule
 from sysgym.learned_index.tuning.simulator import TuningConfig
@@ -33,8 +33,8 @@ def build_tuning_engine(
     function = reward if callable(reward) else None
     rule = RewardRule("hypervolume" if function or callable(reward) else reward, weight, max_log_bytes)
     config = TuningConfig(evaluations, seconds, encoder, rule)
-    instances = shipped(split) if keys is None else (live_instance(keys, latency),)
-    return Built(build_engine(config, num_episodes, instances, split, engine, function))
+    instances = shipped(split) if keys is None else instances_of(keys, latency)
+    return Built(build_engine(config, num_episodes, instances, split, engine, function), instances)
 
 
 class IndexTuneEnv(BuiltEnv):
@@ -98,6 +98,7 @@ class IndexTuneEnv(BuiltEnv):
     | `reward` | "hypervolume" | `weighted`, `capped`, or a function |
     | `weight` | 0.5 | of `weighted` |
     | `max_log_bytes` | 20 | of `capped` |
+    | `observation` | None | an object with `spec` and `encode(state, observation)` in place of the above |
     | `engine` | "auto" | `compiled`, `simpy`; auto takes SimPy for a reward or keys of one's own |
 
     ## Vectorized Environment

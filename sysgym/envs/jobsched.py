@@ -17,6 +17,7 @@ from sysgym.jobsched.slotted.observation import Encoder, encoder_of, palette_siz
 from sysgym.jobsched.slotted.picture import picture
 from sysgym.jobsched.slotted.policies import HEURISTICS
 from sysgym.jobsched.slotted.rewards import Reward
+from sysgym.jobsched.slotted.slot_features import foreseen_features
 from sysgym.workloads import Workload, read_trace
 from sysgym.workloads.jobsets import FixedJobsets, Jobset, JobsetGenerator, JobsetSource
 from sysgym.workloads.log_jobsets import LogJobsets
@@ -127,8 +128,10 @@ class JobSchedEnv(BuiltEnv):
     | `compact` | (91,) float32 | H counts of unfinished jobs, R x H free units, M x (length, demands), backlog |
     | `slots` | (10, 27) float32 | a row a slot: its job, when it could start, the queue, the machine |
     | `choices` | (11, 41) float32 | a row an action: its job, whom it would block; the state, alone in void's row |
+    | `choices_foreseen` | (11, 94) float32 | the same; void's row ends with what is to come, for a critic's training |
 
-    An object with `spec` and `encode` (see `sysgym.jobsched.slotted.observation.Encoder`) takes a name's place.
+    An object with `spec` and `encode(state, observation)` takes a name's place, or one that may run in the kernel (see
+    `sysgym.jobsched.slotted.observation.Encoder`).
 
     ## Rewards
     `slowdown`, the default: when a time step passes, minus the sum of 1/length over the jobs in the system (booked,
@@ -208,6 +211,7 @@ class JobSchedEnv(BuiltEnv):
     shifts: ClassVar[Mapping[str, float]] = {"arrival_rate": 0.7, "sequence_length": 50}
     time_unit = "time steps"
     scenario_arguments: ClassVar[Mapping[str, Any]] = {"sampling": "disjoint"}
+    training_only: ClassVar[Mapping[str, Sequence[str]]] = {"observation": ("choices_foreseen",)}
 
     def render(self) -> str | None:
         """The state as text with `render_mode="ansi"`, else None."""
@@ -219,5 +223,7 @@ class JobSchedVectorEnv(BuiltVectorEnv, single=JobSchedEnv):
 
     def __init__(self, num_envs: int = 1, **arguments: Any) -> None:
         super().__init__(num_envs, **arguments)
-        if arguments.get("observation") == "choices":
+        if arguments.get("observation") in ("choices", "choices_foreseen"):
             self.metadata = {**self.metadata, "network": "choices"}
+        if arguments.get("observation") == "choices_foreseen":
+            self.metadata["foreseen"] = foreseen_features(self.config.resources)

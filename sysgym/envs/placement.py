@@ -45,7 +45,7 @@ def build_placement_engine(
     source = source_of(workload, cluster, split, groups)
     function = None if isinstance(reward, str) else reward
     seen = max(8, groups) if operations is None else operations
-    return Built(build_engine(source, config, num_episodes, engine, observation, seen, function))
+    return Built(build_engine(source, config, num_episodes, engine, observation, seen, function), source)
 
 
 class PlacementEnv(BuiltEnv):
@@ -127,7 +127,7 @@ class PlacementEnv(BuiltEnv):
     | `rules` | None | `ExecutionRules` of a makespan |
     | `split` | "train" | `train`, `valid`, `test`, `all`: streams of generated graphs that share nothing |
     | `reward` | "decrease" | see Rewards |
-    | `observation` | "graph" | or an object with `spec`, `num_actions` and `write` |
+    | `observation` | "graph" | or an object with `spec` and `encode(state, observation)` |
     | `engine` | "auto" | `compiled`, `simpy`; auto takes SimPy for a reward or an encoder of one's own |
 
     ## Vectorized Environment

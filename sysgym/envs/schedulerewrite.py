@@ -30,7 +30,7 @@ def build_rewriting_engine(
     moves: str = "insertion",
     rewrites: int = 50,
     reward: str | Reward = "log_best",
-    observation: str | Any = "rows",
+    observation: str = "rows",
     engine: str = "auto",
 ) -> Built:
     """The engine behind `ScheduleRewriteEnv`, with the same arguments."""
@@ -42,7 +42,7 @@ def build_rewriting_engine(
     else:
         source = _source(workload)
     function = None if isinstance(reward, str) else reward
-    return Built(build_engine(config, source, num_episodes, engine, observation, function))
+    return Built(build_engine(config, source, num_episodes, engine, observation, function), source)
 
 
 def _source(workload: Any) -> JobsetSource:

@@ -164,7 +164,7 @@ class QueueKernel(Engine):
         self.config, self.split, self.num_episodes = config, split, num_episodes
         self.num_actions, self.observation_spec = 2, spec_of(config)
         customer_key(0, split)
-        self._priorities = read_only(np.asarray(config.priorities, dtype=np.float64))
+        self._priorities = np.asarray(config.priorities, dtype=np.float64)
         ending = 0.0 if config.horizon == "fixed" else 1.0 / config.max_steps
         self._numbers = Numbers(config.free_probability, config.max_steps, ending, self._priorities)
         self._queues = allocate(num_episodes, config.servers, self._events_of(config.max_steps))
@@ -198,7 +198,7 @@ class QueueKernel(Engine):
         """See `Engine.state`."""
         q = self._queues
         return QueueState(
-            int(q.steps[row]), int(q.free[row]), int(q.head[row]), read_only(q.busy[row]), self._priorities
+            int(q.steps[row]), int(q.free[row]), int(q.head[row]), read_only(q.busy[row]), read_only(self._priorities)
         )
 
     def events(self, row: int) -> EventLog:

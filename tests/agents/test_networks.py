@@ -63,6 +63,26 @@ def test_over_choices_the_last_row_tells_the_value():
     assert not torch.allclose(network.values(rows + torch.eye(4)[3][:, None]), network.values(rows))
 
 
+def test_what_is_foreseen_moves_the_value_and_not_the_policy():
+    spaces = CASES["rows"]
+    architecture = choose_architecture(spaces, "choices", (5, 4), foreseen=2)
+    played = architecture.played(spaces)
+    network = build_network(played, architecture, seed=3)
+    rows = torch.randn(6, *spaces.shape, generator=torch.Generator().manual_seed(0))
+    others = rows.clone()
+    others[..., -2:] += 1.0
+    assert torch.equal(network.policy_logits(others), network.policy_logits(rows))
+    assert not torch.allclose(network.values(others), network.values(rows))
+    weights = {name: value.numpy(force=True) for name, value in network.state_dict().items()}
+    assert {name: value.shape for name, value in weights.items()} == weight_shapes(played, architecture)
+    seen = rows[..., :-2].numpy()
+    logits = network.policy_logits(rows).detach().numpy()
+    assert np.allclose(PolicyFunction(played, architecture, weights)(seen), logits, atol=1e-6)
+    for wrong in ({"kind": "rows"}, {"kind": "choices", "normalize": True}):
+        with pytest.raises(SettingError, match="last 2 columns are for the value alone"):
+            choose_architecture(spaces, **wrong, foreseen=2)
+
+
 def test_the_observation_decides_the_network():
     kinds = {case: choose_architecture(spaces).kind for case, spaces in CASES.items()}
     assert kinds == {

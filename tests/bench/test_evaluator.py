@@ -131,6 +131,8 @@ def test_wrong_names_and_arguments_say_so():
         evaluate("first", TOY, {"slots": 3}, scenarios=1)
     with pytest.raises(SettingError, match="'split', which the evaluation decides"):
         evaluate("first", TOY, {"split": "train"}, scenarios=1)
+    with pytest.raises(SettingError, match="observation is 'choices_foreseen', which shows what is still to come"):
+        evaluate("sjf", "sysgym/JobSched-v0", {"observation": "choices_foreseen"}, scenarios=1)
 
 
 def test_policy_files_that_cannot_be_used_say_why(code, tmp_path):

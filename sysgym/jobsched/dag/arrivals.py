@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sysgym.core.engines import read_only
+from sysgym.core.engines import read_only_columns
 from sysgym.core.errors import SettingError, UnknownNameError, require_options, require_range
 from sysgym.core.instances import Fact, Instance
 from sysgym.core.seeding import stream_key
@@ -176,5 +176,5 @@ def _read(path: str) -> tuple[DagProfile, ...]:
 
 @lru_cache(maxsize=8)
 def _table(profiles: tuple[DagProfile, ...], executors: int, warm_up: int) -> ProfileTable:
-    table = make_table(profiles, executors, warm_up)
-    return ProfileTable(*(read_only(column) for column in table))
+    table: ProfileTable = read_only_columns(make_table(profiles, executors, warm_up))
+    return table

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sysgym.core.engines import copied_columns, read_only
+from sysgym.core.engines import copied_columns, read_only, read_only_columns
 from sysgym.core.events import EventLog
 from sysgym.core.protocols import Engine, Slot
 from sysgym.jobsched.compiled import uncounted
@@ -183,6 +183,11 @@ class DagKernel(Engine):
             read_only(mask),
             self.table,
         )
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """A copy may write to no profile either; else numba would compile everything once more."""
+        self.__dict__ |= state
+        self.table, self._known = read_only_columns(self.table), read_only(self._limits)
 
     def events(self, row: int) -> EventLog:
         """See `Engine.events`."""

@@ -98,8 +98,8 @@ class Instance:
         """The columns of `model.TuningState` that an episode does not change."""
         return {
             "keys": self.keys,
-            "log_bytes": self.log_bytes,
-            "estimate": self.estimate,
+            "log_bytes": read_only(self.log_bytes),
+            "estimate": read_only(self.estimate),
             "reference": self.reference,
             "promise": self.promise,
             "quantiles": read_only(self.quantiles),

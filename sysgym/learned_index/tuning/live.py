@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +48,20 @@ class LiveInstance(Instance):
                 else float(costs.latency(self.keys, self.span, steps)[action])
             )
         return self._found[action]
+
+
+def instances_of(keys: Any, latency: str = "model") -> Sequence[Instance]:
+    """What an environment plays: a user's keys as one live instance, or instances as they are.
+
+    Raises:
+        KeyValueError: See `live_instance`.
+        UnknownNameError: Likewise.
+    """
+    if isinstance(keys, Instance):
+        return (keys,)
+    if isinstance(keys, Sequence) and keys and all(isinstance(one, Instance) for one in keys):
+        return keys
+    return (live_instance(keys, latency),)
 
 
 def live_instance(keys: NDArray[np.generic], latency: str = "model") -> LiveInstance:
