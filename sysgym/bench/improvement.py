@@ -16,12 +16,11 @@ from numpy.typing import NDArray
 
 from sysgym.bench import statistics
 from sysgym.bench.contests import Contest, Entry, Replicates
+from sysgym.bench.leaderboard import MINIMUM_SCENARIOS
 from sysgym.core.seeding import stream_key
 
 MOST = 14
 """Most policies of a matrix, the best ones: more cannot be read."""
-FEWEST_SCENARIOS = 6
-"""With fewer, nothing is shown to differ."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ def improvements(
     if environments is not None:
         stacked = np.take_along_axis(stacked, environments[: len(stacked), :, None], axis=1)
     low, high = np.percentile(stacked.mean(axis=1), [2.5, 97.5], axis=0)
-    enough = sum(replicate.contest.scenarios for replicate in replicates) >= FEWEST_SCENARIOS
+    enough = sum(replicate.contest.scenarios for replicate in replicates) >= MINIMUM_SCENARIOS
     differs = ((low > 0.5) | (high < 0.5)) & enough
     chances = np.full((len(names), len(names)), 0.5)
     shown = np.zeros(chances.shape, dtype=bool)
