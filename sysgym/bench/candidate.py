@@ -155,7 +155,7 @@ def _policy_of(hello: dict[str, Any], observation_space: Any, action_space: Any)
 def _stable_baselines(hello: dict[str, Any], observation_space: Any, action_space: Any) -> Any:
     try:
         model = getattr(sys.modules["stable_baselines3"], hello["class"]).load(hello["file"], device="cpu")
-    except Exception as error:
+    except Exception as error:  # a pickle may raise anything
         raise LookupError(f"not a stable-baselines3 model ({type(error).__name__}: {error})") from error
     if (model.observation_space, model.action_space) != (observation_space, action_space):
         raise LookupError(

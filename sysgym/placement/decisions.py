@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sysgym.core.engines import read_only
+from sysgym.core.columns import read_only
 from sysgym.core.errors import SettingError, UnknownNameError, require_range
 from sysgym.core.events import EventKind, EventLog, EventRecorder
 from sysgym.core.protocols import Simulator

@@ -13,9 +13,9 @@ from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from sysgym.core.compiled import compiled
 from sysgym.core.errors import SettingError, UnknownNameError, WorkloadError, require_range
 from sysgym.core.seeding import stream_key
 from sysgym.workloads.draws import integer, uniform
@@ -105,7 +105,7 @@ def jobset_number(episode: int, options: Mapping[str, Any] | None) -> int:
     return int(number)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def draw_jobset(
     key: int,
     episode: int,

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sysgym.core.engines import read_only_columns
+from sysgym.core.columns import read_only_columns
 from sysgym.core.errors import SettingError, UnknownNameError, require_range
 from sysgym.core.instances import Fact, Instance
 from sysgym.core.seeding import stream_key

@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from sysgym.core.compiled import uncounted, uncounted_inline
 from sysgym.core.events import EventKind
-from sysgym.jobsched.compiled import uncounted, uncounted_inline
 from sysgym.jobsched.dag.episodes import (
     AREA,
     ASK_COMMON,

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sysgym.core.engines import copied_columns, read_only, read_only_columns
+from sysgym.core.columns import copied_columns, read_only, read_only_columns
+from sysgym.core.compiled import uncounted
 from sysgym.core.events import EventLog
 from sysgym.core.protocols import Engine, Slot
-from sysgym.jobsched.compiled import uncounted
 from sysgym.jobsched.dag.arrivals import Arrivals, DagJobs
 from sysgym.jobsched.dag.dynamics import decide, run_to_decision
 from sysgym.jobsched.dag.episodes import (

@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from sysgym.core.compiled import uncounted
 from sysgym.core.errors import UnknownNameError
 from sysgym.core.packing import graph_spec
 from sysgym.core.protocols import ArraySpec, ObservationSpec
-from sysgym.jobsched.compiled import uncounted
 from sysgym.jobsched.dag.model import (
     ARRIVED,
     ATTACHED,

@@ -19,9 +19,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from sysgym.core.compiled import uncounted
 from sysgym.core.errors import require_range
 from sysgym.core.seeding import stream
-from sysgym.jobsched.compiled import uncounted
 from sysgym.jobsched.dag.arrivals import DagJobs
 from sysgym.jobsched.dag.dynamics import decide, run_to_decision
 from sysgym.jobsched.dag.episodes import AREA, CUT, HORIZON, KEY, NUMBER, Episode, Rules, allocate, begin
