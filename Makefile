@@ -20,7 +20,7 @@ coverage: .venv/dev kernels
 	$(BIN)/coverage erase
 	$(if $(LESS),,$(PYTEST) --cov --cov-report= --cov-fail-under=0)
 	NUMBA_DISABLE_JIT=1 $(PYTEST) tests/uncompiled --cov --cov-append --cov-report= --cov-fail-under=0
-	$(BIN)/coverage report --skip-covered --sort=miss
+	$(BIN)/coverage report --skip-covered --sort=miss $(if $(LESS),--fail-under=0)
 
 check: .venv/dev
 	$(BIN)/ruff check .

@@ -226,7 +226,7 @@ class CopiedEnvironments(Environments):
         self._played[row].append(action)
         try:
             return self.envs[row].step(action)
-        except Exception as error:
+        except Exception as error:  # whatever it was, it goes on with the place where it happened
             place = f"seed {self._seeds[row]}, episode {self._episodes[row]}, step {len(self._played[row])}"
             error.add_note(
                 f"environment {self._first_row + row} of this run, {place}; its actions: {self._played[row]}"

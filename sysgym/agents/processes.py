@@ -21,7 +21,7 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from multiprocessing import connection, util
 from pathlib import Path
@@ -124,13 +124,12 @@ class ProcessEnvironments(Environments):
         self._replacements = 0
         # before multiprocessing waits for processes that only end when their pipe does
         self._stop = util.Finalize(self, _stop_all, (self._workers,), exitpriority=20)
-        try:
+        with ExitStack() as closed:  # no process is left behind where one cannot begin
+            closed.callback(self.close)
             for worker in self._workers:
                 worker.start()
             self._all([MAKE] * workers)
-        except BaseException:
-            self.close()
-            raise
+            closed.pop_all()
 
     def reset(self, seeds: NDArray[np.int64], observations: NDArray[Any], masks: NDArray[np.int8]) -> None:
         """See `Environments.reset`."""

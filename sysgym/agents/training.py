@@ -12,7 +12,7 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -331,17 +331,15 @@ class Training:
         if self.settings.whole_episodes:
             group = self.settings.rows_per_workload(stage.num_envs)
         players: list[Player] = []
-        try:
+        with ExitStack() as dismissed:  # none is left behind where one cannot begin
             for rows in stage.rows:
                 cycle: int | None = getattr(self.settings, "workloads", None)
                 role = Role(rows, self.learner.behaviour(), self.seed, begun, group, self.backend.min_batch, cycle)
                 players.append(stage.player(role, self.settings.rollout_steps, threaded=self.mode != "sync"))
+                dismissed.callback(players[-1].close)
             if earlier is not None:
                 self._restore_players(players, earlier)
-        except BaseException:
-            for player in players:
-                player.close()
-            raise
+            dismissed.pop_all()
         return players
 
     def _restore_players(self, players: Sequence[Player], earlier: Checkpoint) -> None:

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sysgym.bench import ranking, statistics
-from sysgym.bench.contests import Contest, Entry, Replicates, contests
+from sysgym.bench.contests import RULES, Contest, Entry, Replicates, contests
 from sysgym.bench.improvement import Improvements, improvements
 from sysgym.bench.leaderboard import (
     MINIMUM_SCENARIOS,
@@ -53,7 +53,7 @@ class BoardRow:
         shared_rank: 1 + how many policies are shown to be better; ties share it.
         rank_interval: 95 % range of the rank.
         policy: Its name.
-        kind: "heuristic", "search", "learned" or "code".
+        kind: "heuristic", "search", "learned", "code", or "bound" for a policy that is the bound.
         best_heuristic: Whether it is the heuristic with the best figure.
         runs: Runs on an environment, the fewest of any.
         figure: Interquartile mean of its entries on the board's measure.
@@ -325,7 +325,8 @@ def _best_heuristic(
 ) -> int | None:
     """Which line the others are compared with: the best on the valid split, where it was played, else on the board."""
     asked = replicates[0].contest.against
-    numbers = [n for n, line in enumerate(lines) if line.of[0].kind == "heuristic" and asked in (None, line.name)]
+    rules = [n for n, line in enumerate(lines) if line.of[0].kind in RULES and asked in (None, line.name)]
+    numbers = [n for n in rules if lines[n].of[0].kind == "heuristic"] or rules
     figures = [valid[lines[number].name] for number in numbers]
     known = [figure for figure in figures if figure is not None]
     return numbers[figures.index(max(known))] if known and len(known) == len(numbers) else next(iter(numbers), None)

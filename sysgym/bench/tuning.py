@@ -14,7 +14,6 @@ from sysgym.core.events import EventKind
 from sysgym.learned_index.rmi import RMI
 from sysgym.learned_index.tuning.model import TuningState, configuration
 
-ENV_ID = "sysgym/IndexTune-v0"
 AGENT = "agent"
 OBJECTIVES = ("balanced", "latency", "size")
 _NEAR = 1.5

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -34,6 +34,14 @@ from sysgym.cli.words import (
 )
 from sysgym.core.errors import UnknownNameError
 
+if TYPE_CHECKING:
+    from sysgym.bench.replays import Replay
+    from sysgym.workloads.workload import Repair
+
+Backfill = Annotated[
+    str | None,
+    typer.Option(help="none, easy, rlscheduler or accasim, behind a policy that decides, or an order such as f1."),
+]
 Commit = Annotated[
     bool | None,
     typer.Option(
@@ -58,10 +66,7 @@ def replay(
     clean: Clean = "default",
     processors: Processors = None,
     pass_rule: Annotated[str, typer.Option(help="batch: one pass an instant; per_event: as pyss.")] = "batch",
-    backfill: Annotated[
-        str | None,
-        typer.Option(help="none, easy, rlscheduler or accasim, behind a policy that decides, or an order such as f1."),
-    ] = None,
+    backfill: Backfill = None,
     commit: Commit = None,
     predictor: Annotated[
         str | None,
@@ -120,9 +125,7 @@ def replay(
         refuse_options(own, {"pass_rule": "batch"}, "is for one pool of processors; leave it out beside --nodes")
     else:
         refuse_options(on_nodes | {"inflate": inflate}, GPU_DEFAULTS, "is for GPU nodes; give --nodes too")
-    from sysgym.bench.drawing import require_picture
     from sysgym.bench.replays import replay_policies
-    from sysgym.bench.statistics import REPLAY_SPREAD, USELESS, all_tie
     from sysgym.jobsched.batch.model import DECIDED_BACKFILLS
     from sysgym.jobsched.batch.replay import classic_schedulers
     from sysgym.workloads import read_trace
@@ -147,13 +150,27 @@ def replay(
     chosen = policy or classic_schedulers(predictor)
     results = replay_policies(workload, chosen, pass_rule, engine, backfill, predictor, commit)
     pictures = {name: path for name, path in (("gantt", gantt), ("timeline", timeline), ("slowdown", slowdown)) if path}
+    machine, planned = workload.machine, f", predictor={predictor}" if predictor else ""
+    heading = (f"{trace.name}: {len(workload)} jobs on {machine.processors} processors ({machine.source}), "
+               f"clean={clean}, pass_rule={pass_rule}{planned}")  # fmt: skip
+    _show_replays(results, heading, workload.repairs, pictures, alone=len(chosen) == 1, as_json=as_json)
+
+
+def _show_replays(
+    results: Iterable[Replay], heading: str, repairs: Sequence[Repair], pictures: Mapping[str, Path], *, alone: bool,
+    as_json: bool,
+) -> None:  # fmt: skip
+    """Replay one policy after another, draw what was asked for, and show a row each."""
+    from sysgym.bench.drawing import require_picture
+    from sysgym.bench.statistics import REPLAY_SPREAD, USELESS, all_tie
+
     for path in pictures.values():
         require_picture(path)
     rows, written = [], []
     with nullcontext() if as_json else working("replaying"):
         for result in results:
             rows.append({"policy": result.row["policy"]} | _bounded_slowdowns(result.row))
-            written += _draw(result, pictures, alone=len(chosen) == 1)
+            written += _draw(result, pictures, alone=alone)
             if as_json:
                 print_json(result.row)
     tie = all_tie([row["mean"] for row in rows], REPLAY_SPREAD)
@@ -161,10 +178,8 @@ def replay(
         if tie:
             log.print(escape(USELESS), highlight=False)
         return
-    machine, planned = workload.machine, f", predictor={predictor}" if predictor else ""
-    out.print(f"{escape(trace.name)}: {len(workload)} jobs on {machine.processors} processors ({machine.source}), "
-              f"clean={clean}, pass_rule={pass_rule}{planned}", highlight=False)  # fmt: skip
-    for repair in workload.repairs:
+    out.print(escape(heading), highlight=False)
+    for repair in repairs:
         verb, lines = "dropped" if repair.dropped else "changed", ", ".join(map(str, repair.lines))
         out.print(f"  {repair.rule}: {verb} {repair.count} jobs, first at lines {lines}", highlight=False)
     print_table("Bounded slowdown, wait in seconds", rows)
@@ -174,7 +189,7 @@ def replay(
         show_written(path, as_json)
 
 
-def _draw(result: Any, pictures: Mapping[str, Path], *, alone: bool) -> list[Path]:
+def _draw(result: Replay, pictures: Mapping[str, Path], *, alone: bool) -> list[Path]:
     """Draw what was asked for; beside other policies, each has its name in the file's."""
     from sysgym.bench.schedule_pictures import PICTURES
 
@@ -250,9 +265,7 @@ def compare(
     length: Annotated[int, typer.Option(help="Jobs of a window, which begins with an empty machine.")] = 256,
     stride: Annotated[int, typer.Option(help="Jobs between the beginnings of two windows.")] = 64,
     blocks: Annotated[int, typer.Option(help="Disjoint blocks of time, the observations of the bootstrap.")] = 16,
-    backfill: Annotated[
-        str | None, typer.Option(help="none, easy, rlscheduler or accasim, behind policies that decide.")
-    ] = None,
+    backfill: Backfill = None,
     commit: Commit = None,
     clean: Clean = "default",
     processors: Processors = None,

@@ -15,7 +15,7 @@ from rich.markup import escape
 from sysgym.agents.algorithms import ALGORITHMS, SEARCHES
 from sysgym.cli.app import app
 from sysgym.cli.show import bar, log, out, print_json, print_table, show_written
-from sysgym.cli.training import live_line, time_by_stage, watchers
+from sysgym.cli.training import live_line, show_trained, watchers
 from sysgym.cli.words import Arguments, Environment, Json, Secret, Settings, pairs, secret_of
 from sysgym.core.errors import SettingError
 
@@ -116,44 +116,12 @@ def train(
                 watcher(progress)
 
         policy = agents.train(
-            env,
-            algorithm,
-            seed=seed,
-            num_envs=num_envs,
-            frames=frames,
-            seconds=seconds,
-            environment=pairs(arg, "--arg"),
-            output=output,
-            resume=resume,
-            mode=mode,
-            threads=threads,
-            learner=learner,
-            device=device,
-            backend=backend,
-            actors=actors,
-            workers=workers,
-            min_batch=min_batch,
-            address=address,
-            watchdog=watchdog,
-            on_progress=watch,
-            **chosen,
-        )
-    row = {
-        "output": str(output),
-        "algorithm": algorithm,
-        "seed": policy.seed,
-        "frames": policy.frames,
-        "parameters": policy.parameter_count,
-        "mean_return": policy.curve[-1]["mean_return"] if policy.curve else None,
-    }
-    where = time_by_stage(last[-1]) if last else {}
-    if as_json:
-        print_json({**row, **where})
-    else:
-        print_table("Trained", [row])
-        if where:
-            print_table("Where the time went", [{"stage": name, "share": f"{share:.1%}"} for name, share in
-                        where["stages"].items()])  # fmt: skip
+            env, algorithm, seed=seed, num_envs=num_envs, frames=frames, seconds=seconds,
+            environment=pairs(arg, "--arg"), output=output, resume=resume, mode=mode, threads=threads,
+            learner=learner, device=device, backend=backend, actors=actors, workers=workers, min_batch=min_batch,
+            address=address, watchdog=watchdog, on_progress=watch, **chosen,
+        )  # fmt: skip
+    show_trained(policy, output, last[-1] if last else None, as_json=as_json)
 
 
 @app.command()

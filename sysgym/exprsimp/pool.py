@@ -102,7 +102,7 @@ def make_pool(
         if split in (None, expressions.split):
             return ExpressionPool(expressions.expressions, expressions.split, expressions.sampling, max_nodes)
         expressions = expressions.expressions
-    elif not isinstance(expressions, Iterable):
+    elif not isinstance(expressions, Iterable | Path):
         raise SettingError(f"expressions is {expressions!r}; give a list of them, the path of a file, or a pool")
     given = read_expressions(expressions, field) if isinstance(expressions, str | Path) else expressions
     listed = list(given)

@@ -44,11 +44,7 @@ class Clock:
         observation["sums"][:] = len(state), len(state._fields)
 
 
-# GpuSched's workload is a log and a list of nodes, and two arguments
-round_trip = pytest.mark.parametrize("env_id", [i for i in IDS if i not in (*WITHOUT_WORKLOAD, "sysgym/GpuSched-v0")])
-
-
-@round_trip
+@with_workload
 def test_what_is_shown_as_the_workload_is_taken_back_and_played_alike(env_id):
     env = gym.make(env_id)
     again = gym.make(env_id, **{WORKLOAD.get(env_id, "workload"): env.unwrapped.workload})

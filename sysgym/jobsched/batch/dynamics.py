@@ -10,6 +10,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from sysgym.core.compiled import uncounted
 from sysgym.core.events import EventKind
 from sysgym.jobsched.batch.episodes import ACCASIM, EASY, NO_BACKFILL, NO_BOUND, NO_JOB, RLSCHEDULER, Episodes, Flags
 from sysgym.jobsched.batch.model import Jobs
@@ -18,7 +19,6 @@ from sysgym.jobsched.batch.prediction import corrected, predicted, remember_end,
 from sysgym.jobsched.batch.priorities import F1, priority
 from sysgym.jobsched.batch.rewards import job_score
 from sysgym.jobsched.batch.rows import insert, insert_behind, place_of, remove, remove_job
-from sysgym.jobsched.compiled import uncounted
 
 _SUBMIT, _START, _FINISH = int(EventKind.SUBMIT), int(EventKind.START), int(EventKind.FINISH)
 

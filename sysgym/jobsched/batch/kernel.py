@@ -13,7 +13,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from sysgym.core.engines import copied_columns, read_only_columns, restore_columns
+from sysgym.core.columns import copied_columns, read_only_columns, restore_columns
+from sysgym.core.compiled import uncounted
 from sysgym.core.errors import SettingError
 from sysgym.core.events import EventLog
 from sysgym.core.protocols import Engine, Slot
@@ -27,7 +28,6 @@ from sysgym.jobsched.batch.rewards import QueueReward
 from sysgym.jobsched.batch.row_play import play_episode, play_members
 from sysgym.jobsched.batch.sequences import JobSequences
 from sysgym.jobsched.batch.state_view import state_of
-from sysgym.jobsched.compiled import uncounted
 
 
 @uncounted

@@ -41,7 +41,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sysgym.core.engines import read_only
+from sysgym.core.columns import read_only
 from sysgym.core.errors import SettingError, UnknownNameError, WorkloadError, require_bool
 from sysgym.jobsched.batch.priorities import CHANGING, ORDERS
 from sysgym.workloads.workload import Workload

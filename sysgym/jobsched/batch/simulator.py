@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from simpy.events import EventPriority
 
-from sysgym.core.engines import read_only
+from sysgym.core.columns import read_only
 from sysgym.core.events import EventKind, EventLog, EventRecorder
 from sysgym.core.protocols import Observation, Simulator
 from sysgym.jobsched.batch.model import Jobs, QueueState, Rules, known_jobs

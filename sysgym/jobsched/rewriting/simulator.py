@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sysgym.core.engines import read_only
+from sysgym.core.columns import read_only
 from sysgym.core.events import EventKind, EventLog, EventRecorder
 from sysgym.core.protocols import Simulator
 from sysgym.jobsched.rewriting.construction import order_of

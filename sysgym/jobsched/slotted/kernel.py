@@ -15,11 +15,11 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from sysgym.core.engines import read_only
+from sysgym.core.columns import read_only
+from sysgym.core.compiled import counted_inline, uncounted
 from sysgym.core.events import EventLog
 from sysgym.core.protocols import Engine, Slot
 from sysgym.core.seeding import stream_key
-from sysgym.jobsched.compiled import counted_inline, uncounted
 from sysgym.jobsched.slotted.dynamics import (
     EVENTS_PER_JOB,
     Rules,

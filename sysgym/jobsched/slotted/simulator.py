@@ -17,7 +17,7 @@ import simpy
 from numpy.typing import NDArray
 from simpy.events import EventPriority
 
-from sysgym.core.engines import read_only
+from sysgym.core.columns import read_only
 from sysgym.core.events import EventKind, EventLog, EventRecorder
 from sysgym.core.protocols import Observation, Simulator
 from sysgym.core.seeding import stream_key

@@ -16,10 +16,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from sysgym.core.compiled import uncounted
 from sysgym.core.errors import SettingError, UnknownNameError, require_range
 from sysgym.core.instances import Instance
 from sysgym.core.seeding import stream_key
-from sysgym.jobsched.compiled import uncounted
 from sysgym.jobsched.gpu.fragmentation import Typical, least_fragmenting, typical_table
 from sysgym.jobsched.gpu.instances import cluster_of, jobs_of, nodes_of, refuse_impossible
 from sysgym.jobsched.gpu.metrics import capacity_milli
