@@ -18,7 +18,9 @@ Observations of the graph convention (N nodes) get a network that passes message
 differ in what the actions stand for:
 
 * `pointer`: A = N k + extras, action v k + j is choice j of node v (row-major), the extras belong to no node. Chosen
-  where there are at least as many actions as nodes.
+  where there are at least as many actions as nodes. Where the observation has a part `choices`, with features of every
+  action, one perceptron is shared by all of them: it scores a choice from its own features, its node's features and
+  state, the globals, and the mean state; an extra has neither features nor a node.
 * `leading`: A <= N, action v is node v, such as the device nodes of a placement.
 * `graph`: a fixed set of actions that belong to the graph as a whole.
 
@@ -205,6 +207,11 @@ def _graph_shapes(spaces: Spaces, architecture: Architecture) -> dict[str, tuple
             begin = f"{half}.rounds.{number}"
             shapes |= {f"{begin}.{way}.weight": (width, inputs) for way in ("own", "along", "against", "overall")}
             shapes |= {f"{begin}.own.bias": (width,)}
+        if half == "policy" and graph.choice and outputs.nodes == graph.nodes:
+            seen = graph.features + graph.choice + graph.context + 2 * hidden[-1]
+            for layer, size in (("hidden", (hidden[-1], seen)), ("last", (1, hidden[-1]))):
+                shapes |= {f"{half}.choices.{layer}.weight": size, f"{half}.choices.{layer}.bias": size[:1]}
+            continue
         nodes, extras = (outputs.choices, outputs.extras) if half == "policy" else (0, 1)
         for head, width in (("nodes", nodes), ("whole", extras)):
             for layer, size in (("hidden", (hidden[-1], 2 * hidden[-1])), ("last", (width, hidden[-1]))):

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sysgym.bench import ranking, statistics
-from sysgym.bench.contests import Contest, Entry, Replicates, contests
+from sysgym.bench.contests import RULES, Contest, Entry, Replicates, contests
 from sysgym.bench.improvement import Improvements, improvements
 from sysgym.bench.leaderboard import (
     MINIMUM_SCENARIOS,
@@ -53,7 +53,7 @@ class BoardRow:
         shared_rank: 1 + how many policies are shown to be better; ties share it.
         rank_interval: 95 % range of the rank.
         policy: Its name.
-        kind: "heuristic", "search", "learned" or "code".
+        kind: "heuristic", "search", "learned", "code", or "bound" for a policy that is the bound.
         best_heuristic: Whether it is the heuristic with the best figure.
         runs: Runs on an environment, the fewest of any.
         figure: Interquartile mean of its entries on the board's measure.
@@ -197,12 +197,16 @@ def to_data(found: Sequence[Board]) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class _Line:
-    """A policy's entries on every environment of a board: `entries` (K,), `drawn` (B, K), larger is better."""
+    """A policy's entries on every environment of a board, shape (K,), larger is better; figures and gaps of replicates.
+
+    The replicates of the entries themselves are large and not kept.
+    """
 
     name: str
     of: list[Entry]
     entries: NDArray[np.float64]
-    drawn: NDArray[np.float64]
+    figures: NDArray[np.float64]
+    gaps: NDArray[np.float64]
 
 
 def _measure(played: Sequence[Contest]) -> str:
@@ -218,7 +222,7 @@ def _rows(names: Sequence[str], replicates: Sequence[Replicates], measure: str) 
     chosen = drawn_environments(replicates)
     found = [_line(name, replicates, measure, chosen) for name in names]
     lines = sorted(found, key=lambda line: (-_iqm(line.entries), line.name))
-    figures = np.column_stack([_iqm(line.drawn) for line in lines])
+    figures = np.column_stack([line.figures for line in lines])
     valid = {line.name: _valid_figure(line.name, replicates, measure) for line in lines}
     best = _best_heuristic(lines, replicates, valid)
     borda = ranking.borda_points([_by_environment(line) for line in lines])
@@ -283,7 +287,8 @@ def _line(name: str, replicates: Sequence[Replicates], measure: str, environment
         fewest = min(part.shape[1] for part in drawn)  # as many entries of each, whichever are drawn
         stacked = np.stack([part[:, :fewest] for part in drawn], axis=1)
         drawn = [np.take_along_axis(stacked, environments[:, :, None], axis=1).reshape(len(stacked), -1)]
-    return _Line(name, found, np.concatenate(entries), np.concatenate(drawn, axis=1))
+    joined = np.concatenate(drawn, axis=1)[..., None]
+    return _Line(name, found, np.concatenate(entries), statistics.iqm(joined), statistics.optimality_gap(joined))
 
 
 def _entries_of(entry: Entry, contest: Contest, measure: str) -> NDArray[np.float64]:
@@ -325,7 +330,8 @@ def _best_heuristic(
 ) -> int | None:
     """Which line the others are compared with: the best on the valid split, where it was played, else on the board."""
     asked = replicates[0].contest.against
-    numbers = [n for n, line in enumerate(lines) if line.of[0].kind == "heuristic" and asked in (None, line.name)]
+    rules = [n for n, line in enumerate(lines) if line.of[0].kind in RULES and asked in (None, line.name)]
+    numbers = [n for n in rules if lines[n].of[0].kind == "heuristic"] or rules
     figures = [valid[lines[number].name] for number in numbers]
     known = [figure for figure in figures if figure is not None]
     return numbers[figures.index(max(known))] if known and len(known) == len(numbers) else next(iter(numbers), None)
@@ -338,8 +344,7 @@ def _by_environment(line: _Line) -> list[float]:
 
 
 def _gap(line: _Line) -> Interval:
-    drawn = statistics.optimality_gap(line.drawn[..., None])
-    return statistics.interval(statistics.optimality_gap(line.entries[:, None]), drawn)
+    return statistics.interval(statistics.optimality_gap(line.entries[:, None]), line.gaps)
 
 
 def _wins(line: _Line, replicates: Sequence[Replicates]) -> float | None:

@@ -26,6 +26,8 @@ from sysgym.bench.study_file import VALID
 from sysgym.core.errors import SysgymError, UnknownNameError
 from sysgym.core.seeding import stream_key
 
+RULES = ("heuristic", "bound")
+"""Kinds of policies that are no challengers."""
 RANDOM = "random"
 """The heuristic whose score is 0."""
 OURS = "sysgym/"
@@ -53,8 +55,10 @@ class Entry:
 
     @property
     def kind(self) -> str:
-        """What kind of policy."""
-        return self.records[-1].policy.kind
+        """What kind of policy; "bound" for one that is the environment's own bound, which nobody is asked to beat."""
+        newest = self.records[-1]
+        bound = newest.environment.bound
+        return "bound" if bound and bound.policy and bound.policy == newest.policy.source else newest.policy.kind
 
     @property
     def source(self) -> str:
@@ -275,10 +279,11 @@ def _contest(group: list[Record], against: str | None) -> Contest:
     entries = [_entry(name, found) for name, found in by_name.items()]
     sign = 1 if newest.environment.direction == "min" else -1
     entries.sort(key=lambda entry: (sign * entry.mean, entry.name))
-    heuristics = {entry.name: entry for entry in entries if entry.kind == "heuristic"}
+    heuristics = {entry.name: entry for entry in entries if entry.kind in RULES}
     if against is not None and against not in heuristics:
         raise UnknownNameError("heuristic to compare with", against, heuristics)
-    best = heuristics[against] if against is not None else next(iter(heuristics.values()), None)
+    beatable = [entry for entry in heuristics.values() if entry.kind == "heuristic"] or list(heuristics.values())
+    best = heuristics[against] if against is not None else next(iter(beatable), None)
     return Contest(newest, entries, best, against, failed, len(good) - sum(len(entry.records) for entry in entries))
 
 

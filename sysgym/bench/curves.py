@@ -12,7 +12,7 @@ import numpy as np
 
 from sysgym.bench import plots
 from sysgym.bench.bands import reference_band
-from sysgym.bench.contests import Contest, Entry
+from sysgym.bench.contests import RULES, Contest, Entry
 from sysgym.bench.plots import Curve, LineFigure
 from sysgym.bench.records import QueueFacts, Record
 
@@ -26,7 +26,7 @@ REFERENCES, NEW_RUNS = 10, 5
 
 def queue_figure(contest: Contest, *, wide: bool) -> LineFigure | None:
     """Queue length of the best heuristic and the best other policy, on the scenario that both kept."""
-    others = [entry for entry in contest.entries if entry.kind != "heuristic"][:1]
+    others = [entry for entry in contest.entries if entry.kind not in RULES][:1]
     chosen = ([contest.best] if contest.best else []) + (others or contest.entries[1:2])
     kept = [(entry.name, entry.records[0].evidence.queue) for entry in chosen]
     series = [(name, queue) for name, queue in kept if queue is not None]

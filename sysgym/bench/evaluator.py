@@ -133,7 +133,8 @@ def evaluate(
     _require_finite(ordered, objective)
     _require_within_bound(ordered, objective, direction, environments.bound_of(env_id))
     if all(scenario.fault for scenario in ordered):
-        raise PolicyError(ordered[0].fault)
+        remedy = "; a study's budgets.step_seconds allows slower ones" if ordered[0].timed_out else ""
+        raise PolicyError(f"{resolved.name}: {ordered[0].fault}{remedy}")
     instance = environments.instance_of(env)
     return Evaluation(resolved, objective, direction, ordered, meter.environment, meter.policy, instance)
 

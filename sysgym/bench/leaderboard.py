@@ -56,7 +56,7 @@ class Row:
         shared_rank: 1 + how many policies are shown to be better; ties share it.
         rank_interval: 95 % range of the rank.
         policy: Its name.
-        kind: "heuristic", "search", "learned" or "code".
+        kind: "heuristic", "search", "learned", "code", or "bound" for a policy that is the bound.
         best_heuristic: Whether it is the one that the others are compared with.
         runs: Runs that ended well: training seeds, or draws, or 1.
         scenarios: Scenarios of each.

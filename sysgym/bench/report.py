@@ -20,7 +20,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from sysgym.bench import formats, plots
 from sysgym.bench.boards import SCORE, Board, board_of, drawn_environments, grouped
-from sysgym.bench.contests import Contest, Replicates, contests
+from sysgym.bench.contests import RULES, Contest, Replicates, contests
 from sysgym.bench.curves import expected_trainings, queue_figure, training_figure
 from sysgym.bench.forest import Forest, forest_of_board, forest_of_table, measured_by_score
 from sysgym.bench.headlines import Headline, headline, headline_of_board
@@ -36,8 +36,8 @@ from sysgym.bench.worst_cases import WorstCases, worst_cases_of
 from sysgym.core.errors import RecordError
 from sysgym.core.files import atomic_write
 
-MANY = 60
-"""Environments above which a page leaves out the figures of each."""
+MANY = 200
+"""Environments above which queues, trainings and worst cases are not even looked at."""
 DETAILS = (3, 2, 1, 0)
 """From a whole page to one without the figures of each environment: the first that is small enough is shown."""
 LARGEST = 990_000
@@ -161,7 +161,7 @@ def render_report(records: Iterable[Record], against: str | None = None, verdict
         "trainings": _distinct([_recipe(record) for record in shown if record.policy.training]),
     }
     template, page = _templates().get_template("report.html.j2"), ""
-    for detail in DETAILS:
+    for detail in DETAILS[2:] if brief else DETAILS:
         page = _LINES.sub("\n", template.render(facts, detail=detail))
         if len(page.encode()) <= LARGEST:
             break
@@ -233,7 +233,7 @@ def _matrix(board: Board, tables: Sequence[Table]) -> list[tuple[str, list[Row |
 
 def _profiles(board: Board, drawn: Sequence[Replicates]) -> LineFigure | None:
     """Profiles of the best policies, the heuristics' best and all that are no heuristics first; bands for two."""
-    ours = [row for row in board.rows if row.kind != "heuristic"]
+    ours = [row for row in board.rows if row.kind not in RULES]
     best = [row for row in board.rows if row.best_heuristic]
     first = [*best, *ours[: PROFILES - 1]]
     rest = [row for row in board.rows if row not in first]

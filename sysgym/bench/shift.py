@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sysgym.bench import environments, formats
-from sysgym.bench.contests import RANDOM, Contest, is_ours
+from sysgym.bench.contests import RANDOM, RULES, Contest, is_ours
 from sysgym.bench.forest import FARTHEST_RATIO, LOWEST_SCORE, measured_by_score
 from sysgym.bench.leaderboard import WORSE, Row, Table
 from sysgym.bench.plots import Curve, LineFigure, line_figure, words
@@ -66,7 +66,7 @@ def _shift(argument: str, tables: Mapping[float, Table]) -> Shift | None:
             shown = row.score if scored else Interval(1.0, 1.0, 1.0) if row.best_heuristic else row.ratio
             if shown is not None and (shown.estimate >= LOWEST_SCORE if scored else shown.estimate <= FARTHEST_RATIO):
                 lines.setdefault(row.policy, []).append((value, row, shown))
-    ours = [name for name, points in lines.items() if points[0][1].kind != "heuristic"]
+    ours = [name for name, points in lines.items() if points[0][1].kind not in RULES]
     chosen = [name for name in [*ours, *lines] if len(lines[name]) >= FEWEST]
     curves = []
     for colour, name in enumerate(list(dict.fromkeys(chosen))[:LINES], start=1):

@@ -86,6 +86,7 @@ class EngineEnv(gym.Env[Any, Any]):
         """Begin an episode; without a seed, the next one of the seed given last (or of a random one)."""
         if seed is not None:
             _require_seed(seed)
+            seed = int(seed)
         super().reset(seed=seed)
         if seed is not None:
             self._seed[0], self._episodes[0] = seed, -1
@@ -201,6 +202,8 @@ class EngineVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
         """Begin episodes in all rows, or in those of `options["reset_mask"]` (bool, shape (num_envs,))."""
+        if not isinstance(options, Mapping | None):
+            raise SettingError(f"options is {options!r}; give reset() a mapping of names, or None")
         options = dict(options or {})
         rows = self._checked_mask(options.pop("reset_mask", None))
         self._seed(rows, seed)

@@ -90,10 +90,16 @@ class DagSchedEnv(BuiltEnv):
 
     Executors are over all executors, times and counts on a logarithmic scale.
 
+    `choices`: the same with a part more, `choices` (N L + 1, 13), of every allowed action: executors it commits, over
+    all, over the free ones, over the tasks left; executors of the job afterwards, and the time they would take for its
+    work; whether these are its last tasks; the time that the stage would keep its executors; the job's executors over
+    an equal share, and how far beyond one; the time until the job's end, with the longest way; what each of them saves;
+    how far beyond a share by rank, and how far below.
+
     `rows`: `Box(-4, 4, (N L + 1, 37), float32)`, a row an action: the features of its stage; executors it commits, over
     all, over the free ones, over the tasks left; executors of the job afterwards, and the time they would take for its
     work; whether these are its last tasks; the time that the stage would keep its executors; the job's executors over
-    an equal share; and the globals. Rows of masked actions are 0.
+    an equal share; and the globals. What is masked is 0 in both.
 
     ## Rewards
     `completion`, the default: minus the jobs in the system, integrated until the next decision, seconds over 100; an
@@ -132,7 +138,7 @@ class DagSchedEnv(BuiltEnv):
     | `limits` | None | number of limits, spread evenly; None: 1 to `executors` |
     | `split` | "train" | `train`, `valid`, `test`: streams of arrivals and durations that share nothing |
     | `reward` | "completion" | see Rewards |
-    | `observation` | "graph" | or `rows`, or an object with `spec` and `encode(state, observation)` |
+    | `observation` | "graph" | `choices`, `rows`, or an object with `spec` and `encode(state, observation)` |
     | `engine` | "auto" | `compiled`, `simpy`; auto takes SimPy for a reward of one's own |
 
     ## Vectorized Environment

@@ -200,7 +200,7 @@ class JobSchedEnv(BuiltEnv):
     - v0: first version.
     """
 
-    metadata: dict[str, Any] = {"render_modes": ["ansi"], "discount": 1.0}  # noqa: RUF012  Gymnasium's declaration
+    metadata: dict[str, Any] = {"render_modes": ["ansi"], "render_fps": 4, "discount": 1.0}  # noqa: RUF012  Gymnasium's declaration
     build = staticmethod(build_jobsched_engine)
     heuristics = HEURISTICS
     do_nothing = "void"

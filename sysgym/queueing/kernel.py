@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from sysgym.core.columns import copied_columns, read_only, zeroed
 from sysgym.core.compiled import uncounted, uncounted_inline
+from sysgym.core.errors import require_options
 from sysgym.core.events import EventKind, EventLog
 from sysgym.core.protocols import Engine, Slot
 from sysgym.queueing.metrics import queue_metrics
@@ -163,6 +164,7 @@ class QueueKernel(Engine):
         options: Mapping[str, Any] | None = None,
     ) -> None:
         """See `Engine.reset`."""
+        require_options(options)
         self._queues.key[rows] = [customer_key(int(seed), self.split) for seed in seeds]
         self._queues.episode[rows] = episodes
         begin_rows(self._queues, rows, self._numbers)

@@ -270,6 +270,21 @@ def test_a_stable_baselines_model_is_a_policy(tmp_path):
         assert found.policy.policy.act(observation, np.ones(2, dtype=np.int8)) == action
 
 
+def test_a_masked_model_of_sb3_contrib_sees_the_mask(tmp_path):
+    contrib = pytest.importorskip("sb3_contrib")
+    model = contrib.MaskablePPO("MlpPolicy", gym.make(TOY), seed=0, device="cpu")
+    model.save(tmp_path / "masked")
+    path = str(tmp_path / "masked.zip")
+    trusted, isolated = (evaluate(path, TOY, scenarios=2, limits=it) for it in (None, LIMITS))
+    assert trusted.values == isolated.values and trusted.policy.kind == "learned"
+    env = gym.make(TOY)
+    observation, info = env.reset(seed=0)
+    for allowed in range(len(info["action_mask"])):
+        mask = np.zeros_like(info["action_mask"])
+        mask[allowed] = 1
+        assert trusted.policy.policy.act(observation, mask) == allowed
+
+
 def test_queue_series_is_the_exact_mean_of_each_slice():
     submit, start, drop = EventKind.SUBMIT, EventKind.START, EventKind.DROP
     rows = [(0, submit), (1, submit), (2, start), (4, start), (6, submit), (7, drop), (8, submit)]

@@ -13,7 +13,7 @@ from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 
 import sysgym  # noqa: F401  registers the ids
-from sysgym.core.errors import InvalidActionError, SettingError
+from sysgym.core.errors import InvalidActionError, SettingError, UnknownNameError
 from sysgym.envs.bounds import Bound
 from sysgym.envs.registration import ENVIRONMENTS
 
@@ -325,6 +325,20 @@ def test_seeds_that_are_none_are_refused(env_id, seed):
     for given in (seed, [seed, 3]):
         with pytest.raises(SettingError, match="seed"):
             envs.reset(seed=given)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_options_that_mean_nothing_are_refused_and_seeds_may_be_numpys(env_id, engine):
+    env, envs = gym.make(env_id, engine=engine).unwrapped, gym.make_vec(env_id, num_envs=2, engine=engine)
+    for options in ("x", 5, ["start"]):
+        for one in (env, envs):
+            with pytest.raises(SettingError, match="give reset\\(\\) a mapping"):
+                one.reset(seed=0, options=options)
+    for one in (env, envs):
+        with pytest.raises(UnknownNameError, match="unknown reset option 'flavour'"):
+            one.reset(seed=0, options={"flavour": 3})
+    first, again = (as_bytes(env.reset(seed=seed)[0]) for seed in (5, np.int64(5)))
+    assert first == again
 
 
 @pytest.mark.parametrize("num_envs", [0, -1, 2.5])

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from sysgym.agents.search import Search
 from sysgym.core.row_network import RowNetwork, weight_count
 from sysgym.exprsimp import check, parse, simplify
 from sysgym.exprsimp.simplification import by_points
@@ -11,7 +12,6 @@ from sysgym.jobsched.batch.prediction import CORRECTORS
 from sysgym.jobsched.batch.replay import SCHEDULERS, classic_schedulers
 from sysgym.jobsched.dag.arrivals import ArrivalRules, jobs_of
 from sysgym.jobsched.dag.model import DagConfig
-from sysgym.jobsched.dag.search import Setting, first_weights, search_priority
 from sysgym.jobsched.dag.tuning import tune_alpha
 from sysgym.jobsched.gpu.model import POLICIES, QUEUES
 from sysgym.jobsched.rewriting.solve import METHODS as REWRITING
@@ -104,8 +104,10 @@ def test_schedules_are_no_better_than_the_best(method):
 def test_searches_of_priorities_end():
     jobs, config = jobs_of("generated", ArrivalRules(2, 1, 30.0), "train"), DagConfig(executors=3)
     assert tune_alpha(config, jobs, range(1), alphas=(-1.0, 1.0))[0] in (-1.0, 1.0)
-    found = search_priority([Setting(config, jobs)], first_weights(), 1, 1, (200.0, 200.0), pairs=1)
-    assert found.shape == first_weights().shape and not np.array_equal(found, first_weights())
+    world = {"jobs": 2, "executors": 3, "observation": "choices", "horizon": "fixed", "horizon_seconds": 40}
+    search = Search("sysgym/DagSched-v0", [world], frames=1, population=4, episodes=1, pool=0, states=(2, 3))
+    first = search.point
+    assert [progress.update for progress in search.run()] == [1] and not np.array_equal(search.point, first)
     tuned = tune_gated(JobsetGenerator(0.7, 4, 2), rounds=1, candidates=2, best=1, jobsets=1)
     assert np.isfinite(tuned.weights).all() and tuned.frames > 4
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from sysgym.core.columns import copied_columns, read_only, restore_columns, zeroed
 from sysgym.core.compiled import compiled
-from sysgym.core.errors import SettingError
+from sysgym.core.errors import SettingError, require_options
 from sysgym.core.events import EventKind, EventLog
 from sysgym.core.protocols import Engine, Slot
 from sysgym.learned_index.tuning.dynamics import added, expect, gains, insert_point, learn
@@ -185,6 +185,7 @@ class TuningKernel(Engine):
         options: Mapping[str, Any] | None = None,
     ) -> None:
         """See `Engine.reset`."""
+        require_options(options)
         chosen = (
             instance_number(int(seed), int(episode), self.split, len(self.instances))
             for seed, episode in zip(seeds, episodes, strict=True)

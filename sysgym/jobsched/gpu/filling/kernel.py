@@ -9,6 +9,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from sysgym.core.errors import require_options
 from sysgym.core.events import EventKind, EventLog
 from sysgym.core.protocols import Engine, Slot
 from sysgym.core.row_network import RowNetwork, best_row
@@ -240,6 +241,7 @@ class FillKernel(Engine):
         options: Mapping[str, Any] | None = None,
     ) -> None:
         """See `Engine.reset`."""
+        require_options(options)
         self._clusters.key[rows] = [task_key(int(seed), self.filling.split) for seed in seeds]
         self._clusters.episode[rows] = episodes
         for part, empty in zip(self._clusters.nodes, self.filling.nodes, strict=True):

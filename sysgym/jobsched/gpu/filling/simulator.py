@@ -10,6 +10,7 @@ import simpy
 from numpy.typing import NDArray
 
 from sysgym.core.columns import read_only
+from sysgym.core.errors import require_options
 from sysgym.core.events import EventKind, EventLog, EventRecorder
 from sysgym.core.protocols import Observation, Simulator
 from sysgym.jobsched.gpu.filling.metrics import filling_metrics
@@ -34,6 +35,7 @@ class FillSimulator(Simulator):
 
     def reset(self, seed: int, episode: int, options: Mapping[str, Any] | None = None) -> None:
         """See `Simulator.reset`."""
+        require_options(options)
         self._key, self._episode = task_key(seed, self.filling.split), episode
         self.nodes = Nodes._make(part.copy() for part in self.filling.nodes)
         count = self.num_actions
