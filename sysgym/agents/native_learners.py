@@ -42,7 +42,7 @@ VALUE_ROWS = 512
 
 
 class NativeLearner(Learner[SettingsKind]):
-    """What the native learners share; see `Learner` for the arguments. The network is one that `compiled.suits`."""
+    """What the native learners share; see `Learner` for the arguments. The network is one that `compiled.learns`."""
 
     def __init__(self, network: Network, settings: SettingsKind, seed: int, threads: int = 1) -> None:
         super().__init__(network, settings, seed, threads)

@@ -29,6 +29,7 @@ from sysgym.agents.checkpoint import Checkpoint, plain, versions_of
 from sysgym.agents.environments import Environments
 from sysgym.agents.interruption import Interruption
 from sysgym.agents.learner import Learner
+from sysgym.agents.linear_start import begin_linear
 from sysgym.agents.networks import Network, build_network
 from sysgym.agents.pipeline import MODES, Pipeline
 from sysgym.agents.players import Player, Role, torch_threads
@@ -180,6 +181,8 @@ class Training:
             )
         with torch_threads(1):
             network = build_network(self.spaces, self.architecture, stream_key(self.seed, "network"))
+            if self.settings.start:
+                begin_linear(network, self.settings.start)
         self.network = network.to(request.device)
         self.learner_kind = _learner_kind(request.learner or "auto", kind, self.network)
         self.learner: Learner[Any] = kind.learner(self.learner_kind)(
@@ -387,7 +390,7 @@ def _torch_tensors(arrays: Mapping[str, NDArray[Any]]) -> dict[str, torch.Tensor
 def _learner_kind(name: str, algorithm: Algorithm, network: Network) -> str:
     """The learner that a name means: torch, or native."""
     require_choice("learner", name, LEARNERS)
-    suits = algorithm.native and compiled.suits(network)
+    suits = algorithm.native and compiled.learns(network)
     if name == "native" and not suits:
         raise SettingError(
             "learner is 'native', which knows multi-layer perceptrons (network='flat' or 'choices') on the processor, "

@@ -199,6 +199,16 @@ def scheduled(
     return Measured.exact(total(method) / (total(against) if against else sequences))
 
 
+def queue_sequences(
+    log: str, policy: str, backfill: str = "none", sequences: int = 30, jobs: int = 1024, commit: bool = True
+) -> Measured:
+    """Mean bounded slowdown over sequences of a log's jobs, as RLScheduler is tested; mean over sequences."""
+    from sysgym.bench.queue_sequences import sequence_scores  # noqa: PLC0415
+
+    scores = sequence_scores(log, policy, backfill, sequences, jobs, commit)
+    return Measured(*_interval(statistics.bootstrap(scores, statistics.mean)))
+
+
 def rewritten(resources: int, weights: str, against: str, sequences: int = 1000) -> Measured:
     """Mean slowdown that a rewriter of the package reaches over that of a method, on the sequences of `scheduled`.
 
@@ -272,6 +282,7 @@ MEASURES: Mapping[str, Callable[..., Measured]] = {
     "pipeline_speedup": pipeline_speedup,
     "simplified_ratio": simplified_ratio,
     "scheduled": scheduled,
+    "queue_sequences": queue_sequences,
     "rewritten": rewritten,
     "filled_gpus": filled_gpus,
     "lookup_ratio": lookup_ratio,

@@ -8,6 +8,7 @@ do-nothing and counted. A checkpoint of ours that scores rows is not asked: comp
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -51,6 +52,7 @@ def replay_policies(
     backfill: str | None = None,
     predictor: str | None = None,
     commit: bool | None = None,
+    patience: float | None = None,
 ) -> Iterator[Replay]:
     """Replay a workload under one policy after another.
 
@@ -63,12 +65,14 @@ def replay_policies(
             trained with, else "none".
         predictor: What named schedulers plan with instead of requested times; see `batch.prediction`.
         commit: Whether a deciding policy's choices are commitments; None as it was trained, else True.
+        patience: Seconds that a job may wait before it goes first, whatever such a policy says; None as it was trained.
 
     Raises:
         UnknownNameError: A policy is neither a scheduler nor anything that can be resolved.
         PolicyError: A policy's own code fails.
     """
-    players = [Player(name, workload, pass_rule, engine, backfill, commit, predictor) for name in policies]
+    rules = (pass_rule, engine, backfill, commit, predictor, patience)
+    players = [Player(name, workload, *rules) for name in policies]
     for player in players:
         schedule = player.play(workload)
         yield Replay(schedule, _row(schedule, player.name) | player.facts())
@@ -86,6 +90,7 @@ class Player:
             trained with, else "none".
         commit: Whether its choices are commitments; None likewise, else True.
         predictor: What a named scheduler plans with.
+        patience: Seconds that a job may wait before it goes first; None as it was trained, else for ever.
 
     Attributes:
         name: Name in tables.
@@ -100,13 +105,14 @@ class Player:
         backfill: str | None = None,
         commit: bool | None = None,
         predictor: str | None = None,
+        patience: float | None = None,
     ) -> None:
         self.pass_rule, self.engine, self.predictor = pass_rule, engine, predictor
         self._policy = _policy(name, workload)
         if isinstance(self._policy, str):
             self.name = name
             self.backfill = "none" if SCHEDULERS[name].backfill != "none" or backfill is None else backfill
-            self.commit = commit is not False
+            self.commit, self.patience = commit is not False, math.inf
             return
         if predictor is not None:
             raise SettingError(f"a predictor goes with a named scheduler, not with the policy {name!r}")
@@ -114,6 +120,9 @@ class Player:
         self.name = self._policy.name
         self.backfill = backfill or str(trained.get("backfill", "none"))
         self.commit = bool(trained.get("commit", True)) if commit is None else commit
+        if patience is None:  # what it was trained with goes with its backfilling
+            patience = trained.get("patience") if self.backfill == trained.get("backfill", "none") else None
+        self.patience = math.inf if patience is None else float(patience)
 
     def play(self, workload: Workload) -> Schedule:
         """Replay a workload."""
@@ -130,7 +139,8 @@ class Player:
         return self._rules() | {"invalid_actions": self._policy.invalid_actions}
 
     def _rules(self) -> dict[str, Any]:
-        return {"backfill": self.backfill, "commit": self.commit}
+        rules: dict[str, Any] = {"backfill": self.backfill, "commit": self.commit}
+        return rules | ({"patience": self.patience} if math.isfinite(self.patience) else {})
 
 
 class Guest:

@@ -49,6 +49,13 @@ Commit = Annotated[
         help="Whether what a deciding policy chooses stays chosen until it starts; as it was trained when left out.",
     ),
 ]
+Patience = Annotated[
+    float | None,
+    typer.Option(
+        min=0.0,
+        help="Seconds that a job may wait before it goes first, whatever a deciding policy chooses.",
+    ),
+]
 
 
 @app.command()
@@ -68,6 +75,7 @@ def replay(
     pass_rule: Annotated[str, typer.Option(help="batch: one pass an instant; per_event: as pyss.")] = "batch",
     backfill: Backfill = None,
     commit: Commit = None,
+    patience: Patience = None,
     predictor: Annotated[
         str | None,
         typer.Option(
@@ -118,7 +126,8 @@ def replay(
     Example: sysgym replay KTH-SP2.swf.gz --clean sc15 --policy easy --policy sjf
     """
     own = {"pass_rule": pass_rule, "backfill": backfill, "predictor": predictor, "gantt": gantt,
-           "timeline": timeline, "slowdown": slowdown, "processors": processors, "commit": commit}  # fmt: skip
+           "timeline": timeline, "slowdown": slowdown, "processors": processors, "commit": commit,
+           "patience": patience}  # fmt: skip
     on_nodes = {"queue": queue, "scores": scores, "restart_seconds": restart_seconds, "seed": seed,
                 "checkpoint_seconds": checkpoint_seconds, "drop_impossible": drop_impossible}  # fmt: skip
     if nodes is not None:
@@ -148,7 +157,7 @@ def replay(
         replay_on_nodes(workload, nodes, policy, on_nodes | {"engine": engine}, load, inflate, as_json=as_json)
         return
     chosen = policy or classic_schedulers(predictor)
-    results = replay_policies(workload, chosen, pass_rule, engine, backfill, predictor, commit)
+    results = replay_policies(workload, chosen, pass_rule, engine, backfill, predictor, commit, patience)
     pictures = {name: path for name, path in (("gantt", gantt), ("timeline", timeline), ("slowdown", slowdown)) if path}
     machine, planned = workload.machine, f", predictor={predictor}" if predictor else ""
     heading = (f"{trace.name}: {len(workload)} jobs on {machine.processors} processors ({machine.source}), "
@@ -267,6 +276,7 @@ def compare(
     blocks: Annotated[int, typer.Option(help="Disjoint blocks of time, the observations of the bootstrap.")] = 16,
     backfill: Backfill = None,
     commit: Commit = None,
+    patience: Patience = None,
     clean: Clean = "default",
     processors: Processors = None,
     pass_rule: Annotated[str, typer.Option(help="batch or per_event.")] = "batch",
@@ -294,7 +304,16 @@ def compare(
     chosen = policy or ["learned", "easy", "easy_sjbf"]
     with working("replaying"):
         found = compare_policies(
-            workload, chosen, split, length, stride, blocks, backfill=backfill, commit=commit, pass_rule=pass_rule
+            workload,
+            chosen,
+            split,
+            length,
+            stride,
+            blocks,
+            backfill=backfill,
+            commit=commit,
+            patience=patience,
+            pass_rule=pass_rule,
         )
     if as_json:
         for row in found:

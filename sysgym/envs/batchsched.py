@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -31,6 +32,7 @@ def build_batch_engine(
     backfill: str = "none",
     pass_rule: str = "batch",
     commit: bool = True,
+    patience: float = math.inf,
     observation: str | QueueEncoding = "features",
     reward: str | RewardFunction = "bounded_slowdown",
     engine: str = "auto",
@@ -42,7 +44,7 @@ def build_batch_engine(
     arrivals: float | None = None,
 ) -> Built:
     """The engine behind `BatchSchedEnv`, with the same arguments, and the workload that it plays."""
-    rules = decided_rules(backfill, pass_rule, commit)
+    rules = decided_rules(backfill, pass_rule, commit, patience)
     jobs = _workload(workload, format, clean, processors, columns, processors_from)
     if arrivals is not None:
         jobs = jobs.with_arrivals_scaled(arrivals)
@@ -113,7 +115,8 @@ class BatchSchedEnv(BuiltEnv):
     Minus the bounded slowdown (threshold 10 s) of every job that started since the last decision, over the number of
     jobs of the episode: the return is minus the episode's mean bounded slowdown. Other names: `wait_time`,
     `turnaround_time`, `slowdown`, each also with `final_` in front, which pays everything at the end as RLScheduler
-    does; or a function of (state before, action, state after).
+    does, or with `accrued_`, which pays as the scores grow while jobs wait (the return is the same, and can be
+    discounted); or a function of (state before, action, state after).
 
     ## Starting State
     The first submission of a window of `sequence_length` consecutive jobs, on an empty machine. Windows lie within
@@ -137,6 +140,7 @@ class BatchSchedEnv(BuiltEnv):
     | `backfill` | "none" | `none`, `easy`, `rlscheduler` or `accasim` |
     | `pass_rule` | "batch" | `batch` or `per_event`, see `sysgym.jobsched.batch.model` |
     | `commit` | True | False: a chosen job that doesn't fit blocks for one pass only, then comes a new decision |
+    | `patience` | inf | seconds that a job may wait before it is chosen, the oldest first, instead of the action's |
     | `observation` | "features" | a name, a `QueueEncoding`, or an object with `spec`, `encode(state, observation)` |
     | `reward` | "bounded_slowdown" | see Rewards |
     | `engine` | "auto" | `compiled`, `simpy`; auto takes SimPy for plain Python rewards and encoders |

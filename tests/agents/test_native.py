@@ -115,9 +115,11 @@ def test_what_the_value_alone_sees_is_learned_as_by_torch(algorithm, settings):
     test_gradients_equal_those_of_torch(algorithm, settings, True, FORESEEN)
 
 
-@pytest.mark.parametrize("spaces", [ROWS, FORESEEN], ids=["seen", "foreseen"])
-def test_choices_are_played_as_the_network_says(spaces):
-    network = learner("ppo", "torch", spaces=spaces).network
+@pytest.mark.parametrize(
+    ("spaces", "kind"), [(ROWS, "choices"), (ROWS, "rows"), (FORESEEN, "choices")], ids=["choices", "rows", "foreseen"]
+)
+def test_choices_are_played_as_the_network_says(spaces, kind):
+    network = learner("ppo", "torch", spaces=spaces, network=kind).network
     behaviour, played = compiled_behaviour(network), filled_rollout(spaces, 4, 6)
     behaviour.load(Weights.of(network, 1))
     actions, told = np.zeros(6, dtype=np.int64), np.zeros(6)

@@ -1,5 +1,7 @@
 """The batch machine: worked examples, simulator against kernel, both against an oracle that knows neither."""
 
+import math
+
 import numba
 import numpy as np
 import pytest
@@ -177,17 +179,22 @@ def test_decisions_equal_the_oracle(jobs, backfill, seed):
     assert schedule.start_time.tolist() == oracle.start_times()
 
 
+ACCRUED = ("accrued_bounded_slowdown", "accrued_wait_time")
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     jobs=workloads(),
     backfill=st.sampled_from(["none", "easy", "rlscheduler", "accasim"]),
     pass_rule=st.sampled_from(PASS_RULES),
     commit=st.booleans(),
-    reward=st.sampled_from(["bounded_slowdown", "final_wait_time", "slowdown", "turnaround_time"]),
+    reward=st.sampled_from(["bounded_slowdown", "final_wait_time", "slowdown", "turnaround_time", *ACCRUED]),
+    patience=st.sampled_from([math.inf, 0.0, 40.0]),
     seed=st.integers(0, 2**32 - 1),
 )
-def test_engines_agree_on_everything_a_policy_meets(jobs, backfill, pass_rule, commit, reward, seed):
-    rules = Rules(commit=commit or backfill not in {"none", "easy"}, backfill=backfill, pass_rule=pass_rule)
+def test_engines_agree_on_everything_a_policy_meets(jobs, backfill, pass_rule, commit, reward, patience, seed):
+    commit = commit or backfill not in {"none", "easy"}
+    rules = Rules(commit=commit, backfill=backfill, pass_rule=pass_rule, patience=patience)
     sequences = JobSequences(jobs, None, "all")
     engines = [build_engine(sequences, rules, 1, engine, reward=reward) for engine in ENGINES]
     one, on = np.zeros(1, dtype=np.int64), np.ones(1, dtype=np.bool_)
@@ -204,7 +211,8 @@ def test_engines_agree_on_everything_a_policy_meets(jobs, backfill, pass_rule, c
         for engine, slot in zip(engines, slots, strict=True):
             engine.step(action, on, slot)
         total += slots[0].rewards[0]
-    name = {"final_wait_time": "wait", "turnaround_time": "turnaround"}.get(reward, reward)
+    score = reward.removeprefix("accrued_")
+    name = {"final_wait_time": "wait", "turnaround_time": "turnaround", "wait_time": "wait"}.get(score, score)
     if f"mean_{name}" in engines[0].metrics(0):
         assert -total == pytest.approx(engines[0].metrics(0)[f"mean_{name}"])
 

@@ -35,6 +35,7 @@ class Episodes(NamedTuple):
     committed: NDArray[np.int64]
     bound: NDArray[np.float64]
     earned: NDArray[np.float64]
+    told: NDArray[np.float64]
     waiting: NDArray[np.int64]
     waiting_count: NDArray[np.int64]
     candidates: NDArray[np.int64]
@@ -69,10 +70,12 @@ class Flags(NamedTuple):
     own_candidates: bool
     per_event: bool
     pass_when_full: bool
+    patience: float
     predictor: int
     corrector: int
     score: int
     final: bool
+    accrued: bool
 
 
 def flags_of(rules: Rules, reward: QueueReward, prediction: Prediction | None = None) -> Flags:
@@ -86,10 +89,12 @@ def flags_of(rules: Rules, reward: QueueReward, prediction: Prediction | None = 
         own_candidates=rules.candidates != rules.order,
         per_event=rules.pass_rule == "per_event",
         pass_when_full=rules.pass_when_full,
+        patience=float(rules.patience),
         predictor=PREDICTORS.index(prediction.predictor),
         corrector=CORRECTORS.index(prediction.corrector),
         score=reward.score,
         final=reward.final,
+        accrued=reward.accrued,
     )
 
 

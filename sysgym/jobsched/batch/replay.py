@@ -6,6 +6,7 @@ A policy (a trained one, a search, a user's own) chooses the next job as in `sys
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -110,6 +111,7 @@ def replay(
     *,
     backfill: str = "none",
     commit: bool = True,
+    patience: float = math.inf,
     observation: str | QueueEncoding = "features",
 ) -> Schedule:
     """Play a whole workload on its machine under one policy.
@@ -128,6 +130,7 @@ def replay(
             of its own.
         commit: Whether what is chosen in front of it stays chosen until it starts; False asks again in every pass. A
             named scheduler without `backfill` keeps its own rule.
+        patience: Seconds that a job may wait before it is chosen instead of what such a policy chooses.
         observation: What such a policy sees.
 
     Returns:
@@ -143,7 +146,7 @@ def replay(
         raise SettingError(f"workload is {workload!r}; read the log first: replay(read_trace(path), ...)")
     if processors is not None:
         workload = workload.with_processors(processors)
-    decided = decided_rules(backfill, pass_rule, commit)
+    decided = decided_rules(backfill, pass_rule, commit, patience)
     if isinstance(policy, str):
         rules = _named_rules(policy, decided)
         return _schedule(workload, policy, rules.pass_rule, _replay_scheduler(workload, rules, engine, predictor))
@@ -160,6 +163,8 @@ def _named_rules(name: str, asked: Rules) -> Rules:
     if name not in SCHEDULERS:
         raise UnknownNameError("policy", name, SCHEDULERS)
     rules = PEERS.get(name) or replace(CLASSIC[name], pass_rule=asked.pass_rule)
+    if math.isfinite(asked.patience):
+        raise SettingError(f"patience is {asked.patience:g}; it goes with a policy that decides, not with {name!r}")
     if asked.backfill == "none":
         return rules
     if rules.backfill != "none":
