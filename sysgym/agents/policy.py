@@ -170,6 +170,10 @@ class TrainedPolicy:
         """Probability of each action, (B, A); exactly 0 where it is not allowed."""
         return masked_probabilities(self._logits(self._seen_of(self.spaces.pack(observations, 1))), action_masks)
 
+    def trained_in(self, env_id: str) -> bool:
+        """Whether it was trained in the environment of this id, with whatever arguments."""
+        return _plain_id(env_id) == _plain_id(self.env_id)
+
     def check(self, observation_space: gym.Space[Any], action_space: gym.Space[Any], env_id: str = "") -> None:
         """Refuse an environment of other spaces, or of another id where one is given.
 
@@ -179,7 +183,7 @@ class TrainedPolicy:
         Raises:
             CheckpointError: They differ; the message names both.
         """
-        if env_id and _plain_id(env_id) != _plain_id(self.env_id):
+        if env_id and not self.trained_in(env_id):
             raise CheckpointError(
                 f"this policy was trained in {_plain_id(self.env_id)}, not in {_plain_id(env_id)}; give one that was, "
                 "or, in a study that wants to know how it transfers, transfer = true"

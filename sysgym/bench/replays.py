@@ -214,8 +214,9 @@ def _trained_observation(name: str) -> str:
         return DEFAULT_OBSERVATION
     from sysgym.agents import load  # noqa: PLC0415  only who loads a checkpoint waits for the room of agents
 
-    seen = load(path).environment.get("observation", DEFAULT_OBSERVATION)
-    return seen if isinstance(seen, str) else DEFAULT_OBSERVATION
+    policy = load(path)
+    seen = policy.environment.get("observation", DEFAULT_OBSERVATION)
+    return seen if isinstance(seen, str) and policy.trained_in(ENVIRONMENT) else DEFAULT_OBSERVATION
 
 
 def _trained_rules(policy: Any) -> Mapping[str, Any]:

@@ -4,6 +4,7 @@ import gymnasium as gym
 import pytest
 
 from sysgym.agents import train
+from sysgym.agents.weights import shipped
 from sysgym.bench.policies import resolve_policy
 from sysgym.bench.replays import replay_policies
 from sysgym.core.errors import CheckpointError, PolicyError, SettingError, UnknownNameError
@@ -115,3 +116,8 @@ def test_only_some_environments_have_a_learned_policy_and_it_sees_its_own_observ
         resolve_policy("learned", gym.make("sysgym/AdmissionQueue-v0"))
     with pytest.raises(CheckpointError, match=r"sysgym/BatchSched-v0"):
         resolve_policy("learned", gym.make("sysgym/BatchSched-v0"))
+
+
+def test_a_policy_of_another_environment_is_refused_by_its_id(jobs):
+    with pytest.raises(CheckpointError, match=r"trained in sysgym/JobSched-v0, not in sysgym/BatchSched-v0"):
+        list(replay_policies(jobs, [str(shipped("jobsched"))]))

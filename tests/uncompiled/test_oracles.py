@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from sysgym.learned_index import BPlusTreeMap, GappedIndex
+from tests.agents.test_native import test_choices_are_played_as_the_network_says  # noqa: F401
 from tests.exprsimp.test_episodes import (  # noqa: F401
     test_limits_of_nodes_and_steps,
     test_the_budget_of_modelled_time_binds,
