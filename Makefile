@@ -1,13 +1,26 @@
 # Two commands for a fresh machine: `make demo` and `make test`. Both build .venv first.
 PYTHON ?= python3
 BIN := .venv/bin
-.PHONY: demo test check docs reproduce bench clean kernels
+# tests/conftest.py says which tests stay together
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+.PHONY: demo test interpreted coverage check docs reproduce bench clean kernels
 
 demo: .venv/runtime kernels
 	$(BIN)/sysgym demo --output demo
 
 test: .venv/dev kernels
-	$(BIN)/python -m pytest -n 2 --dist loadgroup   # tests that share a Ray stay together
+	$(PYTEST)
+
+interpreted: .venv/dev   # small instances of every kernel without the compiler, which hides what runs out of an array
+	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest tests/uncompiled
+
+# Lines of sysgym/ that ran: all tests as they are, and kernels on small instances by the interpreter, since the compiler
+# leaves no trace of its lines. LESS=1 takes the second part alone.
+coverage: .venv/dev kernels
+	$(BIN)/coverage erase
+	$(if $(LESS),,$(PYTEST) --cov --cov-report= --cov-fail-under=0)
+	NUMBA_DISABLE_JIT=1 $(PYTEST) tests/uncompiled --cov --cov-append --cov-report= --cov-fail-under=0
+	$(BIN)/coverage report --skip-covered --sort=miss $(if $(LESS),--fail-under=0)
 
 check: .venv/dev
 	$(BIN)/ruff check .
@@ -40,6 +53,12 @@ clean:
 .venv/docs: .venv/runtime
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
 	touch $@
+
+# What CI needs, in one installation; what is never imported is not compiled either.
+.venv/all: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e '.[dev,docs]'
+	touch .venv/runtime .venv/dev .venv/docs $@
 
 # numba's cache watches only the file of a kernel itself: drop what was compiled before the newest change of any file.
 kernels:

@@ -28,7 +28,8 @@ exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = "sysgym"
 html_show_copyright = html_show_sourcelink = False
-html_static_path: list[str] = []
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3

@@ -1,9 +1,39 @@
-"""Fixtures of all tests: the shared public data, when there is any."""
+"""Fixtures of all tests, and which of them run in one process."""
 
 import os
 from pathlib import Path
 
 import pytest
+
+KERNELS = {
+    "exprsimp": ("tests/exprsimp/", "ExprSimplify", "test_rewriter.py"),
+    "dag": ("test_dag", "DagSched"),
+    "gpu": ("test_gpu", "GpuSched"),
+    "rewriting": ("test_rewriting.py", "ScheduleRewrite"),
+    "slotted": ("test_slotted", "JobSched", "test_jobsched.py", "test_deeprm", "test_reinforce.py"),
+    "batch": (
+        "test_batch",
+        "BatchSched",
+        "test_row_play.py",
+        "test_search.py",
+        "test_replays.py",
+        "test_comparisons.py",
+    ),
+    "learned_index": ("tests/learned_index/", "IndexTune", "test_index_records.py"),
+    "placement": ("tests/placement/", "Placement"),
+}
+"""Words in the names of tests that need the same kernels."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config, items):
+    """Let one process of pytest-xdist run what needs the same kernels, so that they are compiled once; else a file."""
+    if not config.pluginmanager.hasplugin("xdist"):
+        return
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            rooms = (room for room, words in KERNELS.items() if any(word in item.nodeid for word in words))
+            item.add_marker(pytest.mark.xdist_group(next(rooms, item.nodeid.partition("::")[0])))
 
 
 @pytest.fixture

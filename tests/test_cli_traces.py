@@ -5,8 +5,12 @@ import os
 import re
 import threading
 
+import gymnasium as gym
+import numpy as np
 import pytest
 
+from sysgym.bench.demo import prepare
+from sysgym.bench.study import expand, read_study
 from sysgym.workloads import poisson_pareto, write_swf
 from tests.test_cli import command, log, refused  # noqa: F401  the fixtures of every command
 from tests.workloads.formats import made_tables as made
@@ -141,3 +145,34 @@ def test_fetch_lists_logs_and_says_what_to_do_without_a_network(command, tmp_pat
     code, out, _ = command(*words, "--json")
     assert code == 0 and json.loads(out)["verified"] is False and len(json.loads(out)["sha256"]) == 64
     assert refused(command("trace", "fetch", "KTH-SP3-1996"), "did you mean KTH-SP2-1996")
+
+
+def test_a_table_of_ones_own_goes_through_every_command_about_logs(command, tmp_path):  # noqa: F811
+    rng = np.random.default_rng(0)
+    queued = np.datetime64("2024-03-10T01:00:00") + np.cumsum(rng.integers(0, 60, 400)).astype("timedelta64[s]")
+    rows = zip(queued, rng.integers(1, 400, 400), rng.integers(1, 9, 400), strict=True)
+    path = tmp_path / "mine.csv"
+    path.write_text("queued,elapsed,cores\n" + "".join(f"{time},{run},{size}\n" for time, run, size in rows))
+    mapping = {"submit_time": "queued", "run_time": "elapsed", "processors": "cores"}
+    columns = [word for name, header in mapping.items() for word in ("--columns", f"{name}={header}")]
+    code, out, _ = command("trace", "validate", path, *columns)
+    assert code == 0 and out.count("missing_optional_column") == 1
+    machine = [*columns, "--processors", 8]
+    code, out, _ = command(
+        "replay", path, *machine, "--backfill", "easy", "--policy", "sjf", "--policy", "f1", "--json"
+    )
+    assert code == 0 and out.count('"backfill": "easy"') == 2
+    windows = ["--policy", "sjf", "--policy", "f1", "--split", "all", "--length", 50, "--stride", 50, "--blocks", 4]
+    code, out, _ = command("compare", path, *machine, *windows, "--json")
+    assert code == 0 and out.count("\n") == 2
+    code, out, _ = command("predictors", path, *machine, "--blocks", 4, "--predictor", "requested", "--json")
+    assert code == 0 and out.count("\n") == 1
+
+
+def test_the_study_of_a_demo_reads_the_table_as_the_demo_does(tmp_path):
+    path = tmp_path / "mine.csv"
+    path.write_text("queued,elapsed,cores\n" + "".join(f"{60 * i},{i % 9 + 1},1\n" for i in range(7700)))
+    mapping = {"submit_time": "queued", "run_time": {"column": "elapsed", "unit": "min"}, "processors": "cores"}
+    study, _ = prepare(tmp_path / "demo", path, processors=8, columns=mapping)
+    environment = expand(read_study(study))[0].environment
+    assert gym.make(environment.id, **environment.arguments).unwrapped.workload.run_time.max() == 540

@@ -12,8 +12,9 @@ and `processes` with `worker` (the same in worker processes), `backends` (where 
 it) and `ready` (who does not wait for the slowest, through `collector`, `inbox` and `windows`), `players` and
 `pipeline` (who waits for whom), `learner` (who reads it) with `team`, `optimizers`, `advantages`, `scaling` and
 `actor_critic`, a file each for `ppo`, `a2c`, `vtrace`, `reinforce` and `evolution`, the same algorithms with compiled
-gradients in `native_learners` on `native`, `gradients` and `kernels` (`compiled` plays with them), `training` (the
-loop) with `telemetry`, `tensorboard` and `mlflow`, `checkpoint` and `policy` (what is kept).
+gradients in `native_learners` on `native`, `gradients` and `kernels` (`compiled` plays with them), `request` (what is
+asked, completed by the run that is resumed) and `training` (the loop) with `telemetry`, `tensorboard` and `mlflow`,
+`search` (weights found by returns alone) on `covariance`, `checkpoint` and `policy` (what is kept).
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import copy
 from collections.abc import Mapping
 from concurrent.futures import CancelledError
 from time import perf_counter_ns
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,10 +21,12 @@ from torch import Tensor
 from sysgym.agents.checkpoint import plain
 from sysgym.agents.environments import Arrays, Environments
 from sysgym.agents.inference import masked_probabilities, sample
-from sysgym.agents.networks import Network
 from sysgym.agents.rollout import Rollout
 from sysgym.core.protocols import Slot
 from sysgym.core.seeding import stream_key
+
+if TYPE_CHECKING:
+    from sysgym.agents.networks import Network
 
 
 class Weights(NamedTuple):

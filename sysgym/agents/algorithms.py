@@ -67,7 +67,7 @@ ALGORITHMS = {
 }
 
 
-SEARCHES = {"cma": "covariance matrix adaptation of a row network, by returns alone"}
+SEARCHES = {"cma": "covariance matrix adaptation of a row or graph network, by returns alone"}
 """What `train` takes besides: searches that play whole episodes in compiled code; see `search`."""
 
 

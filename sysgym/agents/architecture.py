@@ -8,14 +8,19 @@ Told apart by the observation alone (A actions; F features a row):
   from the pooled features of all rows.
 * `choices`: shape (A, F) as well, one row an action; but the last action belongs to nothing, such as letting time pass,
   and its row describes the state as a whole. The perceptron over rows scores it like any other, and the value comes
-  from its row alone. Environments ask for it by `metadata["network"]`.
+  from its row alone. Environments ask for it by `metadata["network"]`. In training that row may end with columns
+  that the value alone sees (`foreseen`), such as arrivals to come: a value is not played, so what it knows costs a
+  policy nothing, and what it can foretell is no noise in the policy's gradient. (Asymmetric actor-critic, Pinto et
+  al., RSS 2018; the input-driven baselines of Mao et al., ICLR 2019.)
 * `flat`: everything else, one perceptron over all numbers.
 
 Observations of the graph convention (N nodes) get a network that passes messages along the edges, both ways, and
 differ in what the actions stand for:
 
 * `pointer`: A = N k + extras, action v k + j is choice j of node v (row-major), the extras belong to no node. Chosen
-  where there are at least as many actions as nodes.
+  where there are at least as many actions as nodes. Where the observation has a part `choices`, with features of every
+  action, one perceptron is shared by all of them: it scores a choice from its own features, its node's features and
+  state, the globals, and the mean state; an extra has neither features nor a node.
 * `leading`: A <= N, action v is node v, such as the device nodes of a placement.
 * `graph`: a fixed set of actions that belong to the graph as a whole.
 
@@ -30,7 +35,7 @@ checkpoint is checked against `weight_shapes`.
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from sysgym.agents.spaces import Spaces
@@ -54,12 +59,15 @@ class Architecture:
             features, each further one by a round of messages.
         activation: "tanh" or "relu".
         normalize: Whether observations are standardised by their running mean and standard deviation first.
+        foreseen: Last columns of a choice's row that only the value sees, and that training alone shows; the spaces
+            that the other methods take are those of play, without them.
     """
 
     kind: str
     hidden: tuple[int, ...]
     activation: str
     normalize: bool
+    foreseen: int = 0
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> Architecture:
@@ -69,6 +77,13 @@ class Architecture:
     def num_features(self, spaces: Spaces) -> int:
         """Numbers that enter the first layer at once: a row's, or all."""
         return spaces.size if self.kind == "flat" else spaces.shape[1]
+
+    def played(self, spaces: Spaces) -> Spaces:
+        """The spaces of play from those of training."""
+        if not self.foreseen:
+            return spaces
+        actions, columns = spaces.shape
+        return replace(spaces, shape=(actions, columns - self.foreseen))
 
     @property
     def is_graph(self) -> bool:
@@ -106,8 +121,9 @@ def choose_architecture(
     hidden: tuple[int, ...] | None = None,
     activation: str | None = None,
     normalize: bool = False,
+    foreseen: int = 0,
 ) -> Architecture:
-    """The network for these spaces; what is None is chosen.
+    """The network for these spaces, those of training; what is None is chosen.
 
     Raises:
         UnknownNameError: The kind or activation does not exist.
@@ -134,7 +150,12 @@ def choose_architecture(
         raise SettingError(f"hidden is {hidden}; it must be one or more widths of at least 1")
     if kind == "terms" and len(set(hidden)) > 1:
         raise SettingError(f"hidden is {hidden}; the rounds of a network over terms have one width")
-    return Architecture(kind, hidden, activation, normalize)
+    if foreseen and (kind != "choices" or normalize):
+        raise SettingError(
+            f"network={kind!r}, normalize_observations={normalize}; observations whose last {foreseen} columns are for "
+            "the value alone need network='choices' and no running scale"
+        )
+    return Architecture(kind, hidden, activation, normalize, foreseen)
 
 
 def weight_shapes(spaces: Spaces, architecture: Architecture) -> dict[str, tuple[int, ...]]:
@@ -156,7 +177,7 @@ def weight_shapes(spaces: Spaces, architecture: Architecture) -> dict[str, tuple
         return shapes | _perceptron("value", (features, *hidden, 1))
     shapes |= _perceptron("policy", (features, *hidden, 1))
     if architecture.kind == "choices":
-        return shapes | _perceptron("value", (features, *hidden, 1))
+        return shapes | _perceptron("value", (features + architecture.foreseen, *hidden, 1))
     for head in ("void", "value") if architecture.kind == "rows_and_void" else ("value",):
         shapes |= _perceptron(f"{head}.rows", (features, *hidden))
         shapes |= _perceptron(f"{head}.pooled", (2 * hidden[-1], hidden[-1], 1))
@@ -186,6 +207,11 @@ def _graph_shapes(spaces: Spaces, architecture: Architecture) -> dict[str, tuple
             begin = f"{half}.rounds.{number}"
             shapes |= {f"{begin}.{way}.weight": (width, inputs) for way in ("own", "along", "against", "overall")}
             shapes |= {f"{begin}.own.bias": (width,)}
+        if half == "policy" and graph.choice and outputs.nodes == graph.nodes:
+            seen = graph.features + graph.choice + graph.context + 2 * hidden[-1]
+            for layer, size in (("hidden", (hidden[-1], seen)), ("last", (1, hidden[-1]))):
+                shapes |= {f"{half}.choices.{layer}.weight": size, f"{half}.choices.{layer}.bias": size[:1]}
+            continue
         nodes, extras = (outputs.choices, outputs.extras) if half == "policy" else (0, 1)
         for head, width in (("nodes", nodes), ("whole", extras)):
             for layer, size in (("hidden", (hidden[-1], 2 * hidden[-1])), ("last", (width, hidden[-1]))):

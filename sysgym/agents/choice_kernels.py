@@ -19,16 +19,18 @@ Rows = NDArray[np.int64]
 
 
 @njit(cache=True, nogil=True)
-def gather_allowed(inputs: Floats, rows: Rows, masks: NDArray[np.int8], memory: Floats) -> int:
-    """Write the allowed rows of the chosen states of (M, A, F) side by side into flat memory; returns how many."""
-    actions, width = inputs.shape[1], inputs.shape[2]
-    found = 0
+def gather_allowed(inputs: Floats, rows: Rows, masks: NDArray[np.int8], width: int, memory: Floats) -> int:
+    """Write the allowed rows of the chosen states of (M, A, F) side by side into flat memory; returns how many.
+
+    Of each row the first `width` columns are taken: what follows is for the value alone.
+    """
+    actions, found = inputs.shape[1], 0
     for k in range(len(rows)):
         m = rows[k]
         if _allowed(masks[m]) > 1:
             for action in range(actions):
                 if masks[m, action] != 0:
-                    memory[found * width : (found + 1) * width] = inputs[m, action]
+                    memory[found * width : (found + 1) * width] = inputs[m, action, :width]
                     found += 1
     return found
 
@@ -153,7 +155,7 @@ def _logits(
     outputs: Floats,
     logits: Floats,
 ) -> int:
-    count = gather_allowed(inputs, rows, masks, gathered)
+    count = gather_allowed(inputs, rows, masks, widths[0], gathered)
     chosen = gathered[: count * widths[0]].reshape(count, widths[0])
     spread(forward(weights, widths, activation, chosen, outputs), rows, masks, logits)
     return count

@@ -193,7 +193,7 @@ class Collector:
                     batch.answer(**(answers or {}))
         except Collected:
             raise
-        except BaseException as error:
+        except BaseException as error:  # the clients, who would wait for ever, are told whatever it was
             self.fail(error)
             raise
 

@@ -26,21 +26,30 @@ MANY_BYTES = 1024
 
 
 def suits(network: Network) -> bool:
-    """Whether a network's policy and value are perceptrons on the processor."""
-    return network.architecture.kind in ("flat", "choices") and next(network.parameters()).device.type == "cpu"
+    """Whether a network's policy is one perceptron, on the processor; the value may be of another kind."""
+    return isinstance(network.policy, Perceptron) and network.void is None and _is_on_processor(network)
+
+
+def learns(network: Network) -> bool:
+    """Whether the value is one perceptron as well, so that the native learner knows all of it."""
+    return suits(network) and isinstance(network.value, Perceptron)
 
 
 def compiled_behaviour(network: Network) -> CompiledBehaviour:
     """The compiled policy of a network that `suits`."""
     if sees_bytes(network):
         return CompiledBytes(network)
-    return CompiledChoices(network) if network.architecture.kind == "choices" else CompiledBehaviour(network)
+    return CompiledBehaviour(network) if network.architecture.kind == "flat" else CompiledChoices(network)
 
 
 def sees_bytes(network: Network) -> bool:
     """Whether a perceptron takes many bytes as they are, which `byte_kernels` does faster."""
     bytes_seen = network.spaces.dtype == "uint8" and network.scale is None and network.spaces.size >= MANY_BYTES
     return network.architecture.kind == "flat" and bytes_seen
+
+
+def _is_on_processor(network: Network) -> bool:
+    return next(network.parameters()).device.type == "cpu"
 
 
 def flattened(perceptron: Perceptron, prefix: str) -> tuple[Floats, dict[str, tuple[slice, tuple[int, ...]]]]:
@@ -179,7 +188,7 @@ class CompiledBytes(CompiledBehaviour):
 
 
 class CompiledChoices(CompiledBehaviour):
-    """`Behaviour` for a network over choices."""
+    """`Behaviour` for a network over choices or rows: only the rows of allowed actions pass."""
 
     def __init__(self, network: Network) -> None:
         super().__init__(network)
@@ -189,9 +198,9 @@ class CompiledChoices(CompiledBehaviour):
     def logits(self, observations: NDArray[np.generic]) -> Floats:
         """See `Behaviour.logits`; of all actions."""
         inputs = self._encoded(observations)
-        rows, actions, features = inputs.shape
+        rows, actions, _ = inputs.shape
         memory = np.empty(rows * actions * int(self._widths[1:].sum()), dtype=np.float32)
-        flat = inputs.reshape(rows * actions, features)
+        flat = np.ascontiguousarray(inputs[..., : self._widths[0]]).reshape(rows * actions, -1)
         return forward(self._weights, self._widths, self._activation, flat, memory).reshape(rows, actions).copy()
 
     def choose(

@@ -50,10 +50,12 @@ class Environments(abc.ABC):
         native: Whether steps are written into slots without a copy.
         network: Kind of network that suits what the actions stand for, from the environment's `metadata["network"]`;
             None where it says nothing.
+        foreseen: Last columns of a choice's row that only a value may see, from `metadata["foreseen"]`.
     """
 
     native: bool
     network: str | None = None
+    foreseen: int = 0
 
     def __init__(self, num_envs: int, observation_space: gym.Space[Any], action_space: gym.Space[Any]) -> None:
         self.num_envs, self.observation_space, self.action_space = num_envs, observation_space, action_space
@@ -103,7 +105,7 @@ class NativeEnvironments(Environments):
     def __init__(self, vector: VectorEnv[Any, Any, Any]) -> None:
         super().__init__(vector.num_envs, vector.single_observation_space, vector.single_action_space)
         self.vector: Any = vector
-        self.network = vector.metadata.get("network")
+        self.network, self.foreseen = vector.metadata.get("network"), vector.metadata.get("foreseen", 0)
 
     def reset(self, seeds: NDArray[np.int64], observations: NDArray[Any], masks: NDArray[np.int8]) -> None:
         """See `Environments.reset`."""
@@ -224,7 +226,7 @@ class CopiedEnvironments(Environments):
         self._played[row].append(action)
         try:
             return self.envs[row].step(action)
-        except Exception as error:
+        except Exception as error:  # whatever it was, it goes on with the place where it happened
             place = f"seed {self._seeds[row]}, episode {self._episodes[row]}, step {len(self._played[row])}"
             error.add_note(
                 f"environment {self._first_row + row} of this run, {place}; its actions: {self._played[row]}"

@@ -78,7 +78,13 @@ class GraphFunction:
             messages += _mean_by(states, source, target, len(row)) @ self._weights[f"{name}.along.weight"]
             messages += _mean_by(states, target, source, len(row)) @ self._weights[f"{name}.against.weight"]
             states = act(messages)
-        return self._logits(states, row, number, _mean_by(states, everyone, row, count))
+        mean = _mean_by(states, everyone, row, count)
+        if "choices.hidden.weight" in self._weights:
+            own = features[row, number]
+            return self._choice_logits(
+                part["choices"], own, part["globals"][:, : shape.context], states, row, number, mean
+            )
+        return self._logits(states, row, number, mean)
 
     def _logits(self, states: Array, row: NDArray[np.int64], number: NDArray[np.int64], mean: Array) -> Array:
         """Equation (3)."""
@@ -93,6 +99,24 @@ class GraphFunction:
             np.maximum.at(largest, row, states)
             parts.append(self._head("whole", mean, np.where(np.isfinite(largest), largest, np.float32(0.0))))
         return np.concatenate(parts, axis=1)
+
+    def _choice_logits(
+        self, rows: Array, own: Array, context: Array, states: Array, row: NDArray[np.int64], number: NDArray[np.int64],
+        mean: Array,
+    ) -> Array:  # fmt: skip
+        """Equation (4); what a node's choices share is added up once."""
+        (nodes, choices, extras), size = self.outputs, self.shape.choice
+        matrix, bias = self._weights["choices.hidden.weight"], self._weights["choices.hidden.bias"]
+        ends = np.cumsum([own.shape[1], size, context.shape[1], states.shape[1]])
+        by_node, by_choice, by_context, by_state, by_mean = np.split(matrix, ends)
+        around = context @ by_context + mean @ by_mean + bias
+        begun = around[row] + own @ by_node + states @ by_state
+        features = rows[:, : nodes * choices * size].reshape(len(rows), nodes, choices, size)[row, number]
+        hidden = self._activation(features @ by_choice + begun[:, None])
+        logits = np.zeros((len(rows), nodes, choices), dtype=np.float32)
+        logits[row, number] = self._linear("choices.last", hidden)[..., 0]
+        idle = self._linear("choices.last", self._activation(around))
+        return np.concatenate([logits.reshape(len(rows), -1), np.repeat(idle, extras, axis=1)], axis=1)
 
     def _head(self, name: str, states: Array, beside: Array) -> Array:
         hidden = self._activation(self._linear(f"{name}.hidden", np.concatenate([states, beside], axis=1)))

@@ -6,6 +6,7 @@ state of node v, x_v its features, g the graph's `globals`, and means over neigh
     (1)  h_v = act(A x_v + B g)
     (2)  h_v = act(W h_v + P mean_{u -> v} h_u + Q mean_{v -> u} h_u + R mean_u h_u + b)     a round, own weights each
     (3)  m = (mean_v h_v, max_v h_v),  logits of node v: perceptron(h_v, mean_v h_v), of the whole graph: perceptron(m)
+    (4)  or, with features c of every choice: logit of choice c of node v: perceptron(x_v, c, g, h_v, mean_v h_v)
 
 Messages go both ways, as in Placeto (Addanki et al., NeurIPS 2019, section 3), and the mean over all nodes spares the
 many rounds that a deep graph would need. `graph_inference` is the same in numpy.
@@ -104,6 +105,10 @@ class GraphNetwork(nn.Module):
         self.first = nn.Linear(shape.features, hidden[0])
         self.context = nn.Linear(shape.context, hidden[0], bias=False)
         self.rounds = nn.ModuleList(Round(inputs, width) for inputs, width in itertools.pairwise(hidden))
+        self.choices: Scorer | None = None
+        if shape.choice and outputs.nodes == shape.nodes:
+            seen = shape.features + shape.choice + shape.context + 2 * hidden[-1]
+            self.choices, outputs = Scorer(seen, hidden[-1], self.activation), GraphOutputs(0, 0, 0)
         self.nodes = Head(hidden[-1], outputs.choices, self.activation) if outputs.choices else None
         self.whole = Head(hidden[-1], outputs.extras, self.activation) if outputs.extras else None
         for module in self.modules():
@@ -114,6 +119,8 @@ class GraphNetwork(nn.Module):
         for head in (self.nodes, self.whole):
             if head is not None:
                 nn.init.orthogonal_(head.last.weight, gain)
+        if self.choices is not None:
+            nn.init.orthogonal_(self.choices.last.weight, gain)
 
     def forward(self, rows: Tensor) -> Tensor:
         """Packed rows (B, S) to (B, nodes x choices + extras); 0 for nodes that are not there."""
@@ -130,6 +137,8 @@ class GraphNetwork(nn.Module):
             messages = messages + each.against(mean_by(states, graphs.target, graphs.source, out_of))
             states = self.activation(messages)
         mean = mean_by(states, everyone, graphs.row, sizes)
+        if self.choices is not None:
+            return self._choice_logits(rows, graphs, states, mean)
         parts: list[Tensor] = []
         if self.nodes is not None:
             chosen = graphs.number < self.outputs.nodes
@@ -143,6 +152,34 @@ class GraphNetwork(nn.Module):
             largest = largest.scatter_reduce(0, index, states, "amax", include_self=False)
             parts.append(self.whole(torch.cat([mean, largest], dim=1)))
         return torch.cat(parts, dim=1)
+
+    def _choice_logits(self, rows: Tensor, graphs: Graphs, states: Tensor, mean: Tensor) -> Tensor:
+        """Equation (4)."""
+        assert self.choices is not None
+        count, nodes, choices, extras = len(rows), *self.outputs
+        begin, size = self.shape.begins["choices"], nodes * choices * self.shape.choice
+        features = rows[:, begin : begin + size].view(count, nodes, choices, -1)[graphs.row, graphs.number]
+        seen = graphs.features, graphs.context[graphs.row], states, mean[graphs.row]
+        beside = [part[:, None].expand(-1, choices, -1) for part in seen]
+        logits = rows.new_zeros(count, nodes, choices)
+        logits[graphs.row, graphs.number] = self.choices(torch.cat([beside[0], features, *beside[1:]], dim=2))
+        nothing = rows.new_zeros(count, self.shape.features + self.shape.choice)
+        idle = torch.cat([nothing, graphs.context, torch.zeros_like(mean), mean], dim=1)
+        return torch.cat([logits.flatten(1), self.choices(idle)[:, None].expand(-1, extras)], dim=1)
+
+
+class Scorer(nn.Module):
+    """One number from the last dimension, by a perceptron of one hidden layer."""
+
+    def __init__(self, inputs: int, width: int, activation: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.hidden, self.last = nn.Linear(inputs, width), nn.Linear(width, 1)
+        self.activation = activation
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """(..., inputs) to (...)."""
+        output: Tensor = self.last(self.activation(self.hidden(inputs))).squeeze(-1)
+        return output
 
 
 class Head(nn.Module):

@@ -7,15 +7,17 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sysgym.agents.environments import Arrays
 from sysgym.agents.settings import require_choice
 from sysgym.agents.windows import Fields
 from sysgym.core.errors import SettingError, require_range
+
+if TYPE_CHECKING:
+    from sysgym.agents.environments import Arrays
 
 
 class Collected(Exception):  # noqa: N818, it ends a collection, which need not be an error

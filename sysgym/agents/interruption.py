@@ -24,6 +24,7 @@ class Interruption:
     def __init__(self) -> None:
         self.received: int | None = None
         self._before: dict[signal.Signals, Any] = {}
+        self._next: Any = None
 
     def __enter__(self) -> Interruption:
         worker = multiprocessing.parent_process() is not None
@@ -39,15 +40,18 @@ class Interruption:
         self._put_back()
 
     def end_run(self) -> None:
-        """What follows the save: `KeyboardInterrupt` after SIGINT, `SystemExit(0)` after SIGTERM, else nothing."""
+        """What follows the save: what a handler set before does; else `KeyboardInterrupt` or, after SIGTERM, exit 0."""
+        if self.received is None:
+            return
+        if callable(self._next):
+            self._next(self.received, None)
         if self.received == signal.SIGINT:
             raise KeyboardInterrupt
-        if self.received is not None:
-            raise SystemExit(0)
+        raise SystemExit(0)
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
         del frame
-        self.received = number
+        self.received, self._next = number, self._before.get(signal.Signals(number))
         self._put_back()
 
     def _put_back(self) -> None:

@@ -42,7 +42,7 @@ VALUE_ROWS = 512
 
 
 class NativeLearner(Learner[SettingsKind]):
-    """What the native learners share; see `Learner` for the arguments. The network is one that `native.suits`."""
+    """What the native learners share; see `Learner` for the arguments. The network is one that `compiled.learns`."""
 
     def __init__(self, network: Network, settings: SettingsKind, seed: int, threads: int = 1) -> None:
         super().__init__(network, settings, seed, threads)
@@ -178,7 +178,7 @@ class NativeVTrace(NativeActorCritic, VTrace):
 
     def _pass(self, rollout: Rollout, chosen: Rows) -> Passed:
         steps, envs = rollout.actions.shape
-        inputs = self._encoded(rollout.observations.reshape(-1, *self.network.spaces.shape))
+        inputs = self._encoded(rollout.observations.reshape(-1, *rollout.observations.shape[2:]))
         every, masks = np.arange(steps * envs), rollout.masks[:-1].reshape(steps * envs, -1)
         old = rollout.log_probabilities.ravel().astype(np.float32)
         states = self._states(inputs)
@@ -239,7 +239,7 @@ class NativeReinforce(NativeLearner[Any], Reinforce):
     def _learn(
         self, rollout: Rollout, chosen: Rows, weights: NDArray[np.float64], entropy_weight: float
     ) -> dict[str, float]:
-        inputs = self._encoded(rollout.observations[:-1].reshape(-1, *self.network.spaces.shape))
+        inputs = self._encoded(rollout.observations[:-1].reshape(-1, *rollout.observations.shape[2:]))
         masks = rollout.masks[:-1].reshape(len(inputs), -1)
         old = np.zeros(len(inputs), dtype=np.float32)
         self.policy.forward(inputs, chosen, masks)

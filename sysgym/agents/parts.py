@@ -15,7 +15,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from sysgym.core.errors import SettingError
-from sysgym.core.packing import GRAPH_PARTS
+from sysgym.core.packing import CHOICES_PART, GRAPH_PARTS
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,7 @@ class GraphShape(NamedTuple):
         features: Of a node.
         edges: E.
         context: Numbers of `globals`.
+        choice: Numbers that describe each action, in a part `choices`; 0 where there is none.
         begins: Where each part of the convention begins in the row, by name.
     """
 
@@ -72,6 +73,7 @@ class GraphShape(NamedTuple):
     features: int
     edges: int
     context: int
+    choice: int
     begins: dict[str, int]
 
 
@@ -128,7 +130,9 @@ def pack(parts: Sequence[Part], observation: Any, leading: int = 0) -> NDArray[n
 def graph_shape(parts: Sequence[Part]) -> GraphShape | None:
     """The graph in a row, or None where the parts are not those of the graph convention or don't fit each other."""
     shapes = {part.path[0]: part.shape for part in parts if len(part.path) == 1 and not part.categories}
-    if set(shapes) != set(GRAPH_PARTS) or len(parts) != len(GRAPH_PARTS):
+    choices = shapes.get(CHOICES_PART, (0, 0))
+    names = set(GRAPH_PARTS) | ({CHOICES_PART} if CHOICES_PART in shapes else set())
+    if set(shapes) != names or len(parts) != len(names) or len(choices) != 2:
         return None
     nodes, edges, context = shapes["node_mask"], shapes["edge_mask"], shapes["globals"]
     fits = len(nodes) == len(edges) == len(context) == 1 and shapes["edges"] == (*edges, 2)
@@ -136,4 +140,4 @@ def graph_shape(parts: Sequence[Part]) -> GraphShape | None:
         return None
     begins = np.cumsum([0, *(part.size for part in parts)]).tolist()
     places = {str(part.path[0]): begin for part, begin in zip(parts, begins, strict=False)}
-    return GraphShape(nodes[0], shapes["nodes"][1], edges[0], context[0], places)
+    return GraphShape(nodes[0], shapes["nodes"][1], edges[0], context[0], choices[1], places)

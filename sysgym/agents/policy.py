@@ -129,7 +129,7 @@ class TrainedPolicy:
         Raises:
             CheckpointError: The observations or masks are not of the shape that the policy was trained with.
         """
-        observations = self.spaces.pack(observations, 1)
+        observations = self._seen_of(self.spaces.pack(observations, 1))
         if action_masks is None or not self.settings.get("masked", True):
             action_masks = np.ones((len(observations), self.spaces.num_actions), dtype=np.int8)
         if observations.shape[1:] != self.spaces.shape or action_masks.shape[1:] != (self.spaces.num_actions,):
@@ -168,20 +168,40 @@ class TrainedPolicy:
 
     def probabilities(self, observations: Any, action_masks: NDArray[np.int8]) -> NDArray[np.float64]:
         """Probability of each action, (B, A); exactly 0 where it is not allowed."""
-        return masked_probabilities(self._logits(self.spaces.pack(observations, 1)), action_masks)
+        return masked_probabilities(self._logits(self._seen_of(self.spaces.pack(observations, 1))), action_masks)
 
-    def check(self, observation_space: gym.Space[Any], action_space: gym.Space[Any]) -> None:
-        """Refuse an environment of other spaces.
+    def trained_in(self, env_id: str) -> bool:
+        """Whether it was trained in the environment of this id, with whatever arguments."""
+        return _plain_id(env_id) == _plain_id(self.env_id)
+
+    def check(self, observation_space: gym.Space[Any], action_space: gym.Space[Any], env_id: str = "") -> None:
+        """Refuse an environment of other spaces, or of another id where one is given.
+
+        Equal spaces do not make two environments one: an action of the one means something else in the other. The
+        same id with other arguments is no other environment.
 
         Raises:
             CheckpointError: They differ; the message names both.
         """
+        if env_id and not self.trained_in(env_id):
+            raise CheckpointError(
+                f"this policy was trained in {_plain_id(self.env_id)}, not in {_plain_id(env_id)}; give one that was, "
+                "or, in a study that wants to know how it transfers, transfer = true"
+            )
         spaces = Spaces.of(observation_space, action_space)
-        if spaces != self.spaces:
+        if self.spaces not in (spaces, self._played(spaces)):
             raise CheckpointError(
                 f"this policy was trained in {self.env_id} ({self.spaces}); the environment has {spaces}: "
                 "make it with the arguments that the policy was trained with"
             )
+
+    def _seen_of(self, observations: NDArray[Any]) -> NDArray[Any]:
+        """Observations without the columns that only a value sees, if they have them."""
+        return observations[..., : self.spaces.shape[-1]] if self.architecture.foreseen else observations
+
+    def _played(self, spaces: Spaces) -> Spaces:
+        """Spaces without the columns that only a value sees, if they may have them."""
+        return self.architecture.played(spaces) if len(spaces.shape) == 2 else spaces
 
     def weights_sha256(self) -> str:
         """Hexadecimal SHA-256 of the weights."""
@@ -201,20 +221,30 @@ class TrainedPolicy:
         return f"<TrainedPolicy {self.algorithm} for {self.env_id}, {self.parameter_count} parameters>"
 
 
-def load(path: str | Path) -> TrainedPolicy:
+def load(path: str | Path, env: gym.Env[Any, Any] | None = None) -> TrainedPolicy:
     """Read a policy that `TrainedPolicy.save` or a training run has written.
 
     Args:
         path: A file, or the name of weights that ship with sysgym, such as "placement".
+        env: The environment that it shall play in, if it shall be told whether it can.
 
     Raises:
-        CheckpointError: The file is absent, damaged, foreign, or of a newer version.
+        CheckpointError: The file is absent, damaged, foreign, or of a newer version; or it was trained in an
+            environment of another id or of other spaces than `env`.
     """
     shipped = FOLDER / f"{path}.safetensors"
     if not Path(path).exists() and shipped.is_file():
         path = shipped
     checkpoint = checkpoints.read(path)
     try:
-        return TrainedPolicy(checkpoint)
+        policy = TrainedPolicy(checkpoint)
+        if env is not None:
+            policy.check(env.observation_space, env.action_space, env.spec.id if env.spec else "")
+        return policy
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
+
+
+def _plain_id(env_id: str) -> str:
+    """An id without the module that registers it."""
+    return env_id.rpartition(":")[2]

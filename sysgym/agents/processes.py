@@ -21,7 +21,7 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from multiprocessing import connection, util
 from pathlib import Path
@@ -112,7 +112,7 @@ class ProcessEnvironments(Environments):
     ) -> None:
         super().__init__(num_envs, like.observation_space, like.action_space)
         self.watchdog, self.replaced = watchdog, 0
-        self.network, self._splits = like.network, not like.native
+        self.network, self.foreseen, self._splits = like.network, like.foreseen, not like.native
         self._shared = SharedStep(self.spaces, num_envs)
         edges = [num_envs * worker // workers for worker in range(workers + 1)]
         layout = (self.spaces, num_envs, self._shared.memory)
@@ -124,13 +124,12 @@ class ProcessEnvironments(Environments):
         self._replacements = 0
         # before multiprocessing waits for processes that only end when their pipe does
         self._stop = util.Finalize(self, _stop_all, (self._workers,), exitpriority=20)
-        try:
+        with ExitStack() as closed:  # no process is left behind where one cannot begin
+            closed.callback(self.close)
             for worker in self._workers:
                 worker.start()
             self._all([MAKE] * workers)
-        except BaseException:
-            self.close()
-            raise
+            closed.pop_all()
 
     def reset(self, seeds: NDArray[np.int64], observations: NDArray[Any], masks: NDArray[np.int8]) -> None:
         """See `Environments.reset`."""

@@ -32,7 +32,7 @@ from sysgym.agents.reinforce import Floats, Reinforce, ReinforceSettings
 from sysgym.agents.rollout import Rollout
 from sysgym.agents.terms import Packed, TermNetwork, log_probabilities
 from sysgym.core.engines import allocate_slot
-from sysgym.core.errors import require_range
+from sysgym.core.errors import SettingError, require_range
 from sysgym.core.protocols import ArraySpec
 from sysgym.core.seeding import stream
 from sysgym.core.term_network import pack
@@ -56,7 +56,7 @@ class RewriterSettings(ReinforceSettings):
     discount: float = 1.0
     """Rewards are improvements; none is worth less for coming later."""
     normalize_observations: bool | None = False
-    """Off: the running scale would first move behind the imitation, and undo what was learned."""
+    """Off, and not to be had: the running scale would first move behind the imitation, and undo what was learned."""
     teacher: str = "lookahead"
     """Heuristic that is imitated first."""
     lessons: int = 100
@@ -74,6 +74,8 @@ class RewriterSettings(ReinforceSettings):
         for name in ("lesson_steps", "repetitions"):
             require_range(name, getattr(self, name), 1, whole=True)
         require_range("imitation_rate", self.imitation_rate, 0.0, open_low=True)
+        if self.normalize_observations:
+            raise SettingError("normalize_observations is True; imitation comes before a scale moves: leave it out")
 
 
 class Lesson(NamedTuple):

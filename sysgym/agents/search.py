@@ -1,14 +1,16 @@
-"""A priority searched for instead of learned: covariance matrix adaptation over the weights of a row network.
+"""A priority searched for instead of learned: from the returns of whole episodes, which the engine plays by itself.
 
-Where an action is a row (`architecture`: `rows`) and the engine plays whole episodes by itself (`core.protocols.
-RowPlayer`), a policy is judged by its returns alone, millions of decisions a minute, without gradients, values or a
-discount. What makes that work on production logs, whose windows differ by factors of thousands:
+Where an engine plays networks in compiled code (`searched`: perceptrons over rows, graph networks over choices), a
+policy is judged by its returns alone, millions of decisions a minute, without gradients through actions, values or a
+discount. What makes that work:
 
-* All members of a generation play the same episodes, so that returns differ by the weights alone.
-* Episodes are drawn in proportion to what the first policy loses on them (`pool`, `prioritized`): most windows of a log
-  have no queue worth ordering, and teach nothing.
+* All members of a generation play the same episodes, so that returns differ by the weights alone: Decima's
+  input-dependent baseline, taken to its end.
 * Costs are compared by their logarithm (`utility`), relative to the first policy's on the same episode, so that one
-  window does not rule a generation.
+  episode does not rule a generation.
+* Where workloads are windows of a log that differ by factors of thousands, episodes are drawn in proportion to what the
+  first policy loses on them (`pool`, `prioritized`): most windows have no queue worth ordering, and teach nothing.
+  Where they are drawn from a generator, each generation plays new ones (`pool = 0`).
 
 The network begins as a linear priority (`start`, by feature) beside hidden units that weigh nothing yet; `linear`
 leaves it at that. The policy that comes out is an ordinary checkpoint.
@@ -28,18 +30,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sysgym.agents import checkpoint as checkpoints
-from sysgym.agents.architecture import Architecture, choose_architecture, weight_shapes
 from sysgym.agents.checkpoint import Checkpoint, plain, versions_of
 from sysgym.agents.covariance import CovarianceSearch
 from sysgym.agents.environments import Recipe
 from sysgym.agents.policy import TrainedPolicy
 from sysgym.agents.progress import Budget, History, Progress
+from sysgym.agents.searched import Searched, SearchedChoices, SearchedRows
 from sysgym.agents.settings import make_settings, require_choice
 from sysgym.agents.spaces import Spaces
 from sysgym.core.errors import CheckpointError, SettingError, require_range
 from sysgym.core.files import filled, require_writable
-from sysgym.core.protocols import RowPlayer
-from sysgym.core.row_network import RowNetwork, to_layers, weight_count
+from sysgym.core.protocols import ChoicePlayer, RowPlayer
 from sysgym.core.seeding import stream
 
 DEFAULT_FRAMES = 1_000_000
@@ -61,22 +62,29 @@ class SearchSettings:
     episodes: int = 8
     """Which every member plays, in each of the environments."""
     pool: int = 60
-    """Episodes of each environment that are drawn from; the first policy plays them all beforehand."""
+    """Episodes of each environment that are drawn from; the first policy plays them all beforehand. 0: every
+    generation plays new ones, and costs are relative to the generation's mean."""
     prioritized: bool = True
     """Whether an episode's chance grows with what the first policy loses on it beyond the least of the pool."""
     utility: str = "log"
     """Costs relative to the first policy's: their logarithm, or themselves ("ratio")."""
     step: float = 0.2
     """Standard deviation of the weights at first."""
+    averaged: bool = False
+    """Whether the weights are the average of the distribution's means over the second half of the budget. Where every
+    generation plays new episodes, each mean is as noisy as they are."""
     linear: bool = False
     """Whether the priority is linear in the features: no hidden units but the two that make it up."""
     hidden: int = 8
-    """Hidden units, those two included; ReLU."""
+    """Hidden units over rows, those two included; ReLU."""
+    states: tuple[int, ...] = (4, 4)
+    """Of a graph network, instead: widths of the nodes' states, one more than there are rounds of messages; the last is
+    that of the hidden layer which scores, too."""
     start: tuple[float, ...] = ()
     """Weights by feature of the linear priority that it begins with; 0 for those beyond the list."""
 
     def __post_init__(self) -> None:
-        for name, least in (("population", 4), ("episodes", 1), ("pool", 1), ("hidden", 2)):
+        for name, least in (("population", 4), ("episodes", 1), ("pool", 0), ("hidden", 2)):
             require_range(name, getattr(self, name), least, whole=True)
         if self.population % 2:
             raise SettingError(f"population is {self.population}; it must be even, samples come in mirrored pairs")
@@ -88,7 +96,7 @@ class Search:
     """A search as an object, alike `Training`.
 
     Args:
-        env_id: A registered id of ours, whose engine is a `RowPlayer`.
+        env_id: A registered id of ours, whose engine is a `RowPlayer` or a `ChoicePlayer`.
         environments: Arguments of one or more environments that share their spaces; all count alike.
         seed: Of samples, weights and episodes.
         frames: Budget in decisions, summed over members; the last generation may exceed it.
@@ -99,7 +107,7 @@ class Search:
         settings: Of `SearchSettings`.
 
     Raises:
-        SettingError: The environment's engine does not play row networks, or a setting is out of range.
+        SettingError: The environment's engine does not play networks, or a setting is out of range.
         CheckpointError: `output` holds another search.
     """
 
@@ -123,10 +131,11 @@ class Search:
             require_writable(output)
         self.environment = plain(environments[0] if words is None else words)
         self._games, self.spaces = _games(env_id, environments)
-        features, hidden = self.spaces.shape[1], 2 if self.settings.linear else self.settings.hidden
-        self.architecture = choose_architecture(self.spaces, "rows", (hidden,), "relu")
-        self._widths = np.array([features, hidden, 1], dtype=np.int64)
-        self._search = CovarianceSearch(self._first(), self.settings.step, self.settings.population, seed)
+        self._searched = self._kind()
+        first = self._searched.first(self.settings.start, seed)
+        self._search = CovarianceSearch(first, self.settings.step, self.settings.population, seed)
+        self._sum, self._summed = np.zeros(len(first)), 0
+        self.architecture = self._searched.architecture
         self.history = History()
         self._pools = [self._pool(game, number) for number, game in enumerate(self._games)]
         if resume:
@@ -143,6 +152,8 @@ class Search:
             history.add(decisions, returns)
             history.seconds = time.perf_counter() - began
             share, share_before = self.budget.share(history), share
+            if self.settings.averaged and share > 0.5:
+                self._sum, self._summed = self._sum + self._search.mean, self._summed + 1
             history.extend_curve(share, share_before)
             if self.output is not None and history.seconds - saved > SAVE_SECONDS:
                 checkpoints.write(self.output, self.checkpoint())
@@ -154,8 +165,13 @@ class Search:
         if self.output is not None:
             checkpoints.write(self.output, self.checkpoint())
 
+    @property
+    def point(self) -> Floats:
+        """The weights that have been found so far, as a point of the search."""
+        return self._sum / self._summed if self._summed else self._search.mean
+
     def policy(self) -> TrainedPolicy:
-        """The policy at the mean of the distribution, acting greedily."""
+        """The policy at the point that has been found, acting greedily."""
         return TrainedPolicy(self.checkpoint(resumable=False))
 
     def checkpoint(self, *, resumable: bool = True) -> Checkpoint:
@@ -172,62 +188,53 @@ class Search:
             "curve": list(self.history.curve),
             "versions": versions_of("sysgym", "gymnasium", "numpy"),
         }
-        weights = checkpoint_weights(self._network(self._search.mean[None]), self.spaces, self.architecture)
+        weights = self._searched.weights(self.point)
         tensors = {f"weights/{name}": array for name, array in weights.items()}
         if resumable:
             arrays, values = self._search.state()
+            arrays, values = arrays | {"sum": self._sum}, values | {"summed": self._summed}
             tensors |= {f"search/{name}": array for name, array in arrays.items()}
             facts["search"] = {**values, "history": dataclasses.asdict(self.history)}
         return Checkpoint(facts, tensors)
 
-    def _network(self, points: Floats) -> RowNetwork:
-        """The networks of points of the search, (M, n)."""
-        if self.settings.linear:
-            points = np.stack([_linear(point, 2) for point in points])
-        return RowNetwork(points.astype(np.float32), self._widths, False)
+    def _kind(self) -> Searched:
+        """What is searched: what the engine plays."""
+        given = self.settings
+        if isinstance(self._games[0], ChoicePlayer):
+            return SearchedChoices(self.spaces, given.states, given.linear)
+        return SearchedRows(self.spaces, given.hidden, given.linear)
 
-    def _first(self) -> Floats:
-        """Where the search begins."""
-        features, hidden = int(self._widths[0]), int(self._widths[1])
-        if len(self.settings.start) > features:
-            raise SettingError(f"start has {len(self.settings.start)} weights; a row has {features} features")
-        slope = np.zeros(features)
-        slope[: len(self.settings.start)] = self.settings.start
-        if self.settings.linear:
-            return slope
-        point = _linear(slope, hidden)
-        drawn = stream(self.seed, "network").standard_normal((features, hidden - 2)) * 0.3
-        point[: features * hidden].reshape(features, hidden)[:, 2:] = drawn
-        return point
-
-    def _pool(self, game: RowPlayer, number: int) -> tuple[NDArray[np.int64], Floats, Floats]:
-        """Episodes of one environment: their numbers, the first policy's costs, and their chances."""
-        episodes = np.arange(self.settings.pool)
-        returns, decisions = self._play(game, self._network(self._first()[None]), number, episodes)
+    def _pool(self, game: Any, number: int) -> tuple[Floats, Floats]:
+        """Of each episode that is drawn from in one environment, the first policy's cost and the chance."""
+        if not self.settings.pool:
+            return np.zeros(0), np.zeros(0)
+        first = self._searched.first(self.settings.start, self.seed)[None]
+        returns, decisions = self._play(game, first, number, np.arange(self.settings.pool))
         self.history.frames += decisions
         costs = _costs(returns[0])
         lost = costs - costs.min() + LEAST_COST if self.settings.prioritized else np.ones(len(costs))
-        return episodes, costs, lost / lost.sum()
+        return costs, lost / lost.sum()
 
     def _generation(self) -> tuple[Floats, int, list[float]]:
         """Costs of the members, decisions played, and the mean returns of the members."""
-        networks = self._network(self._search.sample())
-        generator = stream(self.seed, "episode", self._search.generation)
+        points, generation, count = self._search.sample(), self._search.generation, self.settings.episodes
+        generator = stream(self.seed, "episode", generation)
         costs, total, decisions = np.zeros(self.settings.population), np.zeros(self.settings.population), 0
-        for number, (game, (episodes, first, chances)) in enumerate(zip(self._games, self._pools, strict=True)):
-            drawn = generator.choice(len(episodes), self.settings.episodes, p=chances)
-            returns, played = self._play(game, networks, number, episodes[drawn])
-            ratio = (_costs(returns) + LEAST_COST) / (first[drawn] + LEAST_COST)
+        for number, (game, (first, chances)) in enumerate(zip(self._games, self._pools, strict=True)):
+            drawn = (
+                generator.choice(len(first), count, p=chances) if len(first) else generation * count + np.arange(count)
+            )
+            returns, played = self._play(game, points, number, drawn)
+            found = _costs(returns)
+            ratio = (found + LEAST_COST) / ((first[drawn] if len(first) else found.mean(axis=0)) + LEAST_COST)
             costs += (np.log(ratio) if self.settings.utility == "log" else ratio).mean(axis=1)
             total += returns.mean(axis=1)
             decisions += played
         return costs / len(self._games), decisions, (total / len(self._games)).tolist()
 
-    def _play(
-        self, game: RowPlayer, networks: RowNetwork, number: int, episodes: NDArray[np.int64]
-    ) -> tuple[Floats, int]:
+    def _play(self, game: Any, points: Floats, number: int, episodes: NDArray[np.int64]) -> tuple[Floats, int]:
         seeds = np.full(len(episodes), self.seed * 1_000 + number, dtype=np.uint64)
-        return game.play_rows(networks, seeds, episodes)
+        return self._searched.play(game, points, seeds, episodes)
 
     def _restore(self) -> None:
         assert self.output is not None
@@ -236,28 +243,8 @@ class Search:
             raise CheckpointError(f"{self.output}: holds no search with these settings; search anew without resume")
         self._search.restore(earlier.part("search/"), earlier.facts["search"])
         self.history = History(**earlier.facts["search"]["history"])
-
-
-def checkpoint_weights(network: RowNetwork, spaces: Spaces, architecture: Architecture) -> dict[str, NDArray[Any]]:
-    """The one network as a checkpoint's weights; those of the value, which a search has not, are 0."""
-    weights: dict[str, NDArray[Any]] = {
-        name: np.zeros(shape, dtype=np.float32) for name, shape in weight_shapes(spaces, architecture).items()
-    }
-    for layer, (matrix, bias) in enumerate(to_layers(network._replace(weights=network.weights[0]))):
-        weights[f"policy.layers.{layer}.weight"] = np.ascontiguousarray(matrix.T)
-        weights[f"policy.layers.{layer}.bias"] = bias
-    return weights
-
-
-def _linear(slope: Floats, hidden: int) -> Floats:
-    """A network whose first two hidden units make up a linear priority, z = max(0, z) - max(0, -z); others weigh 0."""
-    features = len(slope)
-    point = np.zeros(weight_count([features, hidden, 1]))
-    matrix = point[: features * hidden].reshape(features, hidden)
-    matrix[:, 0], matrix[:, 1] = slope, -slope
-    last = point[(features + 1) * hidden :]
-    last[0], last[1] = 1.0, -1.0
-    return point
+        if self.settings.averaged:
+            self._sum, self._summed = np.array(earlier.part("search/")["sum"]), int(earlier.facts["search"]["summed"])
 
 
 def _costs(returns: Floats) -> Floats:
@@ -266,15 +253,15 @@ def _costs(returns: Floats) -> Floats:
     return -returns
 
 
-def _games(env_id: str, environments: Sequence[Mapping[str, Any]]) -> tuple[list[RowPlayer], Spaces]:
-    games: list[RowPlayer] = []
+def _games(env_id: str, environments: Sequence[Mapping[str, Any]]) -> tuple[list[RowPlayer | ChoicePlayer], Spaces]:
+    games: list[RowPlayer | ChoicePlayer] = []
     found: list[Spaces] = []
     for arguments in environments:
         recipe = Recipe.of(env_id, filled(dict(arguments)))
         vector: Any = gym.make_vec(recipe.spec, 1, "vector_entry_point", **recipe.arguments)
         engine = getattr(vector.unwrapped, "engine", None)
-        if not isinstance(engine, RowPlayer):
-            raise SettingError(f"algorithm 'cma' needs an engine that plays row networks itself; {env_id} has none")
+        if not isinstance(engine, RowPlayer | ChoicePlayer):
+            raise SettingError(f"a search needs an engine that plays networks itself; that of {env_id} does not")
         games.append(engine)
         found.append(Spaces.of(vector.single_observation_space, vector.single_action_space))
     assert all(spaces == found[0] for spaces in found), "the environments of one search share their spaces"

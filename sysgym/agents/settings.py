@@ -56,6 +56,8 @@ class Settings:
     """"tanh" or "relu"; None chooses by kind."""
     normalize_observations: bool | None = None
     """Whether observations are standardised by a running scale; None: where their bounds exceed 1."""
+    start: tuple[float, ...] = ()
+    """Weights by feature of the linear rule that a network over rows begins as, see `linear_start`; () is chance."""
     masked: bool = True
     """Whether actions that the environment's mask forbids are never taken; without, the policy learns and plays with
     all actions, as the agents of DeepRM's code do. That changes what is learned."""

@@ -12,7 +12,7 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,26 +25,25 @@ from sysgym.agents import compiled, native
 from sysgym.agents.actor import Weights
 from sysgym.agents.algorithms import LEARNERS, SEARCHES, Algorithm, algorithm_of
 from sysgym.agents.architecture import Architecture, choose_architecture
-from sysgym.agents.backends import Backend
-from sysgym.agents.checkpoint import Checkpoint, holds_object, plain, versions_of
+from sysgym.agents.checkpoint import Checkpoint, plain, versions_of
 from sysgym.agents.environments import Environments
 from sysgym.agents.interruption import Interruption
 from sysgym.agents.learner import Learner
+from sysgym.agents.linear_start import begin_linear
 from sysgym.agents.networks import Network, build_network
 from sysgym.agents.pipeline import MODES, Pipeline
 from sysgym.agents.players import Player, Role, torch_threads
 from sysgym.agents.policy import TrainedPolicy
-from sysgym.agents.processes import WATCHDOG_SECONDS
-from sysgym.agents.progress import Budget, History, Progress
+from sysgym.agents.progress import History, Progress
+from sysgym.agents.request import Request
 from sysgym.agents.search import Search
 from sysgym.agents.settings import Settings, make_settings, require_choice
 from sysgym.agents.spaces import largest_bound
 from sysgym.agents.telemetry import Span
-from sysgym.core.errors import CheckpointError, SettingError, TrainingError, require_range
-from sysgym.core.files import filled, require_writable
+from sysgym.core.errors import SettingError, TrainingError
+from sysgym.core.files import filled
 from sysgym.core.seeding import stream_key
 
-DEFAULT_FRAMES = 500_000
 SAVE_SECONDS = 30.0
 """Time between two checkpoints of a run that writes one."""
 
@@ -121,57 +120,31 @@ def train(
         CheckpointError: `output` cannot be resumed from.
         OutputError: `output` cannot be written.
     """
-    if algorithm in SEARCHES:
-        given = {"num_envs": num_envs, "mode": mode, "threads": threads, "learner": learner, "backend": backend}
-        given |= {"actors": actors, "workers": workers, "min_batch": min_batch, "address": address}
-        refused = [name for name, value in given.items() if value is not None]
-        if refused or device != "cpu":
-            raise SettingError(
-                f"algorithm {algorithm!r} searches in one compiled loop; leave {', '.join(refused) or 'device'} out"
-            )
-        search = Search(
-            env_id,
-            [environment or {}],
-            seed=seed,
-            frames=frames,
-            seconds=seconds,
-            words=words,
-            output=output,
-            resume=resume,
-            **settings,
-        )
-        return _trained(search, on_progress)
-    training = Training(
-        env_id,
-        algorithm,
-        seed=seed,
-        num_envs=num_envs,
-        frames=frames,
-        seconds=seconds,
-        environment=environment,
-        words=words,
-        output=output,
-        resume=resume,
-        mode=mode,
-        threads=threads,
-        learner=learner,
-        device=device,
-        backend=backend,
-        actors=actors,
-        workers=workers,
-        min_batch=min_batch,
-        address=address,
-        watchdog=watchdog,
-        **settings,
-    )
-    return _trained(training, on_progress)
-
-
-def _trained(training: Training | Search, on_progress: Callable[[Progress], object] | None) -> TrainedPolicy:
+    begin: Callable[..., Search | Training] = _search if algorithm in SEARCHES else Training
+    training = begin(
+        env_id, algorithm, seed=seed, num_envs=num_envs, frames=frames, seconds=seconds,
+        environment=environment, words=words, output=output, resume=resume, mode=mode, threads=threads,
+        learner=learner, device=device, backend=backend, actors=actors, workers=workers, min_batch=min_batch,
+        address=address, watchdog=watchdog, **settings,
+    )  # fmt: skip
     for progress in training.run():
         if on_progress is not None:
             on_progress(progress)
     return training.policy()
+
+
+def _search(
+    env_id: str, algorithm: str, *, environment: Mapping[str, Any] | None, device: str, watchdog: float | None,
+    **arguments: Any,
+) -> Search:  # fmt: skip
+    del watchdog  # there is no worker process to watch
+    foreign = ("num_envs", "mode", "threads", "learner", "backend", "actors", "workers", "min_batch", "address")
+    refused = [name for name in foreign if arguments.pop(name) is not None]
+    if refused or device != "cpu":
+        raise SettingError(
+            f"algorithm {algorithm!r} searches in one compiled loop; leave {', '.join(refused) or 'device'} out"
+        )
+    return Search(env_id, [environment or {}], **arguments)
 
 
 class Training:
@@ -182,72 +155,39 @@ class Training:
     [1024, 2048]
     """
 
-    def __init__(
-        self,
-        env_id: str,
-        algorithm: str = "ppo",
-        *,
-        seed: int = 0,
-        num_envs: int | None = None,
-        frames: int | None = None,
-        seconds: float | None = None,
-        environment: Mapping[str, Any] | None = None,
-        words: Mapping[str, Any] | None = None,
-        output: str | Path | None = None,
-        resume: bool = False,
-        mode: str | None = None,
-        threads: int | None = None,
-        learner: str | None = None,
-        device: str = "cpu",
-        backend: str | None = None,
-        actors: int | None = None,
-        workers: int | None = None,
-        min_batch: int | None = None,
-        address: str | None = None,
-        watchdog: float | None = None,
-        **settings: Any,
-    ) -> None:
+    def __init__(self, env_id: str, algorithm: str = "ppo", **arguments: Any) -> None:
         kind = algorithm_of(algorithm)
-        _check(seed=seed, num_envs=num_envs, frames=frames, seconds=seconds, threads=threads, device=device)
-        self.env_id, self.algorithm, self.seed = env_id, algorithm, seed
-        self.budget = Budget(DEFAULT_FRAMES if frames is None and seconds is None else frames, seconds)
-        self.output = output
-        if output is not None:
-            require_writable(output)
-        self.history = History()
-        earlier = self._earlier() if resume else None
+        request = Request.of(env_id, algorithm, arguments)
+        earlier = request.earlier()
         if earlier is not None:
-            words = environment if words is None else words
-            given = {"num_envs": num_envs, "environment": words, "mode": mode}
-            given |= {"backend": backend, "actors": actors, "workers": workers, "min_batch": min_batch}
-            run, settings = self._defaults_from(earlier, given, settings)
-            num_envs, words, mode, backend, actors, workers, min_batch = map(run.get, given)
-            environment = words if environment is None else environment
-            threads = threads or earlier.facts["training"].get("threads")
-            learner = learner or earlier.facts["training"].get("learner_kind", "torch")
-        self.environment = plain(environment or {} if words is None else words)
-        self.mode, self.threads = mode or "sync", threads or 1
+            request = request.completed(earlier)
+        self.env_id, self.algorithm, self.seed = env_id, algorithm, request.seed
+        self.budget, self.output, self.history = request.budget, request.output, History()
+        self.environment = request.described_environment
+        self.mode, self.threads = request.mode or "sync", request.threads or 1
         require_choice("mode", self.mode, tuple(MODES))
-        chosen = make_settings(kind.settings, settings)
-        limit = WATCHDOG_SECONDS if watchdog is None else watchdog
-        self.backend = Backend(
-            backend or "threads", 1 if actors is None else actors, workers, min_batch, address, limit
-        )
+        chosen = make_settings(kind.settings, request.settings)
+        self.backend = request.gathering()
         ahead = self.mode != "sync"
         here = self.backend.actors if self.backend.name != "ray" else 0
         _check_cores(self.threads + here if ahead else max(self.threads, here))
-        self.stage = self.backend.open(env_id, num_envs, filled(dict(environment or {})))
+        self.stage = self.backend.open(env_id, request.num_envs, filled(dict(request.environment or {})))
         self.settings, self.architecture = _settled(chosen, self.stage.like)
-        if self.settings.whole_episodes and (self.backend.actors > 1 or min_batch is not None):
+        self.spaces = self.architecture.played(self.stage.spaces)
+        if self.settings.whole_episodes and (self.backend.actors > 1 or self.backend.min_batch is not None):
             raise SettingError(
-                f"actors is {self.backend.actors}, min_batch {min_batch}; {algorithm} plays whole episodes together: "
-                "use 1 actor and no min_batch (its environments may have several worker processes)"
+                f"actors is {self.backend.actors}, min_batch {self.backend.min_batch}; {algorithm} plays whole "
+                "episodes together: use 1 actor and no min_batch (its environments may have several worker processes)"
             )
         with torch_threads(1):
-            network = build_network(self.stage.spaces, self.architecture, stream_key(seed, "network"))
-        self.network = network.to(device)
-        self.learner_kind = _learner_kind(learner or "auto", kind, self.network)
-        self.learner: Learner[Any] = kind.learner(self.learner_kind)(self.network, self.settings, seed, self.threads)
+            network = build_network(self.spaces, self.architecture, stream_key(self.seed, "network"))
+            if self.settings.start:
+                begin_linear(network, self.settings.start)
+        self.network = network.to(request.device)
+        self.learner_kind = _learner_kind(request.learner or "auto", kind, self.network)
+        self.learner: Learner[Any] = kind.learner(self.learner_kind)(
+            self.network, self.settings, self.seed, self.threads
+        )
         if earlier is None:
             with torch_threads(1), threadpool_limits(1, "blas"):
                 self.learner.prepare(env_id, self.environment)
@@ -260,7 +200,7 @@ class Training:
             self.settings.rollout_steps,
             self._weights(),
             first,
-            output is not None,
+            self.output is not None,
         )
 
     def run(self) -> Iterator[Progress]:
@@ -292,7 +232,7 @@ class Training:
         facts = {
             "env_id": self.env_id,
             "environment": self.environment,
-            "spaces": plain(dataclasses.asdict(self.stage.spaces)),
+            "spaces": plain(dataclasses.asdict(self.spaces)),
             "architecture": plain(dataclasses.asdict(self.architecture)),
             "algorithm": self.algorithm,
             "settings": plain(dataclasses.asdict(self.settings)),
@@ -394,17 +334,15 @@ class Training:
         if self.settings.whole_episodes:
             group = self.settings.rows_per_workload(stage.num_envs)
         players: list[Player] = []
-        try:
+        with ExitStack() as dismissed:  # none is left behind where one cannot begin
             for rows in stage.rows:
                 cycle: int | None = getattr(self.settings, "workloads", None)
                 role = Role(rows, self.learner.behaviour(), self.seed, begun, group, self.backend.min_batch, cycle)
                 players.append(stage.player(role, self.settings.rollout_steps, threaded=self.mode != "sync"))
+                dismissed.callback(players[-1].close)
             if earlier is not None:
                 self._restore_players(players, earlier)
-        except BaseException:
-            for player in players:
-                player.close()
-            raise
+            dismissed.pop_all()
         return players
 
     def _restore_players(self, players: Sequence[Player], earlier: Checkpoint) -> None:
@@ -422,35 +360,6 @@ class Training:
     def _save(self) -> None:
         if self.output is not None:
             checkpoints.write(self.output, self.checkpoint())
-
-    def _earlier(self) -> Checkpoint:
-        if self.output is None:
-            raise SettingError("resume=True needs output, the checkpoint to go on from")
-        earlier = checkpoints.read(self.output)
-        if "training" not in earlier.facts:
-            raise CheckpointError(f"{self.output}: holds a policy only; resume from the output of a training run")
-        if "stood" not in earlier.facts["training"]:
-            raise CheckpointError(f"{self.output}: an earlier sysgym trained it; train anew without resume")
-        return earlier
-
-    def _defaults_from(
-        self, earlier: Checkpoint, given: Mapping[str, Any], settings: Mapping[str, Any]
-    ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """What describes the run, and the settings, with what the caller left open; refuses what contradicts them."""
-        stored = {**earlier.facts["settings"], **earlier.facts, **earlier.facts["training"]}
-        if given["environment"] is None and holds_object(stored["environment"]):
-            raise CheckpointError(f"{self.output}: its environment was made with objects; give environment again")
-        given = {name: value for name, value in given.items() if value is not None}
-        run = {"env_id": self.env_id, "algorithm": self.algorithm, "seed": self.seed}
-        for name, value in {**run, **given, **settings}.items():
-            if name in stored and name not in ("backend", "workers", "min_batch") and stored[name] != plain(value):
-                raise CheckpointError(
-                    f"{self.output}: was trained with {name}={stored[name]!r}, not {value!r}; give the same, or "
-                    "train anew without resume"
-                )
-        if given.get("backend", stored["backend"]) != stored["backend"]:
-            stored["workers"] = None  # of another backend
-        return {**stored, **given}, {**earlier.facts["settings"], **settings}
 
     def _restore(self, earlier: Checkpoint) -> Weights | None:
         """Weights, learner and counters of a checkpoint; returns the weights that play next, if they are older."""
@@ -481,7 +390,7 @@ def _torch_tensors(arrays: Mapping[str, NDArray[Any]]) -> dict[str, torch.Tensor
 def _learner_kind(name: str, algorithm: Algorithm, network: Network) -> str:
     """The learner that a name means: torch, or native."""
     require_choice("learner", name, LEARNERS)
-    suits = algorithm.native and compiled.suits(network)
+    suits = algorithm.native and compiled.learns(network)
     if name == "native" and not suits:
         raise SettingError(
             "learner is 'native', which knows multi-layer perceptrons (network='flat' or 'choices') on the processor, "
@@ -498,28 +407,15 @@ def _check_cores(needed: int) -> None:
         warnings.warn(f"{needed} threads are asked for, and there are {cores} cores: expect no gain", stacklevel=4)
 
 
-def _check(
-    *, seed: int, num_envs: int | None, frames: int | None, seconds: float | None, threads: int | None, device: str
-) -> None:
-    require_range("seed", seed, 0)
-    for name, value in {"num_envs": num_envs, "frames": frames, "threads": threads}.items():
-        if value is not None:
-            require_range(name, value, 1)
-    if seconds is not None:
-        require_range("seconds", seconds, 0.0, open_low=True)
-    if device.partition(":")[0] not in ("cpu", "cuda"):
-        raise SettingError(f"device is {device!r}; it must be 'cpu' or 'cuda'")
-    if device != "cpu" and not torch.cuda.is_available():
-        raise SettingError(f"device is {device!r}, but torch finds no CUDA device here; use 'cpu'")
-
-
 def _settled(settings: Settings, environments: Environments) -> tuple[Settings, Architecture]:
     """The settings with everything that was left open chosen from the environment."""
     normalize = settings.normalize_observations
     if normalize is None:
         normalize = largest_bound(environments.observation_space) > 1.0
     kind = settings.network or environments.network
-    architecture = choose_architecture(environments.spaces, kind, settings.hidden, settings.activation, normalize)
+    architecture = choose_architecture(
+        environments.spaces, kind, settings.hidden, settings.activation, normalize, environments.foreseen
+    )
     settled = dataclasses.replace(
         settings,
         network=architecture.kind,

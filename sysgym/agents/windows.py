@@ -8,12 +8,13 @@ out as a shorter window. (ELF kept one ring across episodes and could not tell a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sysgym.agents.environments import Arrays
+if TYPE_CHECKING:
+    from sysgym.agents.environments import Arrays
 
 Fields = Mapping[str, tuple[tuple[int, ...], str]]
 """Shape and dtype of each field of a state, by name."""

@@ -11,7 +11,7 @@ A policy that has not played every environment of a board is named and not ranke
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sysgym.bench import ranking, statistics
-from sysgym.bench.contests import Contest, Entry, Replicates, contests
+from sysgym.bench.contests import RULES, Contest, Entry, Replicates, contests
+from sysgym.bench.improvement import Improvements, improvements
 from sysgym.bench.leaderboard import (
     MINIMUM_SCENARIOS,
     NO_HEURISTIC,
@@ -36,6 +37,7 @@ from sysgym.bench.leaderboard import (
 )
 from sysgym.bench.records import Record
 from sysgym.bench.statistics import Interval
+from sysgym.bench.study_file import VALID
 
 SCORE, RATIO = "score", "ratio"
 WORST_SHARE = 10
@@ -51,7 +53,7 @@ class BoardRow:
         shared_rank: 1 + how many policies are shown to be better; ties share it.
         rank_interval: 95 % range of the rank.
         policy: Its name.
-        kind: "heuristic", "search", "learned" or "code".
+        kind: "heuristic", "search", "learned", "code", or "bound" for a policy that is the bound.
         best_heuristic: Whether it is the heuristic with the best figure.
         runs: Runs on an environment, the fewest of any.
         figure: Interquartile mean of its entries on the board's measure.
@@ -61,6 +63,7 @@ class BoardRow:
         wins: Share of scenarios on which it beats the best heuristic of the environment, ties half.
         lost: Share of scenarios on which that heuristic does better.
         worst: The score that it misses in the worst tenth of the scenarios; None where the measure is no score.
+        valid: The figure on the valid split, where the study played it; else None.
         verdict: As in a table, from the paired difference of the figures.
         invalid_actions: Answers that were no actions.
         timeouts: Scenarios that were played on by doing nothing, because an answer took too long.
@@ -83,6 +86,7 @@ class BoardRow:
     wins: float | None
     lost: Interval | None
     worst: float | None
+    valid: float | None
     verdict: str
     invalid_actions: int
     timeouts: int
@@ -103,6 +107,7 @@ class Board:
         bound_kinds: What is known of the bounds that score 1.
         resampled: Whether intervals resample environments as well.
         rows: Best first; empty without a measure.
+        improvements: How likely each is to do better than each other; None with fewer than two rows.
         incomplete: Policies that have not played every environment.
         tables: One an environment.
     """
@@ -114,6 +119,7 @@ class Board:
     bound_kinds: list[str]
     resampled: bool
     rows: list[BoardRow]
+    improvements: Improvements | None
     incomplete: list[str]
     tables: list[Table]
 
@@ -137,14 +143,18 @@ def boards(records: Iterable[Record], against: str | None = None) -> list[Board]
 
 
 def grouped(found: Sequence[Contest]) -> list[list[Contest]]:
-    """Contests of the same problem on which the same policies met, domain by domain in order of first appearance."""
+    """Contests of the same problem on which the same policies met, domain by domain in order of first appearance.
+
+    Within a domain those on which choices were made, of the valid split, come last.
+    """
     domains = list(dict.fromkeys(contest.domain for contest in found))
-    groups: dict[tuple[int, str, frozenset[str]], list[Contest]] = {}
+    groups: dict[tuple[int, bool, str, frozenset[str]], list[Contest]] = {}
     for contest in found:
         names = frozenset(entry.name for entry in contest.entries) | {name for name, _ in contest.failures}
-        key = domains.index(contest.domain), contest.newest.environment.id, names
+        facts = contest.newest.environment
+        key = domains.index(contest.domain), facts.split == VALID, facts.id, names
         groups.setdefault(key, []).append(contest)
-    return [groups[key] for key in sorted(groups, key=lambda key: key[0])]
+    return [groups[key] for key in sorted(groups, key=lambda key: key[:2])]
 
 
 def board_of(group: Sequence[Contest], drawn: Sequence[Replicates] | None = None) -> Board:
@@ -156,7 +166,8 @@ def board_of(group: Sequence[Contest], drawn: Sequence[Replicates] | None = None
     names = list(dict.fromkeys(entry.name for contest in played for entry in contest.entries))
     complete = [n for n in names if all(any(e.name == n for e in contest.entries) for contest in played)]
     measure = _measure(played)
-    first = group[0]
+    rows = _rows(complete, replicates, measure) if measure and complete else []
+    first, ranked = group[0], [row.policy for row in rows]
     return Board(
         domain=first.domain,
         env_id=first.newest.environment.id,
@@ -164,7 +175,8 @@ def board_of(group: Sequence[Contest], drawn: Sequence[Replicates] | None = None
         direction="max" if measure == SCORE else first.newest.environment.direction,
         bound_kinds=sorted({contest.anchors.kind for contest in played if contest.anchors}),
         resampled=_resamples_environments(played),
-        rows=_rows(complete, replicates, measure) if measure and complete else [],
+        rows=rows,
+        improvements=improvements(ranked, replicates, drawn_environments(replicates)) if len(rows) > 1 else None,
         incomplete=[name for name in names if name not in complete],
         tables=tables,
     )
@@ -185,12 +197,16 @@ def to_data(found: Sequence[Board]) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class _Line:
-    """A policy's entries on every environment of a board: `entries` (K,), `drawn` (B, K), larger is better."""
+    """A policy's entries on every environment of a board, shape (K,), larger is better; figures and gaps of replicates.
+
+    The replicates of the entries themselves are large and not kept.
+    """
 
     name: str
     of: list[Entry]
     entries: NDArray[np.float64]
-    drawn: NDArray[np.float64]
+    figures: NDArray[np.float64]
+    gaps: NDArray[np.float64]
 
 
 def _measure(played: Sequence[Contest]) -> str:
@@ -206,8 +222,9 @@ def _rows(names: Sequence[str], replicates: Sequence[Replicates], measure: str) 
     chosen = drawn_environments(replicates)
     found = [_line(name, replicates, measure, chosen) for name in names]
     lines = sorted(found, key=lambda line: (-_iqm(line.entries), line.name))
-    figures = np.column_stack([_iqm(line.drawn) for line in lines])
-    best = _best_heuristic(lines, replicates)
+    figures = np.column_stack([line.figures for line in lines])
+    valid = {line.name: _valid_figure(line.name, replicates, measure) for line in lines}
+    best = _best_heuristic(lines, replicates, valid)
     borda = ranking.borda_points([_by_environment(line) for line in lines])
     shown, ranges = ranking.shared_ranks(figures), ranking.rank_intervals(figures)
     back = partial(_shown_figure, measure=measure, minimise=minimise)
@@ -237,6 +254,7 @@ def _rows(names: Sequence[str], replicates: Sequence[Replicates], measure: str) 
                 wins=_wins(line, replicates),
                 lost=_lost(line, replicates),
                 worst=_worst(line, replicates) if measure == SCORE else None,
+                valid=None if (chosen_by := valid[line.name]) is None else back(chosen_by),
                 verdict=_verdict(number, best, difference, replicates),
                 invalid_actions=sum(record.result.invalid_actions for record in records),
                 timeouts=sum(record.result.timeouts for record in records),
@@ -258,20 +276,42 @@ def _line(name: str, replicates: Sequence[Replicates], measure: str, environment
         contest = replicate.contest
         entry = next(entry for entry in contest.entries if entry.name == name)
         found.append(entry)
+        entries.append(_entries_of(entry, contest, measure))
         if measure == SCORE:
-            assert contest.anchors is not None
-            entries.append(contest.anchors.score(entry.values.mean(axis=1)))
             drawn.append(replicate.scores(entry))
         else:
             assert contest.best is not None
             sign = -1.0 if contest.minimise else 1.0
-            entries.append(sign * np.log(entry.values.mean(axis=1) / contest.best.mean))
             drawn.append(sign * np.log(replicate.runs(entry) / replicate.means(contest.best)[:, None]))
     if environments is not None:
         fewest = min(part.shape[1] for part in drawn)  # as many entries of each, whichever are drawn
         stacked = np.stack([part[:, :fewest] for part in drawn], axis=1)
         drawn = [np.take_along_axis(stacked, environments[:, :, None], axis=1).reshape(len(stacked), -1)]
-    return _Line(name, found, np.concatenate(entries), np.concatenate(drawn, axis=1))
+    joined = np.concatenate(drawn, axis=1)[..., None]
+    return _Line(name, found, np.concatenate(entries), statistics.iqm(joined), statistics.optimality_gap(joined))
+
+
+def _entries_of(entry: Entry, contest: Contest, measure: str) -> NDArray[np.float64]:
+    """A policy's runs on the board's measure, larger is better; shape (runs,)."""
+    means: NDArray[np.float64] = entry.values.mean(axis=1)
+    if measure == SCORE:
+        assert contest.anchors is not None
+        return contest.anchors.score(means)
+    assert contest.best is not None
+    found: NDArray[np.float64] = np.log(means / contest.best.mean)
+    return -found if contest.minimise else found
+
+
+def _valid_figure(name: str, replicates: Sequence[Replicates], measure: str) -> float | None:
+    """The figure that a policy has on the valid split; None unless it was played for every environment."""
+    entries = []
+    for replicate in replicates:
+        contest = replicate.contest.chosen_on
+        entry = next((each for each in contest.entries if each.name == name), None) if contest else None
+        if contest is None or entry is None or _measure([contest]) not in (SCORE, measure):
+            return None
+        entries.append(_entries_of(entry, contest, measure))
+    return float(_iqm(np.concatenate(entries)))
 
 
 def _iqm(entries: NDArray[np.float64]) -> Any:
@@ -285,12 +325,16 @@ def _shown_figure(value: float, measure: str, minimise: bool) -> float:
     return float(np.exp(-value if minimise else value))
 
 
-def _best_heuristic(lines: Sequence[_Line], replicates: Sequence[Replicates]) -> int | None:
+def _best_heuristic(
+    lines: Sequence[_Line], replicates: Sequence[Replicates], valid: Mapping[str, float | None]
+) -> int | None:
+    """Which line the others are compared with: the best on the valid split, where it was played, else on the board."""
     asked = replicates[0].contest.against
-    for number, line in enumerate(lines):
-        if line.of[0].kind == "heuristic" and asked in (None, line.name):
-            return number
-    return None
+    rules = [n for n, line in enumerate(lines) if line.of[0].kind in RULES and asked in (None, line.name)]
+    numbers = [n for n in rules if lines[n].of[0].kind == "heuristic"] or rules
+    figures = [valid[lines[number].name] for number in numbers]
+    known = [figure for figure in figures if figure is not None]
+    return numbers[figures.index(max(known))] if known and len(known) == len(numbers) else next(iter(numbers), None)
 
 
 def _by_environment(line: _Line) -> list[float]:
@@ -300,8 +344,7 @@ def _by_environment(line: _Line) -> list[float]:
 
 
 def _gap(line: _Line) -> Interval:
-    drawn = statistics.optimality_gap(line.drawn[..., None])
-    return statistics.interval(statistics.optimality_gap(line.entries[:, None]), drawn)
+    return statistics.interval(statistics.optimality_gap(line.entries[:, None]), line.gaps)
 
 
 def _wins(line: _Line, replicates: Sequence[Replicates]) -> float | None:

@@ -77,7 +77,7 @@ def serve(sandbox: Any, wire: Any, questions: int, answers: int) -> None:
         hello = json.loads(_read(wire, questions)[1])
         facts = {name: wire.space_of(hello[name]) for name in ("observation_space", "action_space")}
         if hello["file"].endswith(".zip"):
-            import stable_baselines3  # noqa: F401, PLC0415  a library; what it unpickles comes behind the fences
+            importlib.import_module(_home(hello["class"]))  # a library; what it unpickles comes behind the fences
         fences = sandbox.fence(hello["readable"], hello["memory_bytes"], hello["cpu_seconds"])
         load = _stable_baselines if hello["file"].endswith(".zip") else _policy_of
         policy = load(hello, facts["observation_space"], facts["action_space"])
@@ -152,10 +152,18 @@ def _policy_of(hello: dict[str, Any], observation_space: Any, action_space: Any)
     return chosen(observation_space, action_space, **named)
 
 
+_MASKED = "MaskablePPO"
+
+
+def _home(algorithm: str) -> str:
+    """The package that has an algorithm of stable-baselines3's family."""
+    return "sb3_contrib" if algorithm == _MASKED else "stable_baselines3"
+
+
 def _stable_baselines(hello: dict[str, Any], observation_space: Any, action_space: Any) -> Any:
     try:
-        model = getattr(sys.modules["stable_baselines3"], hello["class"]).load(hello["file"], device="cpu")
-    except Exception as error:
+        model = getattr(sys.modules[_home(hello["class"])], hello["class"]).load(hello["file"], device="cpu")
+    except Exception as error:  # a pickle may raise anything
         raise LookupError(f"not a stable-baselines3 model ({type(error).__name__}: {error})") from error
     if (model.observation_space, model.action_space) != (observation_space, action_space):
         raise LookupError(
@@ -166,16 +174,16 @@ def _stable_baselines(hello: dict[str, Any], observation_space: Any, action_spac
 
 
 class _Greedy:
-    """A stable-baselines3 model behind the policy protocol; it acts greedily and sees no mask."""
+    """A stable-baselines3 model behind the policy protocol; it acts greedily; a masked one sees the mask."""
 
     def __init__(self, model: Any) -> None:
-        self.model = model
+        self.model, self._masked = model, type(model).__name__ == _MASKED
 
     def act(self, observation: Any, action_mask: Any) -> int:
         """The model's greedy action."""
-        del action_mask
+        masks = {"action_masks": action_mask.copy()} if self._masked else {}
         seen = {k: v.copy() for k, v in observation.items()} if isinstance(observation, dict) else observation.copy()
-        return int(self.model.predict(seen, deterministic=True)[0])
+        return int(self.model.predict(seen, deterministic=True, **masks)[0])
 
 
 def _by_batch(policy: Any) -> Any:

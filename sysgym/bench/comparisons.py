@@ -52,6 +52,7 @@ def compare_policies(
     *,
     backfill: str | None = None,
     commit: bool | None = None,
+    patience: float | None = None,
     pass_rule: str = "batch",
     seed: int = 0,
 ) -> list[ComparedRow]:
@@ -66,6 +67,7 @@ def compare_policies(
         blocks: Disjoint blocks of the range, at least 2.
         backfill: What stands behind a deciding policy; None takes what it was trained with.
         commit: Whether its choices are commitments; likewise.
+        patience: Seconds that a job may wait before it goes first; likewise.
         pass_rule: "batch" or "per_event".
         seed: Of the bootstrap.
 
@@ -78,7 +80,7 @@ def compare_policies(
     rows: list[ComparedRow] = []
     first: NDArray[np.float64] | None = None
     for name in policies:
-        player = Player(name, workload, pass_rule, backfill=backfill, commit=commit)
+        player = Player(name, workload, pass_rule, backfill=backfill, commit=commit, patience=patience)
         means = np.array([[_score(player.play(workload.take(window))) for window in block] for block in windows]).mean(
             axis=1
         )

@@ -4,13 +4,16 @@ A contest is an environment of a study with the policies that met the same scena
 entry, whatever the number of its training seeds, and so is a policy that draws, whatever the number of its draws.
 Replicates draw the scenarios jointly for all entries, so that differences are paired, and whole runs for each entry on
 its own. They are seeded from the results themselves: the same results give the same digits on any machine.
+
+Where a study also played the valid split (`valid` in its file), the best heuristic is chosen there, and the contest of
+that split stands behind the one that is shown. Without it, the choice is made on the shown scenarios.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -19,9 +22,12 @@ from numpy.typing import NDArray
 
 from sysgym.bench import environments, statistics
 from sysgym.bench.records import BoundFacts, Record, canonical, latest
+from sysgym.bench.study_file import VALID
 from sysgym.core.errors import SysgymError, UnknownNameError
 from sysgym.core.seeding import stream_key
 
+RULES = ("heuristic", "bound")
+"""Kinds of policies that are no challengers."""
 RANDOM = "random"
 """The heuristic whose score is 0."""
 OURS = "sysgym/"
@@ -29,6 +35,7 @@ OURS = "sysgym/"
 DEGENERATE = 1e-6
 """Share of the anchors' size below which random and bound are too close to scale a score by."""
 
+_SAME = {"arguments", "objective", "direction"}
 _RECIPE = ("algorithm", "environment", "settings", "planned_frames", "planned_seconds")
 
 
@@ -48,8 +55,10 @@ class Entry:
 
     @property
     def kind(self) -> str:
-        """What kind of policy."""
-        return self.records[-1].policy.kind
+        """What kind of policy; "bound" for one that is the environment's own bound, which nobody is asked to beat."""
+        newest = self.records[-1]
+        bound = newest.environment.bound
+        return "bound" if bound and bound.policy and bound.policy == newest.policy.source else newest.policy.kind
 
     @property
     def source(self) -> str:
@@ -93,6 +102,7 @@ class Contest:
         against: Name of the heuristic that was asked for.
         failed: Records of runs that failed, unless a later one of the policy, seed and draw ended well.
         left_out: Older records of other scenarios, arguments or settings that are not compared.
+        chosen_on: The same environment's contest on the valid split, where `best` was chosen; None: on this one.
     """
 
     newest: Record
@@ -101,11 +111,18 @@ class Contest:
     against: str | None
     failed: list[Record]
     left_out: int
+    chosen_on: Contest | None = None
 
     @property
     def shown(self) -> list[Record]:
-        """The records that the contest is made of."""
-        return [record for entry in self.entries for record in entry.records] + self.failed
+        """The records that the contest is made of, those of the valid split behind it included."""
+        behind = self.chosen_on.shown if self.chosen_on else []
+        return [record for entry in self.entries for record in entry.records] + self.failed + behind
+
+    @property
+    def choice(self) -> Contest:
+        """Where the best heuristic is chosen."""
+        return self.chosen_on or self
 
     @property
     def failures(self) -> list[tuple[str, str]]:
@@ -126,7 +143,7 @@ class Contest:
     def domain(self) -> str:
         """What the problem belongs to, or else its id."""
         facts = self.newest.environment
-        known = facts.domain or (environments.domain_of(facts.id) if _registered(facts.id) else "")
+        known = facts.domain or (environments.domain_of(facts.id) if is_ours(facts.id) else "")
         return known or facts.id
 
     @cached_property
@@ -151,7 +168,7 @@ class Contest:
     def _bound(self) -> tuple[NDArray[np.float64] | None, str]:
         facts = self.newest.environment
         bound = facts.bound
-        if bound is None and facts.domain == "" and _registered(facts.id):
+        if bound is None and facts.domain == "" and is_ours(facts.id):
             declared = environments.bound_of(facts.id)
             bound = None if declared is None else BoundFacts(**asdict(declared))
         if bound is None or not self.entries:
@@ -220,7 +237,34 @@ def contests(records: Iterable[Record], against: str | None = None) -> list[Cont
     for record in records:
         facts = record.environment
         groups.setdefault((record.study, facts.name, facts.id, facts.split), []).append(record)
-    return [_contest(latest(group), against) for group in groups.values()]
+    found = {key: _contest(latest(group), against) for key, group in groups.items()}
+    behind: dict[tuple[str, ...], Contest] = {}
+    for key, contest in found.items():
+        valid = found.get((*key[:3], VALID))
+        if valid is not None and valid is not contest and _chooses(valid, contest):
+            behind[key] = valid
+    return [
+        _chosen(contest, behind[key], against) if key in behind else contest
+        for key, contest in found.items()
+        if all(contest is not valid for valid in behind.values())
+    ]
+
+
+def _chooses(valid: Contest, shown: Contest) -> bool:
+    """Whether a contest of the valid split can choose for another: the same problem, and all heuristics played it."""
+    same = [contest.newest.environment.model_dump(include=_SAME) for contest in (valid, shown)]
+    there = {entry.name for entry in valid.entries}
+    asked = {entry.name for entry in shown.entries if entry.kind == "heuristic"}
+    return same[0] == same[1] and bool(asked) and asked <= there
+
+
+def _chosen(contest: Contest, valid: Contest, against: str | None) -> Contest:
+    """The contest with the heuristic that is the best on the valid split, unless another was asked for."""
+    heuristics = {entry.name: entry for entry in contest.entries if entry.kind == "heuristic"}
+    best = contest.best
+    if against is None:
+        best = next(heuristics[entry.name] for entry in valid.entries if entry.name in heuristics)
+    return replace(contest, best=best, chosen_on=valid)
 
 
 def _contest(group: list[Record], against: str | None) -> Contest:
@@ -235,10 +279,11 @@ def _contest(group: list[Record], against: str | None) -> Contest:
     entries = [_entry(name, found) for name, found in by_name.items()]
     sign = 1 if newest.environment.direction == "min" else -1
     entries.sort(key=lambda entry: (sign * entry.mean, entry.name))
-    heuristics = {entry.name: entry for entry in entries if entry.kind == "heuristic"}
+    heuristics = {entry.name: entry for entry in entries if entry.kind in RULES}
     if against is not None and against not in heuristics:
         raise UnknownNameError("heuristic to compare with", against, heuristics)
-    best = heuristics[against] if against is not None else next(iter(heuristics.values()), None)
+    beatable = [entry for entry in heuristics.values() if entry.kind == "heuristic"] or list(heuristics.values())
+    best = heuristics[against] if against is not None else next(iter(beatable), None)
     return Contest(newest, entries, best, against, failed, len(good) - sum(len(entry.records) for entry in entries))
 
 
@@ -281,8 +326,8 @@ def _trained_as(record: Record) -> tuple[str, int | None, int]:
     return record.policy.name, training.seed if training else record.seeds.training, record.seeds.policy
 
 
-def _registered(env_id: str) -> bool:
-    """Whether an id is one of ours; no module is ever imported because a record names it."""
+def is_ours(env_id: str) -> bool:
+    """Whether an id is one of ours that is registered; no module is ever imported because a record names it."""
     if not env_id.startswith(OURS):
         return False
     try:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from sysgym.bench.study import expand, read_study
 from sysgym.core.errors import WorkloadError
@@ -29,7 +31,7 @@ scenarios = {scenarios}
 [[environments]]
 name = {name}
 id = "sysgym/BatchSched-v0"
-arguments = {{ workload = {log}, clean = "{clean}"{processors} }}
+arguments = {{ workload = {log}, clean = "{clean}"{processors}{columns} }}
 
 {heuristics}
 
@@ -45,6 +47,7 @@ def prepare(
     clean: str = "default",
     processors: int | None = None,
     seconds: float = 25.0,
+    columns: Mapping[str, Any] | Path | None = None,
 ) -> tuple[Path, Path]:
     """Write the demo's study.
 
@@ -54,6 +57,7 @@ def prepare(
         clean: Cleaning rule of the log.
         processors: Size of the machine, if the log doesn't say.
         seconds: Time for the training.
+        columns: Column mapping of a CSV log, as `read_trace` takes it.
 
     Returns:
         The study's file and the log's.
@@ -65,7 +69,7 @@ def prepare(
     if log is None:
         log = folder / "generated.swf.gz"
         write_swf(poisson_pareto(jobs=40_000, processors=128, load=0.9, seed=0), log)
-    jobs = len(read_trace(log, clean=clean, processors=processors))
+    jobs = len(read_trace(log, clean=clean, processors=processors, columns=columns))
     share = SPLITS["test"][1] - SPLITS["test"][0]
     windows = int(round(share, 6) * jobs) // SEQUENCE_LENGTH
     if windows < FEWEST_SCENARIOS:
@@ -80,11 +84,23 @@ def prepare(
                 log=json.dumps(str(Path(log).resolve())),
                 clean=clean,
                 processors="" if processors is None else f", processors = {processors}",
+                columns="" if columns is None else f", columns = {_toml(columns)}",
                 heuristics="\n".join(f'[[policies]]\npolicy = "{name}"' for name in HEURISTICS),
                 seconds=float(seconds),
             )
         )
     return study, Path(log)
+
+
+def _toml(columns: Mapping[str, Any] | Path) -> str:
+    """A mapping of names to names, or to names with units, as an inline table; a file's path as text."""
+    if isinstance(columns, Path):
+        return json.dumps(str(columns.resolve()))
+    pairs = (
+        f"{json.dumps(name)} = {_toml(entry) if isinstance(entry, Mapping) else json.dumps(entry)}"
+        for name, entry in columns.items()
+    )
+    return "{ " + ", ".join(pairs) + " }"
 
 
 def trained_policy(study: Path) -> Path:

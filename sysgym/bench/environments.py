@@ -86,6 +86,12 @@ def domain_of(env_id: str) -> str:
     return found if isinstance(found, str) else ""
 
 
+def shifts_of(env_id: str) -> dict[str, float]:
+    """Numeric arguments that change what is met, with what leaving one out amounts to; none for foreign ones."""
+    found = getattr(class_of(env_id), "shifts", {})
+    return {str(name): float(value) for name, value in found.items()} if isinstance(found, Mapping) else {}
+
+
 def known_at_once(env_id: str) -> bool:
     """Whether an episode may be tried several times and the best be taken, see `EngineEnv.known_at_once`."""
     return bool(getattr(class_of(env_id), "known_at_once", False))
@@ -105,7 +111,16 @@ def evaluation_arguments(env_id: str, arguments: Mapping[str, Any], split: str) 
     """Arguments that make an environment play one split, scenario k for seed k (on a log, its disjoint windows).
 
     Sealed scenarios are windows drawn anywhere in the test split.
+
+    Raises:
+        SettingError: An argument that the evaluation decides, or one that shows what is still to come.
     """
+    for name, values in getattr(class_of(env_id), "training_only", {}).items():
+        if isinstance(arguments.get(name), str) and arguments[name] in values:
+            raise SettingError(
+                f"{name} is {arguments[name]!r}, which shows what is still to come: it is for training, and "
+                "scores with it would mean nothing; evaluate with another"
+            )
     if split == SEALED:
         return _with_split(env_id, arguments, "test")
     return _with_split(env_id, arguments, split) | dict(getattr(class_of(env_id), "scenario_arguments", {}))

@@ -80,6 +80,7 @@ def evaluate(
     seconds: float | None = None,
     secret: bytes = b"",
     limits: Limits | None = DEFAULT_LIMITS,
+    transfer: bool = False,
     progress: Callable[[int], object] | None = None,
 ) -> Evaluation:
     """Play a policy on `scenarios` scenarios of a split.
@@ -98,6 +99,7 @@ def evaluate(
         secret: Of the sealed split, see `environments.scenario_seeds`.
         limits: What code from a file may spend, in a process of its own; None trusts it to play in this one. Policies
             that are given as objects, heuristics and checkpoints of ours always play in this one.
+        transfer: Whether a checkpoint may have been trained in an environment of another id.
         progress: Called with the number of scenarios done, after each.
 
     Raises:
@@ -118,7 +120,7 @@ def evaluate(
     try:
         windows = environments.plays_disjoint_windows(env_id, env)
         for number in range(best_of):
-            resolved = _resolved(policy, env, policy_seed + TRIES_APART * number, limits)
+            resolved = _resolved(policy, env, policy_seed + TRIES_APART * number, limits, transfer)
             for scenario in _played(env, env_id, chosen, resolved.policy, seeds, meter=meter):
                 if windows and number == 0:
                     _refuse_twin(scenario, played)
@@ -131,16 +133,17 @@ def evaluate(
     _require_finite(ordered, objective)
     _require_within_bound(ordered, objective, direction, environments.bound_of(env_id))
     if all(scenario.fault for scenario in ordered):
-        raise PolicyError(ordered[0].fault)
+        remedy = "; a study's budgets.step_seconds allows slower ones" if ordered[0].timed_out else ""
+        raise PolicyError(f"{resolved.name}: {ordered[0].fault}{remedy}")
     instance = environments.instance_of(env)
     return Evaluation(resolved, objective, direction, ordered, meter.environment, meter.policy, instance)
 
 
-def _resolved(policy: Any, env: gym.Env[Any, Any], seed: int, limits: Limits | None) -> ResolvedPolicy:
+def _resolved(policy: Any, env: gym.Env[Any, Any], seed: int, limits: Limits | None, transfer: bool) -> ResolvedPolicy:
     if isinstance(policy, ResolvedPolicy):
         return policy
     if isinstance(policy, str):
-        return resolve_policy(policy, env, seed, limits)
+        return resolve_policy(policy, env, seed, limits, transfer)
     return ResolvedPolicy(policy, type(policy).__name__, "code")
 
 

@@ -123,7 +123,7 @@ def _evaluate(run: Run) -> Evaluation:
         source,
         run.environment.id,
         run.arguments,
-        content.split,
+        run.split,
         run.scenarios,
         seed0=content.seed,
         policy_seed=run.policy_seed,
@@ -132,6 +132,7 @@ def _evaluate(run: Run) -> Evaluation:
         seconds=content.budgets.evaluation_seconds,
         secret=run.study.secret,
         limits=None if run.policy.trusted else content.budgets.limits,
+        transfer=run.policy.transfer,
     )
 
 
@@ -185,7 +186,7 @@ def _environment(run: Run) -> EnvironmentFacts:
         name=run.environment.title,
         id=run.environment.id,
         arguments=run.environment.arguments,
-        split=run.study.content.split,
+        split=run.split,
         objective=objective,
         direction=direction,
         domain=environments.domain_of(run.environment.id),

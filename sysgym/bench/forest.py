@@ -43,12 +43,14 @@ class Forest:
         ticks: Of the axis.
         marks: Positions of what the values are read against: random and bound, or the best heuristic.
         whiskers: One a row, in the order of the rows.
+        axis: What places values.
     """
 
     title: str
     ticks: list[Tick]
     marks: list[float]
     whiskers: list[Whisker]
+    axis: Axis
 
 
 def forest_of_board(board: Board) -> Forest:
@@ -103,11 +105,11 @@ def _forest(
     title: str, rows: Sequence[Row | BoardRow], values: Sequence[Interval], axis: Axis, marks: Sequence[float]
 ) -> Forest:
     whiskers = [_whisker(row, value, axis) for row, value in zip(rows, values, strict=True)]
-    return Forest(title, axis.ticks(4), [axis.at(mark) for mark in marks], whiskers)
+    return Forest(title, axis.ticks(4), [axis.at(mark) for mark in marks], whiskers, axis)
 
 
 def _whisker(row: Row | BoardRow, value: Interval, axis: Axis) -> Whisker:
     beyond = "low" if value.estimate < axis.low else "high" if value.estimate > axis.high else ""
-    low, high, point = (axis.at(min(max(v, axis.low), axis.high)) for v in (value.low, value.high, value.estimate))
+    low, high, point = (axis.within(each) for each in (value.low, value.high, value.estimate))
     kind = "best" if row.best_heuristic else row.kind
     return Whisker(row.policy, kind, low, high, point, beyond, f"{row.policy}: {formats.ratio(value)}, {row.verdict}")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from sysgym.bench import formats
 from sysgym.bench.boards import SCORE, Board, BoardRow
+from sysgym.bench.contests import RULES
 from sysgym.bench.leaderboard import BETTER, EQUAL, TOO_FEW, WORSE, Row, Table
 
 
@@ -23,7 +24,7 @@ def headline_of_board(board: Board) -> Headline:
     if len(board.tables) == 1 or not board.rows:
         return headline(next((table for table in board.tables if table.rows), board.tables[0]))
     best = board.best_heuristic
-    challenger = next((row for row in board.rows if row.kind != "heuristic"), None)
+    challenger = next((row for row in board.rows if row.kind not in RULES), None)
     title, tone = _title(best, challenger, board.rows)
     return Headline(title, _figures(board, challenger, best), tone)
 
@@ -33,7 +34,7 @@ def headline(table: Table) -> Headline:
     if not table.rows:
         return Headline("Every run failed", "", "bad")
     best = table.best_heuristic
-    challenger = next((row for row in table.rows if row.kind != "heuristic"), None)
+    challenger = next((row for row in table.rows if row.kind not in RULES), None)
     title, tone = _title(best, challenger, table.rows)
     if best is None:
         return Headline(title, "No heuristic to compare with.", tone)

@@ -1,7 +1,8 @@
 """The rows of `sysgym index bench` as records, so that the leaderboard and the report show them.
 
-A key set with a batch size is an environment, a timed round a scenario, nanoseconds a query the objective. Rivals count
-as the heuristics that ours are compared with. Times belong to the machine that the record names.
+A key set with a batch size is an environment, a timed round a scenario, nanoseconds a query the objective. What fits a
+model to the keys counts as learned; trees, plain searches and rivals are the heuristics that it is compared with. Times
+belong to the machine that the record names.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sysgym.bench.indexes import STRUCTURES, IndexRow
+from sysgym.bench.indexes import LEARNED, IndexRow
 from sysgym.bench.provenance import collect, command_line
 from sysgym.bench.records import (
     SCHEMA_VERSION,
@@ -73,7 +74,7 @@ def _record(row: IndexRow, keys: NDArray[Any], digest: str, queries: int) -> Rec
                 facts={"dtype": str(keys.dtype)}, changes=[],
             ),
             policy=PolicyFacts(
-                name=row.name, kind="code" if row.name in STRUCTURES else "heuristic", source=row.name, sha256="",
+                name=row.name, kind="learned" if row.name in LEARNED else "heuristic", source=row.name, sha256="",
                 training=None,
             ),
             seeds=SeedFacts(policy=0, scenarios=list(range(rounds))),

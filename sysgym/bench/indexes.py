@@ -2,7 +2,7 @@
 
 A row has a batch's time a query, a single call's time, what building costs and what it keeps beside the keys. Times
 are medians of a few rounds; the middle half of the rounds is given with them, and gaps below 15 % are ties. Rivals
-that are not installed are left out and named.
+that are not installed, or cannot answer on such keys, are left out and named.
 """
 
 from __future__ import annotations
@@ -57,6 +57,8 @@ STRUCTURES: dict[str, tuple[type[SortedIndex], dict[str, Any]]] = {
     "PGMIndex epsilon=64": (PGMIndex, {"epsilon": 64}),
     "RadixSpline": (RadixSpline, {}),
 }
+LEARNED = tuple(name for name, (made, _) in STRUCTURES.items() if made in (RMI, PGMIndex, RadixSpline))
+"""Those that fit a model to the keys."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ class IndexRow:
         bytes_per_key: Beside the keys; None where it is not known.
         ratio: Time of numpy.searchsorted over this one's.
         front: Whether nothing of ours is both faster and smaller.
-        rounds_ns: A query of the batch in each round, the fastest first; empty where there is no batch.
+        rounds_ns: A query of the batch in each round, in their order; empty where there is no batch.
     """
 
     key_set: str
@@ -126,7 +128,7 @@ def compare(
         tell: Called with the name of what is measured next.
 
     Returns:
-        Rows, and the names of rivals that are not installed.
+        Rows, and the rivals that are left out, each with the reason.
 
     Raises:
         SettingError: A number out of its range, no keys, or an answer that is wrong.
@@ -135,6 +137,7 @@ def compare(
     require_range("rounds", rounds, 1)
     if not len(keys):
         raise SettingError(f"{name} has no keys; there is nothing to compare")
+    keys = keys.astype(keys.dtype.newbyteorder("="), copy=False)
     asked = present_queries(keys, queries)
     truth = np.searchsorted(keys, asked)
     rows = []
@@ -146,7 +149,7 @@ def compare(
         build = time.perf_counter() - begin
         row = _measure(name, label, index.search, index.search, asked, truth, rounds)
         rows.append(_with(row, build_ns=1e9 * build / len(keys), bytes_per_key=index.size_bytes / len(keys)))
-    rivals, missing = _rivals(keys)
+    rivals, left_out = _rivals(keys)
     for label, make in rivals.items():
         tell(label)
         begin = time.perf_counter()
@@ -161,7 +164,7 @@ def compare(
     return [
         _with(row, ratio=base / row.batch_ns if base and row.batch_ns else None, front=row.name in front)
         for row in rows
-    ], missing
+    ], left_out
 
 
 def pareto(rows: Sequence[IndexRow]) -> set[str]:
@@ -194,10 +197,11 @@ def _measure(
         answer = np.asarray(batch(asked))
         if truth is not None and not np.array_equal(answer, truth):
             raise SettingError(f"{name} answers wrongly on {key_set_name}; its time would mean nothing")
-        times = sorted(_seconds(lambda: batch(asked)) * 1e9 / len(asked) for _ in range(rounds))
-        middle, spread = statistics.median(times), times[(3 * rounds) // 4] - times[rounds // 4]
+        times = [_seconds(lambda: batch(asked)) * 1e9 / len(asked) for _ in range(rounds)]
+        ranked = sorted(times)
+        middle, spread = statistics.median(times), ranked[(3 * rounds) // 4] - ranked[rounds // 4]
     if single is not None:
-        few = asked[:_SINGLES].tolist()
+        few = _scalars(asked[:_SINGLES])
         checked = [single(query) for query in few]
         if truth is not None and checked != truth[: len(few)].tolist():
             raise SettingError(f"{name} answers single calls wrongly on {key_set_name}; its time would mean nothing")
@@ -226,24 +230,47 @@ def _rivals(keys: NDArray[Any]) -> tuple[dict[str, Callable[[], Made]], list[str
         "argsort + searchsorted + scatter": lambda: (lambda q: _sorted_first(keys, q), None, True),
         "pandas Index.get_indexer": lambda: (pd.Index(keys).get_indexer, None, True),
     }
-    missing = []
     if len(keys) <= _LISTED:
-        made["bisect on a list"] = lambda: _bisect(keys.tolist())
+        made["bisect on a list"] = lambda: _bisect(_scalars(keys))
         made["sortedcontainers.SortedList"] = lambda: (
             None,
-            sortedcontainers.SortedList(keys.tolist()).bisect_left,
+            sortedcontainers.SortedList(_scalars(keys)).bisect_left,
             True,
         )
-        made["dict"] = lambda: (None, dict(zip(keys.tolist(), range(len(keys)), strict=True)).__getitem__, True)
+        made["dict"] = lambda: (None, dict(zip(_scalars(keys), range(len(keys)), strict=True)).__getitem__, True)
+    left_out = []
     for module, label, make in (("BTrees.QQBTree", "BTrees", _btrees), ("pygm", "pygm", _pygm)):
         try:
             found = importlib.import_module(module)
         except ImportError:
-            missing.append(label)
+            left_out.append(f"{label} (not installed)")
         else:
             if len(keys) <= _LISTED:
                 made[label] = lambda make=make, found=found: make(found, keys)  # type: ignore[misc]
-    return made, missing
+    for label, reason in _unable(keys).items():
+        if made.pop(label, None) is not None:
+            left_out.append(f"{label} ({reason})")
+    return made, left_out
+
+
+def _unable(keys: NDArray[Any]) -> dict[str, str]:
+    """The rivals that cannot answer lookups in such keys, with the reason."""
+    reasons = {}
+    if not np.issubdtype(keys.dtype, np.integer) or keys[0] < 0:
+        reasons["BTrees"] = "its tree of 64-bit keys takes integers from 0"
+    if keys.dtype.kind not in "iuf":
+        reasons["pygm"] = "it takes numbers"
+    if keys.dtype == np.float16:
+        reasons["pandas Index.get_indexer"] = "it has no index of float16"
+    if (keys[1:] == keys[:-1]).any():
+        one_position = ("pandas Index.get_indexer", "dict", "BTrees")
+        reasons |= dict.fromkeys(one_position, "keys repeat, and it has one position a key")
+    return reasons
+
+
+def _scalars(values: NDArray[Any]) -> list[Any]:
+    """Python's objects; numpy's where Python's would be of another kind or unit, as for datetime64."""
+    return list(values) if values.dtype.kind in "mM" else values.tolist()
 
 
 def _sorted_first(keys: NDArray[Any], queries: NDArray[Any]) -> NDArray[np.int64]:

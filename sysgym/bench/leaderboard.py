@@ -2,8 +2,8 @@
 
 One table an environment, one row a policy. All rows met the same scenarios, and every interval resamples those
 scenarios jointly, so that differences are paired (`contests`). Each row is compared with the best heuristic, chosen on
-the very scenarios that are shown, which favours the heuristic and so makes a claim against it harder, not easier.
-What several environments say together is in `boards`.
+the valid split where the study played it, else on the very scenarios that are shown, which favours the heuristic and so
+makes a claim against it harder, not easier. What several environments say together is in `boards`.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Row:
         shared_rank: 1 + how many policies are shown to be better; ties share it.
         rank_interval: 95 % range of the rank.
         policy: Its name.
-        kind: "heuristic", "search", "learned" or "code".
+        kind: "heuristic", "search", "learned", "code", or "bound" for a policy that is the bound.
         best_heuristic: Whether it is the one that the others are compared with.
         runs: Runs that ended well: training seeds, or draws, or 1.
         scenarios: Scenarios of each.
@@ -120,6 +120,7 @@ class Table:
         failures: Policy and cause of failed runs, unless a later one of the policy and training seed ended well.
         left_out: Older records of other scenarios, arguments or settings that are not compared.
         reference: What the others are compared with: "best heuristic", or the name of the chosen one.
+        chosen_on: Scenarios of the valid split on which the best heuristic was chosen; 0: on those that are shown.
     """
 
     study: str
@@ -136,6 +137,7 @@ class Table:
     failures: list[tuple[str, str]]
     left_out: int
     reference: str
+    chosen_on: int = 0
 
     @property
     def best_heuristic(self) -> Row | None:
@@ -186,6 +188,7 @@ def table_of(contest: Contest, replicates: Replicates | None = None) -> Table:
         failures=contest.failures,
         left_out=contest.left_out,
         reference=contest.against or REFERENCE,
+        chosen_on=contest.chosen_on.scenarios if contest.chosen_on else 0,
     )
 
 

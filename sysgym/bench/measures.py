@@ -12,6 +12,10 @@ import numpy as np
 
 from sysgym.bench import statistics
 from sysgym.bench.evaluator import evaluate
+from sysgym.core.engines import allocate_slot
+
+TOGETHER = 50
+"""Episodes that a policy of the package plays at once."""
 
 
 class Measured(NamedTuple):
@@ -109,18 +113,30 @@ def placed_ratio(graphs: Sequence[str], method: str, against: str, time_limit: f
     return Measured.exact(float(np.mean(shares)))
 
 
-def expert_ratio(graphs: Sequence[str], experts: Sequence[str], method: str, time_limit: float = 10.0) -> Measured:
-    """Mean over graphs of the load of an expert's split over that of a method."""
-    from sysgym.placement import evaluate as evaluate_placement  # noqa: PLC0415
-    from sysgym.placement import read_graph, read_split  # noqa: PLC0415
+def expert_ratio(
+    graphs: Sequence[str],
+    experts: Sequence[str],
+    method: str,
+    time_limit: float = 10.0,
+    weights: str = "",
+    evaluations: int = 1,
+) -> Measured:
+    """Mean over graphs of the load of an expert's split over that of a method.
 
-    ratios = []
+    The method "policy" asks the policy that comes with the package as `weights`, which may try so many evaluations.
+    """
+    from sysgym.agents import load  # noqa: PLC0415
+    from sysgym.placement import evaluate as evaluate_placement  # noqa: PLC0415
+    from sysgym.placement import read_graph, read_split, solve  # noqa: PLC0415
+
+    policy, ratios = load(weights) if weights else None, []
     for graph, expert in zip(graphs, experts, strict=True):
         read = read_graph(graph)
         assert read.cluster is not None
         split = read_split(expert, read, read.cluster)
-        load = evaluate_placement(read, read.cluster, split).objective
-        ratios.append(load / placed(graph, "max_load", method, time_limit).value)
+        theirs = evaluate_placement(read, read.cluster, split).objective
+        ours = solve(read, read.cluster, "max_load", method, time_limit, policy=policy, evaluations=evaluations)
+        ratios.append(theirs / ours.objective)
     return Measured.exact(float(np.mean(ratios)))
 
 
@@ -183,20 +199,60 @@ def scheduled(
     return Measured.exact(total(method) / (total(against) if against else sequences))
 
 
+def queue_sequences(
+    log: str, policy: str, backfill: str = "none", sequences: int = 30, jobs: int = 1024, commit: bool = True
+) -> Measured:
+    """Mean bounded slowdown over sequences of a log's jobs, as RLScheduler is tested; mean over sequences."""
+    from sysgym.bench.queue_sequences import sequence_scores  # noqa: PLC0415
+
+    scores = sequence_scores(log, policy, backfill, sequences, jobs, commit)
+    return Measured(*_interval(statistics.bootstrap(scores, statistics.mean)))
+
+
+def rewritten(resources: int, weights: str, against: str, sequences: int = 1000) -> Measured:
+    """Mean slowdown that a rewriter of the package reaches over that of a method, on the sequences of `scheduled`.
+
+    It makes its 50 rewrites from the earliest-job-first schedule, and the best schedule it met counts.
+    """
+    import gymnasium as gym  # noqa: PLC0415
+
+    from sysgym.agents import load  # noqa: PLC0415
+    from sysgym.jobsched.rewriting.solve import solve  # noqa: PLC0415
+    from sysgym.workloads.job_sequences import SequenceGenerator, legacy_sequences  # noqa: PLC0415
+
+    policy, ours = load(weights), []
+    jobsets = list(legacy_sequences(1, sequences, SequenceGenerator(resources), skipped=9000))
+    for begin in range(0, sequences, TOGETHER):
+        part = jobsets[begin : begin + TOGETHER]
+        envs: Any = gym.make_vec("sysgym/ScheduleRewrite-v0", num_envs=len(part), workload=part).unwrapped
+        ours += [envs.engine.state(row).best for row in _played(envs.engine, policy, len(part))]
+        envs.close()
+    theirs = [solve(jobs, against).mean_slowdown for jobs in jobsets]
+    return Measured(*_interval(statistics.paired_ratio(ours, theirs)))
+
+
+def _played(engine: Any, policy: Any, count: int) -> range:
+    """Play episode k in row k of an engine until all have ended; gives the rows."""
+    slot = allocate_slot(engine.observation_spec, count, engine.num_actions)
+    rows, active = np.arange(count), np.ones(count, dtype=np.bool_)
+    engine.reset(rows, rows.astype(np.uint64), rows)
+    engine.observe(active, slot)
+    while active.any():
+        engine.step(policy.act_batch(slot.observations, slot.action_masks), active, slot)
+        active &= ~(slot.terminated | slot.truncated)
+    return range(count)
+
+
 def filled_gpus(
     pods: str, nodes: str, policy: str, seeds: int = 10, ratio: float = 1.3, scores: str = "rounded"
 ) -> Measured:
     """Percent of a cluster's GPUs that are allocated when more was asked for than there is; mean over seeds."""
-    from sysgym.jobsched import replay_gpu  # noqa: PLC0415
-    from sysgym.jobsched.gpu.inflation import inflated  # noqa: PLC0415
+    from sysgym.jobsched.gpu.inflation import fill  # noqa: PLC0415
     from sysgym.workloads import read_nodes, read_trace  # noqa: PLC0415
 
     log, cluster = read_trace(pods), read_nodes(nodes)
-    rates = []
-    for seed in range(seeds):
-        arrivals = inflated(log, int(cluster.gpus.sum()), ratio, seed)
-        schedule = replay_gpu(arrivals, cluster, policy, scores=scores, queue="loss", seed=seed)
-        rates.append(100 * schedule.summary()["last_allocation_rate"])
+    filled = (fill(log, cluster, policy, ratio, scores, seed) for seed in range(seeds))
+    rates = [100 * schedule.summary()["last_allocation_rate"] for schedule in filled]
     return Measured(*_interval(statistics.bootstrap(rates, statistics.mean)))
 
 
@@ -226,6 +282,8 @@ MEASURES: Mapping[str, Callable[..., Measured]] = {
     "pipeline_speedup": pipeline_speedup,
     "simplified_ratio": simplified_ratio,
     "scheduled": scheduled,
+    "queue_sequences": queue_sequences,
+    "rewritten": rewritten,
     "filled_gpus": filled_gpus,
     "lookup_ratio": lookup_ratio,
 }

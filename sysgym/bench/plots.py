@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from sysgym.bench import formats
-from sysgym.bench.leaderboard import REFERENCE, Row, Table
+from sysgym.bench.leaderboard import Row, Table
 from sysgym.bench.statistics import Interval
 
 WIDTH = 470.0
@@ -39,7 +40,6 @@ class Bar:
     low: float
     high: float
     point: float
-    hint: str
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,7 @@ class LineFigure:
         base: Height of the horizontal axis.
         wide: Whether the figure takes the whole page.
         filled: Whether areas below the lines are tinted.
+        dotted: Whether the points of the lines are marked.
     """
 
     title: str
@@ -101,6 +102,7 @@ class LineFigure:
     base: float
     wide: bool
     filled: bool
+    dotted: bool = False
 
 
 @dataclass(frozen=True)
@@ -137,10 +139,15 @@ class Axis:
         share = (self._map(value) - self._map(self.low)) / (self._map(self.high) - self._map(self.low))
         return round(self.begin + share * (self.end - self.begin), 1)
 
+    def within(self, value: float) -> float:
+        """The same, of the nearer end for what lies beyond the axis."""
+        return self.at(min(max(value, self.low), self.high))
+
     def ticks(self, count: int = 5) -> list[Tick]:
         """Marks at round values, about `count` of them."""
         values = _round_ratios(self.low, self.high) if self.log else _round_steps(self.low, self.high, count)
-        return [Tick(self.at(value), _short(value)) for value in values]
+        marks = [Tick(self.at(value), _short(value)) for value in values]
+        return _apart(marks) if self.end > self.begin else marks
 
 
 def comparison_figure(table: Table) -> IntervalFigure | None:
@@ -175,6 +182,7 @@ def line_figure(
     *,
     wide: bool = False,
     filled: bool = False,
+    dotted: bool = False,
     y_range: tuple[float, float] | None = None,
 ) -> LineFigure | None:
     """Lines over common axes; points that are not finite are left out.
@@ -185,6 +193,7 @@ def line_figure(
         curves: What is drawn.
         wide: Whether the figure takes the whole page.
         filled: Whether areas are tinted down to 0.
+        dotted: Whether the points are marked.
         y_range: Of the vertical axis; None fits it to the curves.
 
     Returns:
@@ -196,7 +205,8 @@ def line_figure(
         return None
     width = WIDE_WIDTH if wide else LINE_WIDTH
     base = LINE_HEIGHT - BOTTOM - 12
-    low, high = min(min(curve.y) for curve in drawn), max(max(curve.y) for curve in drawn)
+    low = min(min([*curve.y, *curve.low]) for curve in drawn)
+    high = max(max([*curve.y, *curve.high]) for curve in drawn)
     low, high = y_range or ((0.0, max(high, 1.0)) if filled else (low, high))
     x = Axis(min(c.x[0] for c in drawn), max(c.x[-1] for c in drawn), LINE_LEFT, width - RIGHT)
     y = Axis(low, high, base, TOP)
@@ -209,7 +219,7 @@ def line_figure(
         lines.append(Line(curve.name, curve.colour, _points(x, y, curve.x, curve.y), outline, curve.colour not in seen))
         seen.add(curve.colour)
     ticks = x.ticks(8 if wide else 5), y.ticks(4)
-    return LineFigure(title, x_title, width, LINE_HEIGHT, lines, *ticks, base, wide, filled)
+    return LineFigure(title, x_title, width, LINE_HEIGHT, lines, *ticks, base, wide, filled, dotted)
 
 
 def words(name: str) -> str:
@@ -218,7 +228,7 @@ def words(name: str) -> str:
 
 
 def _points(x: Axis, y: Axis, across: Sequence[float], up: Sequence[float]) -> str:
-    return " ".join(f"{x.at(a):g},{y.at(b):g}" for a, b in zip(across, up, strict=True))
+    return " ".join(f"{x.at(a):.0f},{y.at(b):g}" for a, b in zip(across, up, strict=True))
 
 
 def _finite(curve: Curve) -> Curve:
@@ -241,13 +251,18 @@ def _axis_of(intervals: Sequence[Interval], *, log: bool) -> Axis:
 
 
 def _bar(row: Row, number: int, value: Interval, axis: Axis) -> Bar:
-    hint = f"{row.policy}: {formats.interval(value)}"
-    if row.verdict != REFERENCE:
-        hint += f", {row.verdict}"
     name = row.policy if len(row.policy) <= 17 else f"{row.policy[:16]}…"
     kind = "best" if row.best_heuristic else row.kind
     y = TOP + ROW * number + ROW / 2
-    return Bar(name, kind, y, axis.at(value.low), axis.at(value.high), axis.at(value.estimate), hint)
+    return Bar(name, kind, y, axis.at(value.low), axis.at(value.high), axis.at(value.estimate))
+
+
+def _apart(ticks: list[Tick]) -> list[Tick]:
+    """Ticks of a horizontal axis whose labels do not touch: every second is left out, 0 or 1 never, until they fit."""
+    while any(b.at - a.at < 3.4 * (len(a.label) + len(b.label)) + 4 for a, b in pairwise(ticks)):
+        places = [number for number, tick in enumerate(ticks) if tick.label in ("0", "1")]
+        ticks = ticks[places[0] % 2 if places else 0 :: 2]
+    return ticks
 
 
 def _round_steps(low: float, high: float, count: int) -> list[float]:
@@ -270,4 +285,4 @@ def _round_ratios(low: float, high: float) -> list[float]:
 
 
 def _short(value: float) -> str:
-    return formats.count(value) if abs(value) >= 10_000 else formats.number(value, 3, trim=True)
+    return formats.count(value) if abs(value) >= 10_000 else formats.number(value, 4, trim=True)

@@ -30,6 +30,8 @@ from sysgym.core.errors import CheckpointError, InputFileError, SettingError, Sy
 from sysgym.core.files import sha256_of
 
 _POLICY_FILE = re.compile(r"^(?P<file>.+\.(?:py|safetensors))(?::(?P<part>\w+))?$")
+MASKED = "MaskablePPO"
+"""The algorithm of sb3-contrib whose models see the mask."""
 LEARNED = "learned"
 """Name of the policy that comes with the package."""
 SAMPLED = "sampled"
@@ -53,7 +55,9 @@ class ResolvedPolicy:
     sha256: str = ""
 
 
-def resolve_policy(spec: str, env: gym.Env[Any, Any], seed: int = 0, limits: Limits | None = None) -> ResolvedPolicy:
+def resolve_policy(
+    spec: str, env: gym.Env[Any, Any], seed: int = 0, limits: Limits | None = None, transfer: bool = False
+) -> ResolvedPolicy:
     """Find or build a policy for an environment.
 
     Args:
@@ -63,6 +67,7 @@ def resolve_policy(spec: str, env: gym.Env[Any, Any], seed: int = 0, limits: Lim
         seed: For heuristics and classes that take a `seed`, and for checkpoints that draw.
         limits: Where they are given, what is not ours (code, stable-baselines3 zips) plays in a process of its own,
             within them; None trusts it to play in this one.
+        transfer: Whether a checkpoint may have been trained in an environment of another id, with the same spaces.
 
     Raises:
         UnknownNameError: Neither a heuristic nor a file; the nearest heuristics are offered.
@@ -76,15 +81,16 @@ def resolve_policy(spec: str, env: gym.Env[Any, Any], seed: int = 0, limits: Lim
     path, part = policy_file(shipped_policy(spec, env.spec.id if env.spec else ""))
     if not path.is_file():
         raise unknown_policy(spec, heuristics)
-    if path.suffix == ".zip" and importlib.util.find_spec("stable_baselines3") is None:
-        raise SettingError(f"{path} needs stable-baselines3; pip install 'sysgym[rivals]'")
     if limits is not None and path.suffix in (".py", ".zip"):
         algorithm = _stable_baselines_algorithm(path) if path.suffix == ".zip" else part
         kind = "learned" if path.suffix == ".zip" else "code"
         return ResolvedPolicy(open_isolated(path, algorithm, env, seed, limits), path.stem, kind, sha256_of(path))
     if path.suffix == ".py":
         return ResolvedPolicy(_from_code(path, part, env, seed), path.stem, "code", sha256_of(path))
-    policy = _from_stable_baselines(path, env) if path.suffix == ".zip" else _from_checkpoint(path, part, env, seed)
+    if path.suffix == ".zip":
+        policy: Any = _from_stable_baselines(path, env)
+    else:
+        policy = _from_checkpoint(path, part, env, seed, transfer)
     name = LEARNED if spec.partition(":")[0] == LEARNED else path.stem
     return ResolvedPolicy(policy, name, "learned", sha256_of(path))
 
@@ -135,13 +141,14 @@ def _built(make: Any, seed: int, *arguments: Any) -> Any:
     return make(*arguments, seed=seed) if takes_seed else make(*arguments)
 
 
-def _from_checkpoint(path: Path, part: str | None, env: gym.Env[Any, Any], seed: int) -> Any:
+def _from_checkpoint(path: Path, part: str | None, env: gym.Env[Any, Any], seed: int, transfer: bool) -> Any:
     from sysgym.agents import load  # noqa: PLC0415  only who loads a checkpoint waits for the room of agents
 
     if part not in (None, SAMPLED):
         raise UnknownNameError("way for a checkpoint to play", part, [SAMPLED])
-    policy = load(path)
-    policy.check(env.observation_space, env.action_space)
+    policy = load(path, None if transfer else env)
+    if transfer:
+        policy.check(env.observation_space, env.action_space)
     return policy.sampled(seed) if part else policy
 
 
@@ -190,14 +197,14 @@ def _acts(item: Any) -> bool:
 
 
 class StableBaselinesPolicy:
-    """A stable-baselines3 model behind our policy protocol; it acts greedily and sees no mask.
+    """A stable-baselines3 model behind our policy protocol; it acts greedily; a masked one sees the mask.
 
     Args:
         model: What an algorithm's `load` returned.
     """
 
     def __init__(self, model: Any) -> None:
-        self.model = model
+        self.model, self._masked = model, type(model).__name__ == MASKED
         self.observation_space, self.action_space = model.observation_space, model.action_space
 
     def reset(self) -> None:
@@ -205,7 +212,8 @@ class StableBaselinesPolicy:
 
     def act(self, observation: Any, action_mask: NDArray[np.int8]) -> int:
         """The model's greedy action."""
-        action, _ = self.model.predict(_writable(observation), deterministic=True)
+        masks = {"action_masks": action_mask.copy()} if self._masked else {}
+        action, _ = self.model.predict(_writable(observation), deterministic=True, **masks)
         return int(action)
 
 
@@ -217,10 +225,9 @@ def _writable(observation: Any) -> Any:
 
 
 def _from_stable_baselines(path: Path, env: gym.Env[Any, Any]) -> StableBaselinesPolicy:
-    import stable_baselines3  # noqa: PLC0415  optional, and it loads torch
-
+    name = _stable_baselines_algorithm(path)
     try:
-        algorithm = getattr(stable_baselines3, _stable_baselines_algorithm(path))
+        algorithm = getattr(importlib.import_module(stable_baselines_home(name)), name)
         policy = StableBaselinesPolicy(quiet(algorithm.load, path, device="cpu"))
     except FAULTS as error:  # torch, zipfile and pickle each have their own words for a damaged file
         raise CheckpointError(f"{path}: not a stable-baselines3 model ({one_line(error)})") from error
@@ -233,13 +240,30 @@ def _from_stable_baselines(path: Path, env: gym.Env[Any, Any]) -> StableBaseline
     return policy
 
 
+def stable_baselines_home(algorithm: str) -> str:
+    """The package that has an algorithm."""
+    return "sb3_contrib" if algorithm == MASKED else "stable_baselines3"
+
+
 def _stable_baselines_algorithm(path: Path) -> str:
-    """The algorithm's name, told from the settings that only it stores; the file does not name it."""
+    """The algorithm's name, told from what only it stores; the file does not name it.
+
+    Raises:
+        CheckpointError: The file is no model.
+        SettingError: The algorithm's package is not installed.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             settings = json.loads(archive.read("data"))
     except (OSError, zipfile.BadZipFile, KeyError, ValueError) as error:
         raise CheckpointError(f"{path}: not a stable-baselines3 model ({one_line(error)})") from error
-    if "clip_range" in settings:
-        return "PPO"
-    return "DQN" if "exploration_schedule" in settings or "exploration_rate" in settings else "A2C"
+    if "maskable" in str(settings.get("policy_class")):
+        name = MASKED
+    elif "clip_range" in settings:
+        name = "PPO"
+    else:
+        name = "DQN" if "exploration_schedule" in settings or "exploration_rate" in settings else "A2C"
+    home = stable_baselines_home(name)
+    if importlib.util.find_spec(home) is None:
+        raise SettingError(f"{path} needs {home.replace('_', '-')}; pip install 'sysgym[rivals]'")
+    return name

@@ -15,6 +15,7 @@
     label = "published"                       # or "measured", or "unverified": as the specification has it
     digits = 6                                # how near ours has to be: see `Row`
     why = "..."                               # what stands behind a difference that is expected
+    weights = ["jobsched"]                    # what it plays of the package's own: other weights make a new measurement
 
 A row whose data is not on this machine is left out and says so.
 """
@@ -29,6 +30,10 @@ from pydantic import Field, JsonValue, ValidationError, model_validator
 
 from sysgym.bench.study_file import Name, Part
 from sysgym.core.errors import StudyError
+from sysgym.core.files import sha256_of
+
+PACKAGE = Path(__file__).parents[1]
+"""Where weights come with the package."""
 
 Verdict = Literal["equal", "within", "reached", "missed", "different"]
 
@@ -49,6 +54,7 @@ class Row(Part):
         at_least: The same from above.
         expect: The verdict of the committed table; another one fails `make reproduce`.
         why: What stands behind it.
+        weights: Files of weights that the number depends on: names of `agents.weights`, or paths within the package.
     """
 
     what: Name
@@ -63,6 +69,7 @@ class Row(Part):
     at_least: bool = False
     expect: Verdict | None = None
     why: str = ""
+    weights: tuple[Name, ...] = ()
 
     @model_validator(mode="after")
     def _one_comparison(self) -> Row:
@@ -71,6 +78,13 @@ class Row(Part):
         if sum([self.digits is not None, near, self.spread is not None, self.at_most, self.at_least]) != 1:
             raise ValueError("give exactly one of digits, percent, spread, at_most and at_least")
         return self
+
+    def weight_hashes(self) -> dict[str, str]:
+        """SHA-256 of each file of weights, "" for one that is not there."""
+        files = {
+            name: PACKAGE / (name if "/" in name else f"agents/weights/{name}.safetensors") for name in self.weights
+        }
+        return {name: sha256_of(file) if file.is_file() else "" for name, file in files.items()}
 
     def verdict(self, ours: float, low: float, high: float) -> Verdict:
         """How ours, with its 95 % interval, stands to the published number."""
@@ -111,6 +125,13 @@ class Reproduction(Part):
     rows: tuple[Row, ...] = Field(min_length=1)
 
 
+def _row(table: Any) -> Any:
+    """A row as TOML has it, with lists where the model has tuples."""
+    if isinstance(table, dict) and isinstance(table.get("weights"), list):
+        return table | {"weights": tuple(table["weights"])}
+    return table
+
+
 def read_reproduction(path: str | Path) -> Reproduction:
     """Read and check a file.
 
@@ -119,7 +140,8 @@ def read_reproduction(path: str | Path) -> Reproduction:
     """
     try:
         content: dict[str, Any] = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-        found = Reproduction.model_validate(content | {"rows": tuple(content.get("rows", ()))})
+        rows = tuple(_row(table) for table in content.get("rows", ()))
+        found = Reproduction.model_validate(content | {"rows": rows})
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise StudyError(f"{path}: {error}") from error
     except ValidationError as error:

@@ -8,6 +8,7 @@ do-nothing and counted. A checkpoint of ours that scores rows is not asked: comp
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -35,7 +36,8 @@ class Replay:
     Attributes:
         schedule: What came out.
         row: The row: `jobs`, `policy`, `pass_rule`, `clean`, `processors`, all scores of `Schedule.summary`, and
-            `repairs` (rule to count); where the policy decides also `backfill`, `commit` and `invalid_actions`.
+            `repairs` (rule to count); `backfill` and `commit` where they were asked for or the policy decides, and
+            then its `invalid_actions`.
     """
 
     schedule: Schedule
@@ -50,6 +52,7 @@ def replay_policies(
     backfill: str | None = None,
     predictor: str | None = None,
     commit: bool | None = None,
+    patience: float | None = None,
 ) -> Iterator[Replay]:
     """Replay a workload under one policy after another.
 
@@ -58,15 +61,18 @@ def replay_policies(
         policies: Names of schedulers, or what `resolve_policy` takes.
         pass_rule: "batch" or "per_event".
         engine: "auto", "compiled" or "simpy".
-        backfill: What stands behind a deciding policy; None takes what it was trained with, else "none".
+        backfill: What stands behind a deciding policy, or a named order without backfilling; None takes what it was
+            trained with, else "none".
         predictor: What named schedulers plan with instead of requested times; see `batch.prediction`.
         commit: Whether a deciding policy's choices are commitments; None as it was trained, else True.
+        patience: Seconds that a job may wait before it goes first, whatever such a policy says; None as it was trained.
 
     Raises:
         UnknownNameError: A policy is neither a scheduler nor anything that can be resolved.
         PolicyError: A policy's own code fails.
     """
-    players = [Player(name, workload, pass_rule, engine, backfill, commit, predictor) for name in policies]
+    rules = (pass_rule, engine, backfill, commit, predictor, patience)
+    players = [Player(name, workload, *rules) for name in policies]
     for player in players:
         schedule = player.play(workload)
         yield Replay(schedule, _row(schedule, player.name) | player.facts())
@@ -80,9 +86,11 @@ class Player:
         workload: Jobs on the machine that is played on.
         pass_rule: "batch" or "per_event".
         engine: "auto", "compiled" or "simpy".
-        backfill: What stands behind a deciding policy; None takes what it was trained with, else "none".
+        backfill: What stands behind a deciding policy, or a named order without backfilling; None takes what it was
+            trained with, else "none".
         commit: Whether its choices are commitments; None likewise, else True.
         predictor: What a named scheduler plans with.
+        patience: Seconds that a job may wait before it goes first; None as it was trained, else for ever.
 
     Attributes:
         name: Name in tables.
@@ -97,11 +105,14 @@ class Player:
         backfill: str | None = None,
         commit: bool | None = None,
         predictor: str | None = None,
+        patience: float | None = None,
     ) -> None:
         self.pass_rule, self.engine, self.predictor = pass_rule, engine, predictor
         self._policy = _policy(name, workload)
         if isinstance(self._policy, str):
             self.name = name
+            self.backfill = "none" if SCHEDULERS[name].backfill != "none" or backfill is None else backfill
+            self.commit, self.patience = commit is not False, math.inf
             return
         if predictor is not None:
             raise SettingError(f"a predictor goes with a named scheduler, not with the policy {name!r}")
@@ -109,21 +120,27 @@ class Player:
         self.name = self._policy.name
         self.backfill = backfill or str(trained.get("backfill", "none"))
         self.commit = bool(trained.get("commit", True)) if commit is None else commit
+        if patience is None:  # what it was trained with goes with its backfilling
+            patience = trained.get("patience") if self.backfill == trained.get("backfill", "none") else None
+        self.patience = math.inf if patience is None else float(patience)
 
     def play(self, workload: Workload) -> Schedule:
         """Replay a workload."""
         policy = self._policy
         if isinstance(policy, str):
-            return replay(workload, policy, self.pass_rule, self.engine, predictor=self.predictor)
-        rules: dict[str, Any] = {"backfill": self.backfill, "commit": self.commit, "observation": policy.observation}
-        return replay(workload, policy, self.pass_rule, self.engine, **rules)
+            return replay(workload, policy, self.pass_rule, self.engine, predictor=self.predictor, **self._rules())
+        return replay(workload, policy, self.pass_rule, self.engine, observation=policy.observation, **self._rules())
 
     def facts(self) -> dict[str, Any]:
         """What a row says of how it played."""
         if isinstance(self._policy, str):
-            return {} if self.predictor is None else {"predictor": self.predictor}
-        counted = self._policy.invalid_actions
-        return {"backfill": self.backfill, "commit": self.commit, "invalid_actions": counted}
+            planned = {} if self.predictor is None else {"predictor": self.predictor}
+            return planned | ({} if self.backfill == "none" else self._rules())
+        return self._rules() | {"invalid_actions": self._policy.invalid_actions}
+
+    def _rules(self) -> dict[str, Any]:
+        rules: dict[str, Any] = {"backfill": self.backfill, "commit": self.commit}
+        return rules | ({"patience": self.patience} if math.isfinite(self.patience) else {})
 
 
 class Guest:
@@ -197,8 +214,9 @@ def _trained_observation(name: str) -> str:
         return DEFAULT_OBSERVATION
     from sysgym.agents import load  # noqa: PLC0415  only who loads a checkpoint waits for the room of agents
 
-    seen = load(path).environment.get("observation", DEFAULT_OBSERVATION)
-    return seen if isinstance(seen, str) else DEFAULT_OBSERVATION
+    policy = load(path)
+    seen = policy.environment.get("observation", DEFAULT_OBSERVATION)
+    return seen if isinstance(seen, str) and policy.trained_in(ENVIRONMENT) else DEFAULT_OBSERVATION
 
 
 def _trained_rules(policy: Any) -> Mapping[str, Any]:

@@ -9,6 +9,7 @@ each environment.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,22 +20,33 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from sysgym.bench import formats, plots
 from sysgym.bench.boards import SCORE, Board, board_of, drawn_environments, grouped
-from sysgym.bench.contests import Contest, Replicates, contests
+from sysgym.bench.contests import RULES, Contest, Replicates, contests
+from sysgym.bench.curves import expected_trainings, queue_figure, training_figure
 from sysgym.bench.forest import Forest, forest_of_board, forest_of_table, measured_by_score
 from sysgym.bench.headlines import Headline, headline, headline_of_board
 from sysgym.bench.leaderboard import Row, Table, tail_name
 from sysgym.bench.plots import Curve, IntervalFigure, LineFigure
 from sysgym.bench.profiles import THRESHOLDS, profile_of
-from sysgym.bench.records import ProvenanceFacts, QueueFacts, Record, canonical
+from sysgym.bench.records import ProvenanceFacts, Record, canonical
+from sysgym.bench.replay_marks import Replays
+from sysgym.bench.shift import Shift, shifts_of
+from sysgym.bench.splits import SplitFigure, splits_of
+from sysgym.bench.verification import Verdict
+from sysgym.bench.worst_cases import WorstCases, worst_cases_of
 from sysgym.core.errors import RecordError
 from sysgym.core.files import atomic_write
 
-QUEUE_POINTS, TRAINING_POINTS = 120, 50
-"""Most points of a line that a figure draws."""
-MANY = 60
-"""Environments above which a page leaves out the figures of each."""
+MANY = 200
+"""Environments above which queues, trainings and worst cases are not even looked at."""
+DETAILS = (3, 2, 1, 0)
+"""From a whole page to one without the figures of each environment: the first that is small enough is shown."""
+LARGEST = 990_000
+"""Bytes of a page."""
 PROFILES = 6
 """Most lines of a figure of profiles: as many as there are colours."""
+
+
+_LINES = re.compile(r"\n\s*\n+")
 
 
 @dataclass(frozen=True)
@@ -42,6 +54,7 @@ class Section:
     """All that the page shows of one environment."""
 
     anchor: str
+    contest: Contest
     table: Table
     newest: Record
     headline: Headline
@@ -52,21 +65,37 @@ class Section:
     comparison: IntervalFigure | None
     queue: LineFigure | None
     curves: LineFigure | None
+    expected: list[tuple[str, int, float, float]]
+    worst: WorstCases | None
     metrics: list[tuple[str, list[str]]]
+    replayed: dict[str, tuple[int, int, int]]
 
 
 @dataclass(frozen=True)
 class Problem:
-    """All that the page shows of one board; `matrix` has a policy's score on each environment, as cells."""
+    """All that the page shows of one board; `matrix` has a policy's score on each environment, as cells.
+
+    `replayed` tells of each policy how many of its records were played again and agreed, how many differed, and how
+    many there are.
+    """
 
     anchor: str
     board: Board
     studies: list[str]
+    description: str
     headline: Headline
     forest: Forest | None
     profiles: LineFigure | None
+    splits: SplitFigure | None
+    shifts: list[Shift]
+    replayed: dict[str, tuple[int, int, int]]
     matrix: list[tuple[str, list[Row | None]]]
     sections: list[Section]
+
+    @property
+    def told(self) -> bool:
+        """Whether the overview has it: two policies or more."""
+        return any(len(section.table.rows) > 1 for section in self.sections) or not self.sections
 
     @property
     def shown(self) -> Forest | None:
@@ -79,56 +108,82 @@ class Problem:
         return self.board.rows if self.forest else self.sections[0].table.rows
 
 
-def write_report(records: Iterable[Record], path: str | Path, against: str | None = None) -> Path:
-    """Render the report to a file.
+def write_report(
+    records: Iterable[Record], path: str | Path, against: str | None = None, verdicts: Sequence[Verdict] = ()
+) -> Path:
+    """Render the report to a file; see `render_report`.
 
     Raises:
         RecordError: There are no records.
         UnknownNameError: An environment has no heuristic of the name `against`.
         OutputError: The file cannot be written.
     """
-    page = render_report(records, against)
+    page = render_report(records, against, verdicts)
     with atomic_write(path) as handle:
         handle.write(page)
     return Path(path)
 
 
-def render_report(records: Iterable[Record], against: str | None = None) -> str:
-    """The report as HTML; the same bytes from the same records."""
+def render_report(records: Iterable[Record], against: str | None = None, verdicts: Sequence[Verdict] = ()) -> str:
+    """The report as HTML; the same bytes from the same records.
+
+    Args:
+        records: Of any studies.
+        against: Name of the heuristic that the others are compared with; None takes the best.
+        verdicts: What came of playing records again, just now; the page marks what agreed, and claims nothing else.
+
+    Raises:
+        RecordError: There are no records.
+        UnknownNameError: An environment has no heuristic of the name `against`.
+    """
     found = contests(records, against)
     shown = [record for contest in found for record in contest.shown]
     if not shown:
         raise RecordError("there are no records to report; run a study first (sysgym run STUDY.toml)")
     brief = len(found) > MANY
-    problems = [_problem(number, group, brief) for number, group in enumerate(grouped(found), start=1)]
+    replays = Replays(verdicts)
+    problems = [_problem(number, group, brief, replays) for number, group in enumerate(grouped(found), start=1)]
+    _place_shifts(problems, found)
     studies = list(dict.fromkeys(record.study for record in shown))
-    return (
-        _templates()
-        .get_template("report.html.j2")
-        .render(
-            title=studies[0] if len(studies) == 1 else "Leaderboard",
-            studies=studies,
-            descriptions=[text for text in dict.fromkeys(record.description for record in shown) if text],
-            problems=problems,
-            environment_count=len([contest for contest in found if contest.entries]),
-            failures=[(contest.newest.environment.name, *fault) for contest in found for fault in contest.failures],
-            records=shown,
-            digest=hashlib.sha256("".join(record.record_id for record in shown).encode()).hexdigest(),
-            made=_made([record.provenance for record in shown]),
-            instances=_distinct([contest.newest.played.model_dump() for contest in found if contest.newest.played]),
-            environments=_distinct([_environment(contest.newest) for contest in found]),
-            trainings=_distinct([_recipe(record) for record in shown if record.policy.training]),
-        )
-    )
+    facts = {
+        "title": studies[0] if len(studies) == 1 else "Leaderboard",
+        "studies": studies,
+        "descriptions": [text for text in dict.fromkeys(record.description for record in shown) if text],
+        "problems": problems,
+        "environment_count": len([contest for contest in found if contest.entries]),
+        "failures": [(contest.newest.environment.name, *fault) for contest in found for fault in contest.failures],
+        "records": shown,
+        "replays": replays,
+        "digest": hashlib.sha256("".join(record.record_id for record in shown).encode()).hexdigest(),
+        "made": _made([record.provenance for record in shown]),
+        "instances": _distinct([contest.newest.played.model_dump() for contest in found if contest.newest.played]),
+        "environments": _distinct([_environment(contest.newest) for contest in found]),
+        "trainings": _distinct([_recipe(record) for record in shown if record.policy.training]),
+    }
+    template, page = _templates().get_template("report.html.j2"), ""
+    for detail in DETAILS[2:] if brief else DETAILS:
+        page = _LINES.sub("\n", template.render(facts, detail=detail))
+        if len(page.encode()) <= LARGEST:
+            break
+    return page
 
 
-def _problem(number: int, group: Sequence[Contest], brief: bool) -> Problem:
+def _place_shifts(problems: Sequence[Problem], found: Sequence[Contest]) -> None:
+    """Put each shift below the board of its first environment."""
+    tables = {id(section.contest): section.table for problem in problems for section in problem.sections}
+    played = [(contest, tables[id(contest)]) for contest in found if id(contest) in tables]
+    for shift in shifts_of(played):
+        home = next(p for p in problems if any(s.table is shift.tables[0] for s in p.sections))
+        home.shifts.append(shift)
+
+
+def _problem(number: int, group: Sequence[Contest], brief: bool, replays: Replays) -> Problem:
     played = [contest for contest in group if contest.entries]
     drawn = [Replicates(contest) for contest in played]
     board = board_of(group, drawn)
     tables = [table for table in board.tables if table.rows]
     sections = [
-        _section(f"environment-{number}-{place}", contest, table, brief)
+        _section(f"environment-{number}-{place}", contest, table, brief, replays)
         for place, (contest, table) in enumerate(zip(played, tables, strict=True), start=1)
     ]
     several = len(tables) > 1 and bool(board.rows)
@@ -136,18 +191,23 @@ def _problem(number: int, group: Sequence[Contest], brief: bool) -> Problem:
         anchor=f"problem-{number}",
         board=board,
         studies=list(dict.fromkeys(contest.newest.study for contest in group)),
+        description=group[0].newest.description,
         headline=headline_of_board(board),
         forest=forest_of_board(board) if several else None,
         profiles=_profiles(board, drawn) if board.measure == SCORE and board.rows else None,
+        splits=splits_of(board),
+        shifts=[],
+        replayed=replays.of_entries([entry for contest in played for entry in contest.entries]),
         matrix=_matrix(board, tables) if several else [],
         sections=sections,
     )
 
 
-def _section(anchor: str, contest: Contest, table: Table, brief: bool) -> Section:
-    training, scored = None if brief else _curves(contest), measured_by_score(table)
+def _section(anchor: str, contest: Contest, table: Table, brief: bool, replays: Replays) -> Section:
+    training, scored = None if brief else training_figure(contest), measured_by_score(table)
     return Section(
         anchor=anchor,
+        contest=contest,
         table=table,
         newest=contest.newest,
         headline=headline(table),
@@ -156,9 +216,12 @@ def _section(anchor: str, contest: Contest, table: Table, brief: bool) -> Sectio
         ratios=plots.has_ratios(table),
         forest=forest_of_table(table),
         comparison=plots.comparison_figure(table) if scored else None,
-        queue=None if brief else _queue(contest, wide=training is not None),
+        queue=None if brief else queue_figure(contest, wide=training is not None),
         curves=training,
+        expected=expected_trainings(contest),
+        worst=None if brief else worst_cases_of(contest),
         metrics=_metrics(contest),
+        replayed=replays.of_entries(contest.entries),
     )
 
 
@@ -170,7 +233,7 @@ def _matrix(board: Board, tables: Sequence[Table]) -> list[tuple[str, list[Row |
 
 def _profiles(board: Board, drawn: Sequence[Replicates]) -> LineFigure | None:
     """Profiles of the best policies, the heuristics' best and all that are no heuristics first; bands for two."""
-    ours = [row for row in board.rows if row.kind != "heuristic"]
+    ours = [row for row in board.rows if row.kind not in RULES]
     best = [row for row in board.rows if row.best_heuristic]
     first = [*best, *ours[: PROFILES - 1]]
     rest = [row for row in board.rows if row not in first]
@@ -182,48 +245,6 @@ def _profiles(board: Board, drawn: Sequence[Replicates]) -> LineFigure | None:
         curves.append(Curve(row.policy, colour, THRESHOLDS.tolist(), profile.share.tolist(), *band))
     title = "share of scenarios that score more"
     return plots.line_figure(title, "score: 0 is random, 1 the bound", curves, wide=True, y_range=(0.0, 1.0))
-
-
-def _queue(contest: Contest, *, wide: bool) -> LineFigure | None:
-    """Queue length of the best heuristic and the best other policy, on the scenario that both kept."""
-    others = [entry for entry in contest.entries if entry.kind != "heuristic"][:1]
-    chosen = ([contest.best] if contest.best else []) + (others or contest.entries[1:2])
-    kept = [(entry.name, entry.records[0].evidence.queue) for entry in chosen]
-    series = [(name, queue) for name, queue in kept if queue is not None]
-    same = [(name, queue) for name, queue in series if queue.scenario == series[0][1].scenario]
-    curves = [_until_empty(_merged(name, n, queue)) for n, (name, queue) in enumerate(same)]
-    title = f"queue length in the busiest scenario, {series[0][1].scenario}" if series else ""
-    unit = series[0][1].time_unit if series else ""
-    return plots.line_figure(title, f"time since the first submission, {unit}", curves, wide=wide, filled=True)
-
-
-def _merged(name: str, colour: int, queue: QueueFacts) -> Curve:
-    """Mean queue lengths at the middles of slices of time, neighbours merged to `QUEUE_POINTS` at most."""
-    size = max(1, -(-len(queue.length) // QUEUE_POINTS))
-    parts = [queue.length[start : start + size] for start in range(0, len(queue.length), size)]
-    middles = [(number * size + len(part) / 2) * queue.step for number, part in enumerate(parts)]
-    return Curve(name, colour, middles, [sum(part) / len(part) for part in parts])
-
-
-def _until_empty(curve: Curve) -> Curve:
-    """The curve up to where the queue has emptied for good."""
-    busy = [number for number, length in enumerate(curve.y) if length > 0]
-    end = min(len(curve.y), busy[-1] + 4) if busy else len(curve.y)
-    return Curve(curve.name, curve.colour, curve.x[:end], curve.y[:end])
-
-
-def _curves(contest: Contest) -> LineFigure | None:
-    """Training curves, one line a seed and one colour a policy."""
-    learned = [entry for entry in contest.entries if entry.kind == "learned"]
-    curves = []
-    for colour, entry in enumerate(learned, start=1):
-        for record in entry.records:
-            if record.policy.training is not None:
-                points = [p for p in record.policy.training.curve if p.get("mean_return") is not None]
-                points = points[:: -max(1, -(-len(points) // TRAINING_POINTS))][::-1]
-                x, y = ([float(p[name] or 0.0) for p in points] for name in ("frames", "mean_return"))
-                curves.append(Curve(entry.name, colour, x, y))
-    return plots.line_figure("mean return while training", "environment steps", curves)
 
 
 def _metrics(contest: Contest) -> list[tuple[str, list[str]]]:
@@ -285,6 +306,9 @@ def _templates() -> Environment:
         percent=formats.percent,
         duration=formats.duration,
         count=formats.count,
+        key=lambda value: f"{value:.6g}" if isinstance(value, float) else value,
+        decile=lambda share: min(4, int(10 * share)),
+        short=lambda env_id: env_id.removeprefix("sysgym/").rpartition("-v")[0] or env_id,
         words=plots.words,
         json=lambda value: canonical(value).decode(),
     )

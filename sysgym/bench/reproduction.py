@@ -1,9 +1,9 @@
 """Published numbers and ours, side by side: what `make reproduce` does.
 
 Each row of a file (see `published`) is measured, compared as the row says, and written down as one line of JSON, from
-which the page is rendered; the same lines give the same bytes. A row whose record is there for the same arguments is
-not measured again. A verdict that is not the one that the file expects is a failure: a number that used to be
-reproduced and is not any more.
+which the page is rendered; the same lines give the same bytes. A row whose record is there for the same arguments, and
+for the same weights where it plays what comes with the package, is not measured again. A verdict that is not the one
+that the file expects is a failure: a number that used to be reproduced and is not any more.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -40,6 +40,7 @@ class Outcome:
         verdict: See `published.Row.verdict`; or "no data", or "failed".
         seconds: What it took.
         cause: Why it failed.
+        weights: SHA-256 of the weights that it was measured with.
     """
 
     file: str
@@ -50,6 +51,7 @@ class Outcome:
     verdict: str
     seconds: float
     cause: str = ""
+    weights: dict[str, str] = field(default_factory=dict)
 
     @property
     def is_expected(self) -> bool:
@@ -89,7 +91,7 @@ def reproduce(
     missing = []
     for place, (file, row) in enumerate(wanted):
         kept = known.get(_key(file, row.model_dump()))
-        if kept is None or kept.verdict in (MISSING, FAILED):
+        if kept is None or kept.verdict in (MISSING, FAILED) or kept.weights != row.weight_hashes():
             missing.append(place)
         else:
             outcomes[place] = _judged(file, row, kept)
@@ -135,7 +137,9 @@ def _judged(file: str, row: Row, kept: Outcome) -> Outcome:
     """A kept measurement beside the row as it is now; its number stays, the published one may have been mended."""
     assert kept.ours is not None and kept.low is not None and kept.high is not None
     verdict = row.verdict(kept.ours, kept.low, kept.high)
-    return Outcome(file, row.model_dump(), kept.ours, kept.low, kept.high, verdict, kept.seconds)
+    return Outcome(
+        file, row.model_dump(mode="json"), kept.ours, kept.low, kept.high, verdict, kept.seconds, weights=kept.weights
+    )
 
 
 def _measured(rows: Sequence[tuple[str, Row]], jobs: int) -> Iterator[Outcome]:
@@ -149,14 +153,18 @@ def _measured(rows: Sequence[tuple[str, Row]], jobs: int) -> Iterator[Outcome]:
 def measure(file: str, row: Row) -> Outcome:
     """Measure one row; a failure is an outcome too."""
     if not _has_data(row.arguments):
-        return Outcome(file, row.model_dump(), None, None, None, MISSING, 0.0)
-    began = perf_counter()
+        return Outcome(file, row.model_dump(mode="json"), None, None, None, MISSING, 0.0)
+    began, weights = perf_counter(), row.weight_hashes()
     try:
         value, low, high = MEASURES[row.measure](**filled(row.arguments))
     except FAULTS as error:
-        return Outcome(file, row.model_dump(), None, None, None, FAILED, perf_counter() - began, one_line(error))
+        return Outcome(
+            file, row.model_dump(mode="json"), None, None, None, FAILED, perf_counter() - began, one_line(error)
+        )
     seconds = round(perf_counter() - began, 2)
-    return Outcome(file, row.model_dump(), value, low, high, row.verdict(value, low, high), seconds)
+    return Outcome(
+        file, row.model_dump(mode="json"), value, low, high, row.verdict(value, low, high), seconds, weights=weights
+    )
 
 
 def _has_data(value: Any) -> bool:
@@ -202,13 +210,17 @@ def _section(content: Reproduction, file: str, rows: Sequence[Outcome]) -> str:
     lines = [f"## {content.title}", "", f"{content.source} (`{file}`)"]
     if content.note:
         lines += ["", content.note]
-    lines += ["", "| what | theirs | | compared to | ours | verdict |", "|---|---|---|---|---|---|"]
+    lines += ["", "| what | theirs | label | compared to | ours | verdict |", "|---|---|---|---|---|---|"]
     for outcome in rows:
-        row = Row.model_validate(outcome.row)
+        row = Row.model_validate(outcome.row | {"weights": tuple(outcome.row.get("weights", ()))})
         lines.append(
             f"| {row.what} | {_number(row.value, row)} | {row.label} | {row.bar()} | {_ours(outcome, row)} | "
             f"{outcome.verdict} |"
         )
+    played = {name: digest for outcome in rows for name, digest in outcome.weights.items()}
+    if played:
+        named = ", ".join(f"{name} `{digest[:12]}`" for name, digest in sorted(played.items()))
+        lines += ["", f"Measured with the weights {named}."]
     reasons = [f"- {outcome.row['what']}: {outcome.row['why']}" for outcome in rows if outcome.row["why"]]
     causes = [f"- {outcome.row['what']}: {outcome.cause}" for outcome in rows if outcome.cause]
     return "\n".join([*lines, *([""] if reasons or causes else []), *reasons, *causes])

@@ -1,8 +1,8 @@
 """Running a study: what is missing is trained, evaluated and recorded, one run after another or several at once.
 
 A run that fails is recorded with its cause and does not stop the others; the next call tries it again. Only the
-calling process writes records, so an interrupted study keeps every run that ended and goes on where it stopped; a
-training that was cut short goes on from its last checkpoint.
+calling process writes records, so a study that Ctrl-C or SIGTERM stops keeps every run that ended and goes on where it
+stopped; a training that was cut short goes on from its last checkpoint.
 """
 
 from __future__ import annotations
@@ -17,15 +17,19 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
 
 from sysgym.bench import environments, records
 from sysgym.bench.cluster import run_on_ray
 from sysgym.bench.execution import execute, failed
-from sysgym.bench.policies import is_policy_file, unknown_policy
+from sysgym.bench.policies import is_policy_file, policy_file, resolve_policy, unknown_policy
 from sysgym.bench.provenance import command_line
 from sysgym.bench.records import Record
 from sysgym.bench.study import Run, Study, expand, read_study
 from sysgym.core.errors import SettingError, StudyError, SysgymError, UnknownNameError, require_range
+from sysgym.core.stopping import terminable
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,8 @@ def run_study(
             or an environment cannot be made with its arguments.
         RecordError: Its records are damaged.
         SettingError: A value is out of range, or Ray is asked for and not there.
+        KeyboardInterrupt: At Ctrl-C.
+        Terminated: At SIGTERM.
     """
     require_range("jobs", jobs, 1)
     if backend not in BACKENDS:
@@ -101,7 +107,8 @@ def run_study(
         for run in missing:
             session.tell("planned", run)
     elif missing:
-        session.execute(missing, jobs, resume, backend, address)
+        with terminable():
+            session.execute(missing, jobs, resume, backend, address)
     return session.latest()
 
 
@@ -180,15 +187,35 @@ def _check_names(study: Study, runs: Sequence[Run]) -> None:
             raise StudyError(f"{study.path}: {run.environment.title}: {error}") from error
 
 
+def _check_checkpoint(run: Run, env: gym.Env[Any, Any]) -> None:
+    """Refuse a checkpoint, or a training, of another environment than the one that it shall play in."""
+    policy, env_id = run.policy, run.environment.id
+    if policy.train is None:
+        source = run.study.located(policy.source)
+        if policy_file(source)[0].suffix == ".safetensors":
+            resolve_policy(source, env, transfer=policy.transfer)
+    elif run.training_environment.id != env_id and not policy.transfer:
+        raise SettingError(
+            f"{policy.title} is trained in {run.training_environment.id}, not in {env_id}; leave this environment out "
+            "of its environments, or add transfer = true"
+        )
+
+
 def _check_environments(study: Study, runs: Sequence[Run]) -> None:
-    """Make each environment once before anything runs: a missing log or a wrong argument is found here."""
-    for run in {run.environment.title: run for run in runs}.values():
-        env_id, split = run.environment.id, study.content.split
+    """Make each environment once before anything runs: a missing log or argument, a strange policy is found here."""
+    for (title, split), first in {(run.environment.title, run.split): run for run in runs}.items():
+        env_id = first.environment.id
         try:
-            environments.scenario_seeds(env_id, split, run.scenarios, study.content.seed, study.secret)
-            environments.make(env_id, environments.evaluation_arguments(env_id, run.arguments, split)).close()
+            environments.scenario_seeds(env_id, split, first.scenarios, study.content.seed, study.secret)
+            env = environments.make(env_id, environments.evaluation_arguments(env_id, first.arguments, split))
+            try:
+                for run in runs:
+                    if (run.environment.title, run.split) == (title, split):
+                        _check_checkpoint(run, env)
+            finally:
+                env.close()
         except SysgymError as error:
-            raise StudyError(f"{study.path}: {run.environment.title}: {error}") from error
+            raise StudyError(f"{study.path}: {title}: {error}") from error
     for run in {run.training_environment.title: run for run in runs if run.policy.train}.values():
         env_id = run.training_environment.id
         try:

@@ -13,7 +13,7 @@ import json
 import os
 import tomllib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from sysgym.bench.policies import SAMPLED, policy_file
-from sysgym.bench.study_file import EnvironmentPart, PolicyPart, StudyPart
+from sysgym.bench.study_file import VALID, EnvironmentPart, PolicyPart, StudyPart
 from sysgym.core.errors import SettingError, StudyError
 from sysgym.core.files import filled, sha256_of
 
@@ -77,6 +77,7 @@ class Run:
         policy: What.
         training_seed: For trained policies, which of their seeds.
         draw: Which of the independent runs of a policy that draws.
+        choosing: Whether it plays the valid split, on which the study chooses its best heuristic.
     """
 
     study: Study
@@ -84,17 +85,26 @@ class Run:
     policy: PolicyPart
     training_seed: int | None = None
     draw: int = 0
+    choosing: bool = False
+
+    @property
+    def split(self) -> str:
+        """What it plays."""
+        return VALID if self.choosing else self.study.content.split
 
     @property
     def label(self) -> str:
         """What a progress bar shows."""
         seed = "" if self.training_seed is None else f", seed {self.training_seed}"
         draw = "" if self.policy.draws == 1 else f", draw {self.draw}"
-        return f"{self.policy.title}{seed}{draw} on {self.environment.title}"
+        split = f", {self.split}" if self.choosing else ""
+        return f"{self.policy.title}{seed}{draw} on {self.environment.title}{split}"
 
     @property
     def scenarios(self) -> int:
         """Number of scenarios it is evaluated on."""
+        if self.choosing:
+            return _valid_of(self.study, self.environment)
         return self.environment.scenarios or self.study.content.scenarios
 
     @property
@@ -152,19 +162,20 @@ class Run:
         content = self.study.content
         description: dict[str, Any] = {
             "study": content.name,
-            "environment": self.environment.model_dump(exclude={"scenarios"}),
+            "environment": self.environment.model_dump(exclude={"scenarios", "valid"}),
             "policy": self.policy.model_dump(
                 exclude={
                     "environments": True,
                     "play": True,
                     "trusted": True,
+                    "transfer": True,
                     "draws": True,
                     "best_of": True,
                     "train": {"seeds", "environment"},
                 }
             ),
             "training": None if self.policy.train is None else [self.training_seed, *self.training_budget],
-            "evaluation": [content.split, self.scenarios, content.seed, content.budgets.scenario_steps],
+            "evaluation": [self.split, self.scenarios, content.seed, content.budgets.scenario_steps],
             "files": self._file_hashes(self.environment),
         }
         if self.training_environment is not self.environment:
@@ -226,15 +237,20 @@ def read_study(path: str | Path, secret: bytes = b"") -> Study:
 
 
 def expand(study: Study) -> list[Run]:
-    """The runs of a study, environment by environment in the order of the file."""
-    runs = []
+    """The runs of a study, environment by environment in the order of the file; those of the valid split last."""
+    runs: list[Run] = []
     for environment in study.content.environments:
         for policy in study.content.policies:
             if policy.environments is None or environment.title in policy.environments:
                 seeds: list[int | None] = [None] if policy.train is None else [*policy.train.seeds]
                 draws = range(policy.draws)
                 runs += [Run(study, environment, policy, seed, draw) for seed in seeds for draw in draws]
-    return runs
+    return runs + [replace(run, choosing=True) for run in runs if _valid_of(study, run.environment)]
+
+
+def _valid_of(study: Study, environment: EnvironmentPart) -> int:
+    """How many scenarios of the valid split are played besides."""
+    return study.content.valid if environment.valid is None else environment.valid
 
 
 def _short_hash(description: dict[str, Any]) -> str:

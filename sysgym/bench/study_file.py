@@ -8,6 +8,8 @@ pairs their scores. A whole one:
     description = "Does a trained scheduler beat shortest-job-first on SDSC SP2?"
     split = "test"                            # train, valid, test, or sealed (needs a secret); training sees train
     scenarios = 20                            # episodes a run is evaluated on
+    valid = 10                                # episodes of the valid split besides, on which the best heuristic is
+                                              # chosen; without it, it is chosen on the scenarios that are shown
     seed = 0                                  # first scenario; on a log, the first of its disjoint windows
 
     [[environments]]
@@ -38,6 +40,7 @@ pairs their scores. A whole one:
     train = { algorithm = "ppo", seeds = [0, 1, 2], frames = 500000, settings = { learning_rate = 3e-4 } }
                                               # environment = "KTH": learn there, play everywhere
     play = "greedy"                           # or "sampled": how a trained policy chooses
+    transfer = false                          # true: it, or a checkpoint, may play in another id than it was trained in
 
     [budgets]
     training_frames = 1000000                 # of every `train` that names neither frames nor seconds
@@ -62,8 +65,11 @@ from sysgym.bench.isolation import Limits
 from sysgym.bench.policies import SAMPLED
 from sysgym.core.errors import UnknownNameError
 
+VALID = "valid"
+"""The split on which choices are made."""
 Name = Annotated[str, Field(min_length=1, max_length=80)]
 Positive = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Seconds = Annotated[float, Field(gt=0)]
 
@@ -90,6 +96,7 @@ class EnvironmentPart(Part):
     name: Name = ""
     arguments: dict[str, JsonValue] = {}
     scenarios: Positive | None = None
+    valid: Count | None = None
 
     @property
     def title(self) -> str:
@@ -118,6 +125,7 @@ class PolicyPart(Part):
     draws: Annotated[int, Field(ge=1, le=1000)] = 1
     best_of: Annotated[int, Field(ge=1, le=10_000)] = 1
     trusted: bool = False
+    transfer: bool = False
     environments: list[Name] | None = None
 
     @model_validator(mode="before")
@@ -177,6 +185,7 @@ class StudyPart(Part):
     description: str = ""
     split: Literal["train", "valid", "test", "sealed"] = "test"
     scenarios: Positive = 20
+    valid: Count = 0
     seed: Seed = 0
     environments: Annotated[list[EnvironmentPart], Field(min_length=1)]
     policies: Annotated[list[PolicyPart], Field(min_length=1)]
@@ -185,6 +194,8 @@ class StudyPart(Part):
     @model_validator(mode="after")
     def _consistent(self) -> StudyPart:
         titles = [environment.title for environment in self.environments]
+        if self.split == VALID and (self.valid or any(environment.valid for environment in self.environments)):
+            raise ValueError("valid is for studies of another split; leave it out")
         _refuse_twins("environment", titles)
         _refuse_twins("policy", [policy.title for policy in self.policies])
         for policy in self.policies:

@@ -14,7 +14,6 @@ from sysgym.core.events import EventKind
 from sysgym.learned_index.rmi import RMI
 from sysgym.learned_index.tuning.model import TuningState, configuration
 
-ENV_ID = "sysgym/IndexTune-v0"
 AGENT = "agent"
 OBJECTIVES = ("balanced", "latency", "size")
 _NEAR = 1.5
@@ -170,17 +169,18 @@ def _front(state: TuningState) -> set[int]:
 
 
 def _pick(rows: tuple[TunedRow, ...], objective: str, limit: float, keys_bytes: int) -> tuple[int, str]:
+    """The best row; of equal ones that which stands for them on the front."""
     allowed = [i for i, row in enumerate(rows) if row.size_bytes <= limit]
     if not allowed:
         least = min(row.size_bytes for row in rows)
         raise SettingError(f"no evaluated index has at most {limit:.0f} bytes; the smallest has {least}")
     fastest = min(rows[i].nanoseconds for i in allowed)
     if objective == "latency":
-        chosen = min(allowed, key=lambda i: (rows[i].nanoseconds, rows[i].size_bytes))
+        chosen = min(allowed, key=lambda i: (rows[i].nanoseconds, rows[i].size_bytes, not rows[i].front))
         return chosen, f"the fastest of {len(allowed)} that may be so large"
     if objective == "size":
         near = [i for i in allowed if rows[i].nanoseconds <= _NEAR * fastest]
-        chosen = min(near, key=lambda i: (rows[i].size_bytes, rows[i].nanoseconds))
+        chosen = min(near, key=lambda i: (rows[i].size_bytes, rows[i].nanoseconds, not rows[i].front))
         return chosen, f"the smallest of {len(near)} that are within {_NEAR} times the fastest ({fastest:.1f} ns)"
-    chosen = min(allowed, key=lambda i: rows[i].nanoseconds * (keys_bytes + rows[i].size_bytes))
+    chosen = min(allowed, key=lambda i: (rows[i].nanoseconds * (keys_bytes + rows[i].size_bytes), not rows[i].front))
     return chosen, "the least product of latency and bytes, the keys' included"

@@ -26,7 +26,9 @@ from sysgym.cli import (  # noqa: F401  they register their commands
 from sysgym.cli.app import app
 from sysgym.cli.show import log
 from sysgym.core.errors import SysgymError
+from sysgym.core.stopping import Terminated
 
+INTERRUPTED = 130  # what typer makes of Ctrl-C too
 _UsageError: Any = typer.BadParameter.__base__  # the words were wrong; typer doesn't export this class itself
 
 
@@ -44,10 +46,13 @@ def main() -> None:
     except _UsageError as error:
         _fail(error.format_message())
     except (typer.Abort, KeyboardInterrupt):
-        log.print("interrupted; what was finished is kept")
-        sys.exit(130)
+        code = INTERRUPTED
+    except Terminated as stop:
+        code = stop.exit_code
     except BrokenPipeError:
         sys.exit(0)
+    if code in (INTERRUPTED, Terminated.exit_code):
+        log.print("interrupted; what was finished is kept")
     sys.exit(code if isinstance(code, int) else 0)
 
 

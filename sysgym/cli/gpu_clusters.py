@@ -36,7 +36,7 @@ def replay_on_nodes(
     as_json: bool,
 ) -> None:
     """Replay a log on GPU nodes under one policy after another, and show a row each."""
-    from sysgym.jobsched.gpu.inflation import inflated, with_gpu_load
+    from sysgym.jobsched.gpu.inflation import inflated, shuffled, with_gpu_load
     from sysgym.jobsched.gpu.instances import nodes_of
     from sysgym.jobsched.gpu.model import POLICIES
     from sysgym.jobsched.gpu.replay import replay_gpu
@@ -49,6 +49,7 @@ def replay_on_nodes(
         if load is not None or settings["queue"] not in {"greedy", "loss"}:
             raise SettingError("--inflate fills the cluster with jobs that never end; leave --load and --queue out")
         workload, chosen = inflated(workload, gpus, inflate, settings["seed"]), chosen | {"queue": "loss"}
+        table = shuffled(table, settings["seed"])
     rows = []
     with nullcontext() if as_json else working("replaying"):
         for policy in policies or POLICIES:

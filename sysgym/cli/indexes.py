@@ -40,7 +40,7 @@ def index_bench(
 
     name, array = indexes.read_keys(keys, size)
     with bar("measuring") as advance:
-        rows, missing = indexes.compare(name, array, queries, rounds, lambda label: advance(0.0, label))
+        rows, left_out = indexes.compare(name, array, queries, rounds, lambda label: advance(0.0, label))
     if plot is not None:
         with atomic_write(plot) as file:
             file.write(indexes.plot(rows, f"{name}, {len(array):,} keys, batches of {queries:,}"))
@@ -63,8 +63,8 @@ def index_bench(
         f"medians of {rounds} rounds on {os.cpu_count()} cores{load}; all answers verified; below 15 % is a tie",
         highlight=False,
     )
-    if missing:
-        out.print(f"not installed: {', '.join(missing)}", highlight=False)
+    if left_out:
+        out.print(f"left out: {', '.join(left_out)}", highlight=False)
 
 
 @index_app.command("build")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -34,11 +34,26 @@ from sysgym.cli.words import (
 )
 from sysgym.core.errors import UnknownNameError
 
+if TYPE_CHECKING:
+    from sysgym.bench.replays import Replay
+    from sysgym.workloads.workload import Repair
+
+Backfill = Annotated[
+    str | None,
+    typer.Option(help="none, easy, rlscheduler or accasim, behind a policy that decides, or an order such as f1."),
+]
 Commit = Annotated[
     bool | None,
     typer.Option(
         "--commit/--no-commit",
         help="Whether what a deciding policy chooses stays chosen until it starts; as it was trained when left out.",
+    ),
+]
+Patience = Annotated[
+    float | None,
+    typer.Option(
+        min=0.0,
+        help="Seconds that a job may wait before it goes first, whatever a deciding policy chooses.",
     ),
 ]
 
@@ -58,10 +73,9 @@ def replay(
     clean: Clean = "default",
     processors: Processors = None,
     pass_rule: Annotated[str, typer.Option(help="batch: one pass an instant; per_event: as pyss.")] = "batch",
-    backfill: Annotated[
-        str | None, typer.Option(help="none, easy, rlscheduler or accasim, behind a policy that decides.")
-    ] = None,
+    backfill: Backfill = None,
     commit: Commit = None,
+    patience: Patience = None,
     predictor: Annotated[
         str | None,
         typer.Option(
@@ -97,7 +111,7 @@ def replay(
     ] = 0.0,
     inflate: Annotated[
         float | None,
-        typer.Option(help="With --nodes: draw jobs until they ask for so many times all GPUs; none ends."),
+        typer.Option(help="With --nodes: draw jobs until they ask for so many times all GPUs, shuffle all; none ends."),
     ] = None,
     seed: Annotated[int, typer.Option(help="With --nodes: of random choices and of --inflate.")] = 0,
     drop_impossible: Annotated[
@@ -112,16 +126,15 @@ def replay(
     Example: sysgym replay KTH-SP2.swf.gz --clean sc15 --policy easy --policy sjf
     """
     own = {"pass_rule": pass_rule, "backfill": backfill, "predictor": predictor, "gantt": gantt,
-           "timeline": timeline, "slowdown": slowdown, "processors": processors, "commit": commit}  # fmt: skip
+           "timeline": timeline, "slowdown": slowdown, "processors": processors, "commit": commit,
+           "patience": patience}  # fmt: skip
     on_nodes = {"queue": queue, "scores": scores, "restart_seconds": restart_seconds, "seed": seed,
                 "checkpoint_seconds": checkpoint_seconds, "drop_impossible": drop_impossible}  # fmt: skip
     if nodes is not None:
         refuse_options(own, {"pass_rule": "batch"}, "is for one pool of processors; leave it out beside --nodes")
     else:
         refuse_options(on_nodes | {"inflate": inflate}, GPU_DEFAULTS, "is for GPU nodes; give --nodes too")
-    from sysgym.bench.drawing import require_picture
     from sysgym.bench.replays import replay_policies
-    from sysgym.bench.statistics import REPLAY_SPREAD, USELESS, all_tie
     from sysgym.jobsched.batch.model import DECIDED_BACKFILLS
     from sysgym.jobsched.batch.replay import classic_schedulers
     from sysgym.workloads import read_trace
@@ -144,15 +157,29 @@ def replay(
         replay_on_nodes(workload, nodes, policy, on_nodes | {"engine": engine}, load, inflate, as_json=as_json)
         return
     chosen = policy or classic_schedulers(predictor)
-    results = replay_policies(workload, chosen, pass_rule, engine, backfill, predictor, commit)
+    results = replay_policies(workload, chosen, pass_rule, engine, backfill, predictor, commit, patience)
     pictures = {name: path for name, path in (("gantt", gantt), ("timeline", timeline), ("slowdown", slowdown)) if path}
+    machine, planned = workload.machine, f", predictor={predictor}" if predictor else ""
+    heading = (f"{trace.name}: {len(workload)} jobs on {machine.processors} processors ({machine.source}), "
+               f"clean={clean}, pass_rule={pass_rule}{planned}")  # fmt: skip
+    _show_replays(results, heading, workload.repairs, pictures, alone=len(chosen) == 1, as_json=as_json)
+
+
+def _show_replays(
+    results: Iterable[Replay], heading: str, repairs: Sequence[Repair], pictures: Mapping[str, Path], *, alone: bool,
+    as_json: bool,
+) -> None:  # fmt: skip
+    """Replay one policy after another, draw what was asked for, and show a row each."""
+    from sysgym.bench.drawing import require_picture
+    from sysgym.bench.statistics import REPLAY_SPREAD, USELESS, all_tie
+
     for path in pictures.values():
         require_picture(path)
     rows, written = [], []
     with nullcontext() if as_json else working("replaying"):
         for result in results:
             rows.append({"policy": result.row["policy"]} | _bounded_slowdowns(result.row))
-            written += _draw(result, pictures, alone=len(chosen) == 1)
+            written += _draw(result, pictures, alone=alone)
             if as_json:
                 print_json(result.row)
     tie = all_tie([row["mean"] for row in rows], REPLAY_SPREAD)
@@ -160,10 +187,8 @@ def replay(
         if tie:
             log.print(escape(USELESS), highlight=False)
         return
-    machine, planned = workload.machine, f", predictor={predictor}" if predictor else ""
-    out.print(f"{escape(trace.name)}: {len(workload)} jobs on {machine.processors} processors ({machine.source}), "
-              f"clean={clean}, pass_rule={pass_rule}{planned}", highlight=False)  # fmt: skip
-    for repair in workload.repairs:
+    out.print(escape(heading), highlight=False)
+    for repair in repairs:
         verb, lines = "dropped" if repair.dropped else "changed", ", ".join(map(str, repair.lines))
         out.print(f"  {repair.rule}: {verb} {repair.count} jobs, first at lines {lines}", highlight=False)
     print_table("Bounded slowdown, wait in seconds", rows)
@@ -173,7 +198,7 @@ def replay(
         show_written(path, as_json)
 
 
-def _draw(result: Any, pictures: Mapping[str, Path], *, alone: bool) -> list[Path]:
+def _draw(result: Replay, pictures: Mapping[str, Path], *, alone: bool) -> list[Path]:
     """Draw what was asked for; beside other policies, each has its name in the file's."""
     from sysgym.bench.schedule_pictures import PICTURES
 
@@ -201,6 +226,9 @@ def predictors(
         int, typer.Option(help="Times the log is played: whole first, then without a random fiftieth of its jobs.")
     ] = 1,
     form: Format = "auto",
+    columns: Columns = None,
+    time_zone: Zone = None,
+    with_run_times: KnownRuns = False,
     as_json: Json = False,
 ) -> None:
     """Compare predictors of run times on the later part of a log, with paired intervals.
@@ -209,8 +237,13 @@ def predictors(
     """
     from sysgym.bench.predictions import compare_predictors
     from sysgym.workloads import read_trace
+    from sysgym.workloads.selection import select
 
-    workload = read_trace(trace, format=form, clean=clean, processors=processors)
+    mapping = trace_columns(columns)
+    workload = select(
+        read_trace(trace, form, clean=clean, processors=processors, columns=mapping, time_zone=time_zone),
+        with_run_times=with_run_times,
+    )
     with working("replaying"):
         found = compare_predictors(
             workload, predictor or ("last_two", "learned"), policy, pass_rule, begin, blocks, replicates
@@ -241,15 +274,17 @@ def compare(
     length: Annotated[int, typer.Option(help="Jobs of a window, which begins with an empty machine.")] = 256,
     stride: Annotated[int, typer.Option(help="Jobs between the beginnings of two windows.")] = 64,
     blocks: Annotated[int, typer.Option(help="Disjoint blocks of time, the observations of the bootstrap.")] = 16,
-    backfill: Annotated[
-        str | None, typer.Option(help="none, easy, rlscheduler or accasim, behind policies that decide.")
-    ] = None,
+    backfill: Backfill = None,
     commit: Commit = None,
+    patience: Patience = None,
     clean: Clean = "default",
     processors: Processors = None,
     pass_rule: Annotated[str, typer.Option(help="batch or per_event.")] = "batch",
     arrivals: Arrivals = None,
     form: Format = "auto",
+    columns: Columns = None,
+    time_zone: Zone = None,
+    with_run_times: KnownRuns = False,
     as_json: Json = False,
 ) -> None:
     """Compare policies on an unseen range of a log, by windows in disjoint blocks of time, with paired intervals.
@@ -258,14 +293,27 @@ def compare(
     """
     from sysgym.bench.comparisons import compare_policies
     from sysgym.workloads import read_trace
+    from sysgym.workloads.selection import select
 
-    workload = read_trace(trace, format=form, clean=clean, processors=processors)
-    if arrivals is not None:
-        workload = workload.with_arrivals_scaled(arrivals)
+    mapping = trace_columns(columns)
+    workload = select(
+        read_trace(trace, form, clean=clean, processors=processors, columns=mapping, time_zone=time_zone),
+        with_run_times=with_run_times,
+        arrival_factor=arrivals,
+    )
     chosen = policy or ["learned", "easy", "easy_sjbf"]
     with working("replaying"):
         found = compare_policies(
-            workload, chosen, split, length, stride, blocks, backfill=backfill, commit=commit, pass_rule=pass_rule
+            workload,
+            chosen,
+            split,
+            length,
+            stride,
+            blocks,
+            backfill=backfill,
+            commit=commit,
+            patience=patience,
+            pass_rule=pass_rule,
         )
     if as_json:
         for row in found:
@@ -287,6 +335,7 @@ def demo(
     clean: Clean = "default",
     processors: Processors = None,
     seconds: Annotated[float, typer.Option(help="Time for the training.")] = 25.0,
+    columns: Columns = None,
     as_json: Json = False,
 ) -> None:
     """Replay a log, train a scheduler on its first weeks, test it on the last, and write a report.
@@ -299,7 +348,8 @@ def demo(
     from sysgym.bench.report import write_report
 
     began = time.perf_counter()
-    study, trace = prepare(output, trace, clean, processors, seconds)
+    mapping = trace_columns(columns)
+    study, trace = prepare(output, trace, clean, processors, seconds, mapping)
     records = run_study_with_bar(study, 1, resume=False, dry_run=False, quiet=as_json)
     page = output / "report.html"
     write_report(records, page)
@@ -308,7 +358,7 @@ def demo(
         return
     show_leaderboard(records)
     out.print("The whole log, the trained policy beside the classic ones:")
-    replay(trace, [*_classic(), str(trained_policy(study))], clean, processors)
+    replay(trace, [*_classic(), str(trained_policy(study))], clean, processors, columns=columns)
     show_written(page, as_json)
     out.print(f"{time.perf_counter() - began:.0f} s", highlight=False)
 

@@ -15,7 +15,7 @@ from rich.markup import escape
 from sysgym.agents.algorithms import ALGORITHMS, SEARCHES
 from sysgym.cli.app import app
 from sysgym.cli.show import bar, log, out, print_json, print_table, show_written
-from sysgym.cli.training import live_line, time_by_stage, watchers
+from sysgym.cli.training import live_line, show_trained, watchers
 from sysgym.cli.words import Arguments, Environment, Json, Secret, Settings, pairs, secret_of
 from sysgym.core.errors import SettingError
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from sysgym.bench.boards import Board
     from sysgym.bench.leaderboard import Table
     from sysgym.bench.records import Record
+    from sysgym.bench.verification import Verdict
 
 MANY_TABLES = 4
 """Environments of a problem above which a terminal shows their board alone."""
@@ -115,44 +116,12 @@ def train(
                 watcher(progress)
 
         policy = agents.train(
-            env,
-            algorithm,
-            seed=seed,
-            num_envs=num_envs,
-            frames=frames,
-            seconds=seconds,
-            environment=pairs(arg, "--arg"),
-            output=output,
-            resume=resume,
-            mode=mode,
-            threads=threads,
-            learner=learner,
-            device=device,
-            backend=backend,
-            actors=actors,
-            workers=workers,
-            min_batch=min_batch,
-            address=address,
-            watchdog=watchdog,
-            on_progress=watch,
-            **chosen,
-        )
-    row = {
-        "output": str(output),
-        "algorithm": algorithm,
-        "seed": policy.seed,
-        "frames": policy.frames,
-        "parameters": policy.parameter_count,
-        "mean_return": policy.curve[-1]["mean_return"] if policy.curve else None,
-    }
-    where = time_by_stage(last[-1]) if last else {}
-    if as_json:
-        print_json({**row, **where})
-    else:
-        print_table("Trained", [row])
-        if where:
-            print_table("Where the time went", [{"stage": name, "share": f"{share:.1%}"} for name, share in
-                        where["stages"].items()])  # fmt: skip
+            env, algorithm, seed=seed, num_envs=num_envs, frames=frames, seconds=seconds,
+            environment=pairs(arg, "--arg"), output=output, resume=resume, mode=mode, threads=threads,
+            learner=learner, device=device, backend=backend, actors=actors, workers=workers, min_batch=min_batch,
+            address=address, watchdog=watchdog, on_progress=watch, **chosen,
+        )  # fmt: skip
+    show_trained(policy, output, last[-1] if last else None, as_json=as_json)
 
 
 @app.command()
@@ -251,7 +220,10 @@ def leaderboard(
         Path | None, typer.Option(help="Write one self-contained page here instead, a section a domain.")
     ] = None,
     verify: Annotated[
-        bool, typer.Option("--verify", help="Play every record's actions again instead; exit code 1 if one differs.")
+        bool,
+        typer.Option(
+            "--verify", help="Play every record's actions again; exit code 1 if one differs. --html marks them."
+        ),
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -259,18 +231,20 @@ def leaderboard(
 
     Example: sysgym leaderboard experiments/ --html leaderboard.html
     """
-    if verify:
-        verify_records(places, as_json)
-        return
     from sysgym.bench.boards import boards, to_data
     from sysgym.bench.markdown import boards_to_markdown
     from sysgym.bench.records import find_records
     from sysgym.bench.report import write_report
 
     records = find_records(*places)
+    verdicts = play_again(places) if verify else []
     if html is not None:
-        write_report(records, html, against)
+        write_report(records, html, against, verdicts)
         show_written(html, as_json)
+    if verify:
+        show_verdicts(verdicts, as_json)
+    elif html is not None:
+        return
     elif as_json:
         print_json(to_data(boards(records, against)))
     elif markdown:
@@ -296,22 +270,29 @@ def report(
     show_written(output, as_json)
 
 
-def verify_records(places: Sequence[Path], as_json: bool) -> None:
-    """Play the last record of each run again and say what differs."""
+def play_again(places: Sequence[Path]) -> list[Verdict]:
+    """Play the last record of each run again."""
     from sysgym.bench.records import find_records_with_folders
     from sysgym.bench.verification import verify
 
     last = {record.run: (folder, record) for folder, record in find_records_with_folders(*places)}
-    rows = []
+    verdicts = []
     with bar("verifying") as advance:
         for number, verdict in enumerate(verify(last.values()), start=1):
-            record, outcome = verdict.record, "verified" if verdict.verified else "differs"
-            outcome = "not played" if verdict.skipped else outcome
-            rows.append(
-                {"policy": record.policy.name, "environment": record.environment.name, "run": record.run,
-                 "outcome": outcome, "cause": verdict.fault or verdict.skipped}
-            )  # fmt: skip
-            advance(number / len(last), record.policy.name)
+            verdicts.append(verdict)
+            advance(number / len(last), verdict.record.policy.name)
+    return verdicts
+
+
+def show_verdicts(verdicts: Sequence[Verdict], as_json: bool) -> None:
+    """Say what came of playing records again; exit code 1 where one differs."""
+    rows = [
+        {"policy": verdict.record.policy.name, "environment": verdict.record.environment.name,
+         "run": verdict.record.run,
+         "outcome": "not played" if verdict.skipped else "verified" if verdict.verified else "differs",
+         "cause": verdict.fault or verdict.skipped}
+        for verdict in verdicts
+    ]  # fmt: skip
     if as_json:
         print_json(rows)
     else:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -51,8 +52,8 @@ def validate(
         fields = f", {report.fields} fields a row" if report.fields else ""
         out.print(f"{escape(log.name)}: {report.format}, {report.rows:,} rows{fields}", highlight=False)
         if report.anomalies:
-            for anomaly in report.anomalies:
-                _show(anomaly)
+            for alike in _by_finding(report.anomalies):
+                _show(alike)
         else:
             out.print("no anomaly")
         for rule, kept in report.cleaning.items():
@@ -65,16 +66,26 @@ def validate(
 _COLOURS = {"error": "bold red", "warning": "yellow", "info": "dim"}
 
 
-def _show(anomaly: Any) -> None:
-    """One anomaly: what and how often, then where and an example."""
-    where = f" in {anomaly.column}" if anomaly.column else ""
+def _by_finding(anomalies: Sequence[Any]) -> list[list[Any]]:
+    """Anomalies that differ in nothing but the column, together."""
+    groups: dict[Any, list[Any]] = {}
+    for anomaly in anomalies:
+        groups.setdefault(replace(anomaly, column=None), []).append(anomaly)
+    return list(groups.values())
+
+
+def _show(alike: Sequence[Any]) -> None:
+    """One finding: what, where and how often, then the first lines and an example."""
+    anomaly, columns = alike[0], ", ".join(one.column for one in alike if one.column)
+    where = f" in {columns}" if columns else ""
     share = f"{anomaly.fraction:.2%}" if anomaly.rule != "drift" else f"{anomaly.fraction:.3f}"
     colour = _COLOURS[anomaly.severity]
     what = escape(f"{anomaly.rule}{where}")
-    out.print(f"[{colour}]{anomaly.severity:7}[/] {anomaly.count:>9,}  [bold]{what}[/] ({share})", highlight=False)
+    out.print(f"[{colour}]{anomaly.severity:7}[/] {anomaly.count:>9,}  [bold]{what}[/] ({share})", highlight=False,
+              soft_wrap=True)  # fmt: skip
     lines = f"lines {', '.join(map(str, anomaly.first_lines))}" if anomaly.first_lines else ""
     details = [part for part in (anomaly.message, anomaly.example, lines) if part]
-    out.print(f"{'':18}  {escape('; '.join(dict.fromkeys(details)))}", highlight=False)
+    out.print(f"{'':18}  {escape('; '.join(dict.fromkeys(details)))}", highlight=False, soft_wrap=True)
 
 
 @trace.command()

@@ -7,10 +7,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sysgym.cli.show import figure
+from sysgym.cli.show import figure, print_json, print_table
 
 if TYPE_CHECKING:
-    from sysgym.agents import Progress
+    from sysgym.agents import Progress, TrainedPolicy
 
 TENSORBOARD_SECONDS = 1.0
 """Least time between two points; a point costs half a millisecond."""
@@ -58,7 +58,27 @@ def live_line(progress: Progress) -> str:
     return f"{rate}, return {figure(progress.mean_return)}{lag}"
 
 
-def time_by_stage(progress: Progress) -> dict[str, Any]:
+def show_trained(policy: TrainedPolicy, output: Path, last: Progress | None, *, as_json: bool) -> None:
+    """Say what was trained, and where the time went unless nothing was left to do."""
+    row = {
+        "output": str(output),
+        "algorithm": policy.algorithm,
+        "seed": policy.seed,
+        "frames": policy.frames,
+        "parameters": policy.parameter_count,
+        "mean_return": policy.curve[-1]["mean_return"] if policy.curve else None,
+    }
+    where = _time_by_stage(last) if last is not None else {}
+    if as_json:
+        print_json({**row, **where})
+        return
+    print_table("Trained", [row])
+    if where:
+        stages = [{"stage": name, "share": f"{share:.1%}"} for name, share in where["stages"].items()]
+        print_table("Where the time went", stages)
+
+
+def _time_by_stage(progress: Progress) -> dict[str, Any]:
     """Shares of the run's time by stage, and of its slots by lag, as `--json` shows them."""
     from sysgym.agents.telemetry import lag_shares, shares
 

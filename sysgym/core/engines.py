@@ -1,4 +1,4 @@
-"""Slots, snapshots and engines that every domain shares.
+"""Slots and engines that every domain shares.
 
 `allocate_slot` makes the memory that a step is written to. `SimulatorEngine` turns simulators of one episode into an
 engine of many, by stepping them one after another: what a domain has before, or instead of, a compiled kernel.
@@ -37,22 +37,6 @@ def allocate_slot(spec: ObservationSpec, num_episodes: int, num_actions: int) ->
         np.zeros(num_episodes, dtype=np.bool_),
         np.zeros(num_episodes, dtype=np.bool_),
     )
-
-
-def read_only(array: NDArray[Any]) -> NDArray[Any]:
-    """A view that cannot be written to, and that cannot be made writable again."""
-    return np.asarray(array.data.toreadonly())
-
-
-def copied_columns(columns: Any) -> dict[str, NDArray[Any]]:
-    """A kernel's snapshot: copies of the columns of its state, a `NamedTuple` of arrays."""
-    return {name: column.copy() for name, column in columns._asdict().items()}
-
-
-def restore_columns(columns: Any, snapshot: Mapping[str, NDArray[Any]]) -> None:
-    """The inverse of `copied_columns`, in place."""
-    for name, column in columns._asdict().items():
-        np.copyto(column, snapshot[name])
 
 
 class SimulatorEngine(Engine):
@@ -97,7 +81,7 @@ class SimulatorEngine(Engine):
         self._played[row].append(action)
         try:
             return self.simulators[row].step(action)
-        except Exception as error:
+        except Exception as error:  # whatever it was, it goes on with the place where it happened
             seed, episode, options = self._begun[row] or (None, None, None)
             error.add_note(
                 f"simulator {row}, seed {seed}, episode {episode}, options {options}, step {len(self._played[row])}; "

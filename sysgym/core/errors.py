@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from numbers import Integral, Real
 from pathlib import Path
 
@@ -67,7 +67,7 @@ class UnknownNameError(SysgymError):
     def __init__(self, kind: str, name: object, known: Iterable[str]) -> None:
         choices = sorted(known)
         near = difflib.get_close_matches(str(name), choices, n=3, cutoff=0.5)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(choices)}"
+        hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(choices) or 'none'}"
         super().__init__(f"unknown {kind} {str(name)!r}; {hint}")
         self.kind, self.name = kind, name
 
@@ -114,6 +114,22 @@ class FetchError(SysgymError):
 
 class OutputError(SysgymError):
     """Raised when a result cannot be written; whatever stood at the path before is untouched."""
+
+
+def require_options(options: object, *known: str) -> None:
+    """Raise unless what was given to `reset` as options is None or a mapping of known names.
+
+    Raises:
+        SettingError: It is no mapping.
+        UnknownNameError: One of its names is not known.
+    """
+    if options is None:
+        return
+    if not isinstance(options, Mapping):
+        raise SettingError(f"options is {options!r}; give reset() a mapping of names, or None")
+    for name in options:
+        if name not in known:
+            raise UnknownNameError("reset option", name, known)
 
 
 def require_bool(name: str, value: object) -> None:

@@ -19,10 +19,18 @@ from sysgym.core.protocols import ArraySpec, Observation, ObservationSpec
 
 GRAPH_PARTS = ("edge_mask", "edges", "globals", "node_mask", "nodes")
 """The parts of the graph convention, in the order of the packed row."""
+CHOICES_PART = "choices"
+"""A part more, where each action has features of its own; it comes first in the row."""
 
 
 def graph_spec(
-    nodes: int, features: int, edges: int, context: int, low: float = -np.inf, high: float = np.inf
+    nodes: int,
+    features: int,
+    edges: int,
+    context: int,
+    low: float = -np.inf,
+    high: float = np.inf,
+    choices: tuple[int, int] | None = None,
 ) -> dict[str, ArraySpec]:
     """The graph convention, padded.
 
@@ -33,10 +41,11 @@ def graph_spec(
         context: Numbers that describe the whole graph (`globals`).
         low: Smallest value of a feature or global.
         high: Largest value.
+        choices: Actions, and numbers that describe each.
 
     Returns:
         `nodes` (N, features), `node_mask` (N,), `edges` (E, 2) of (from, to) as numbers of nodes, `edge_mask` (E,),
-        `globals` (context,). What a mask says is absent is 0.
+        `globals` (context,), and `choices`, if any. What a mask says is absent is 0.
 
     >>> {name: part.shape for name, part in graph_spec(3, 2, 4, 1).items()}
     {'edge_mask': (4,), 'edges': (4, 2), 'globals': (1,), 'node_mask': (3,), 'nodes': (3, 2)}
@@ -48,7 +57,8 @@ def graph_spec(
         ((nodes,), 0.0, 1.0),
         ((nodes, features), low, high),
     )
-    return {
+    spec = {CHOICES_PART: ArraySpec(choices, np.float32, low, high)} if choices else {}
+    return spec | {
         name: ArraySpec(shape, np.float32, least, most)
         for name, (shape, least, most) in zip(GRAPH_PARTS, shapes, strict=True)
     }

@@ -14,6 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from sysgym.core.choice_network import ChoiceNetwork
 from sysgym.core.events import EventLog
 from sysgym.core.row_network import RowNetwork
 
@@ -130,11 +131,21 @@ class RowPlayer(Protocol):
             episodes: Likewise.
 
         Returns:
-            The returns, float64 (M, W), and the number of decisions.
+            The returns, float64 (M, W), less what makes them costs (at most 0), and the number of decisions.
 
         Raises:
             SettingError: The engine was built with an observation or a reward that it cannot play so.
         """
+
+
+@runtime_checkable
+class ChoicePlayer(Protocol):
+    """As `RowPlayer`, under graph networks that score the choices of nodes; see `core.choice_network`."""
+
+    def play_choices(
+        self, networks: ChoiceNetwork, seeds: NDArray[np.uint64], episodes: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float64], int]:
+        """See `RowPlayer.play_rows`."""
 
 
 class Simulator(Protocol):

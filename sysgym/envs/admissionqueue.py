@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
-from gymnasium.vector import AutoresetMode
-
-from sysgym.core.errors import require_range
-from sysgym.core.protocols import Engine
-from sysgym.envs.base import EngineEnv, EngineVectorEnv, require_known
 from sysgym.envs.bounds import Bound
+from sysgym.envs.built import Built, BuiltEnv, BuiltVectorEnv
 from sysgym.queueing.engine import build_engine
 from sysgym.queueing.model import QueueConfig
 from sysgym.queueing.policies import HEURISTICS
@@ -27,14 +24,13 @@ def build_queue_engine(
     split: str = "train",
     reward: str | Reward = "priority",
     engine: str = "auto",
-) -> Engine:
+) -> Built:
     """The engine behind `AdmissionQueueEnv`, with the same arguments."""
-    require_range("num_envs", num_episodes, 1, whole=True)
     config = QueueConfig(servers, free_probability, tuple(float(p) for p in priorities), max_steps, horizon)
-    return build_engine(config, num_episodes, split, engine, reward)
+    return Built(build_engine(config, num_episodes, split, engine, reward))
 
 
-class AdmissionQueueEnv(EngineEnv):
+class AdmissionQueueEnv(BuiltEnv):
     """Decide which customers ten servers take on: the calibration task, solved exactly.
 
     ## Description
@@ -78,6 +74,7 @@ class AdmissionQueueEnv(EngineEnv):
     | `horizon` | "fixed" | or `geometric` |
     | `split` | "train" | `train`, `valid`, `test`, `all`: streams of customers that share nothing |
     | `reward` | "priority" | or a function |
+    | `observation` | None | an object with `spec` and `encode(state, observation)` in place of the above |
     | `engine` | "auto" | `compiled`, `simpy`; auto takes SimPy for a reward of one's own |
 
     ## Vectorized Environment
@@ -100,30 +97,16 @@ class AdmissionQueueEnv(EngineEnv):
     """
 
     metadata: dict[str, Any] = {"render_modes": [], "discount": 0.99}  # noqa: RUF012  Gymnasium's own declaration
+    build = staticmethod(build_queue_engine)
     heuristics = HEURISTICS
     do_nothing = "reject_all"
     objective = "mean_reward"
     direction = "max"
     bound = Bound("reference", policy="optimal")
     domain = "Admission control"
+    shifts: ClassVar[Mapping[str, float]] = {"servers": 10, "free_probability": 0.06}
     time_unit = "steps"
 
-    def __init__(self, render_mode: str | None = None, **arguments: Any) -> None:
-        require_known(arguments, build_queue_engine)
-        super().__init__(build_queue_engine(1, **arguments), render_mode)
 
-
-class AdmissionQueueVectorEnv(EngineVectorEnv):
+class AdmissionQueueVectorEnv(BuiltVectorEnv, single=AdmissionQueueEnv):
     """Many episodes of `AdmissionQueueEnv` at once; see there for the arguments."""
-
-    metadata: dict[str, Any] = {"render_modes": [], "discount": 0.99}  # noqa: RUF012  Gymnasium's own declaration
-
-    def __init__(
-        self,
-        num_envs: int = 1,
-        autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,
-        episode_metrics: bool = False,
-        **arguments: Any,
-    ) -> None:
-        require_known(arguments, build_queue_engine)
-        super().__init__(build_queue_engine(num_envs, **arguments), autoreset_mode, episode_metrics)

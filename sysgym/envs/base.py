@@ -1,12 +1,11 @@
 """The two thin adapters between an engine and Gymnasium: one episode, and many at once.
 
-An environment of ours is an engine (see `core.protocols`) behind one of these classes; a file per id builds the engine
-and documents the problem. Seeds, autoreset, `final_obs`, masks and copies are settled here, once.
+An environment is an engine (see `core.protocols`) behind one of these classes, or behind those of `built`, which make
+the engine from keyword arguments. Seeds, autoreset, `final_obs`, masks and copies are settled here, once.
 """
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -18,19 +17,11 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from sysgym.core.engines import allocate_observations, allocate_slot
-from sysgym.core.errors import InvalidActionError, SettingError, UnknownNameError, require_range
+from sysgym.core.errors import InvalidActionError, SettingError, require_range
 from sysgym.core.events import EventLog
 from sysgym.core.packing import unpacked
 from sysgym.core.protocols import ArraySpec, Engine, Observation, ObservationSpec, Slot
 from sysgym.envs.bounds import Bound
-
-
-def require_known(arguments: Mapping[str, Any], build: Callable[..., Any]) -> None:
-    """Raise `UnknownNameError`, with the nearest names, for an argument that `build` does not take."""
-    known = inspect.signature(build).parameters
-    for name in arguments:
-        if name not in known:
-            raise UnknownNameError("argument", name, known)
 
 
 def observation_space(spec: ObservationSpec) -> spaces.Space[Any]:
@@ -64,12 +55,16 @@ class EngineEnv(gym.Env[Any, Any]):
     """The objective's best value."""
     domain: ClassVar[str] = ""
     """What the problem belongs to; leaderboards have a section a domain."""
+    shifts: ClassVar[Mapping[str, float]] = {}
+    """Numeric arguments that change what is met (a load, a size, a budget), with what leaving one out amounts to."""
     known_at_once: ClassVar[bool] = False
     """Whether an episode's instance is known when it begins, so that trying it often is search and no hindsight."""
     time_unit: ClassVar[str] = "s"
     """Unit of the times in the event log."""
     scenario_arguments: ClassVar[Mapping[str, Any]] = {}
     """Arguments with which an evaluation makes the environment, so that seed k is scenario k of the split."""
+    training_only: ClassVar[Mapping[str, Sequence[str]]] = {}
+    """Values of arguments that show what a policy must not know; evaluations refuse them."""
 
     def __init__(self, engine: Engine, render_mode: str | None = None) -> None:
         if engine.num_episodes != 1:
@@ -91,6 +86,7 @@ class EngineEnv(gym.Env[Any, Any]):
         """Begin an episode; without a seed, the next one of the seed given last (or of a random one)."""
         if seed is not None:
             _require_seed(seed)
+            seed = int(seed)
         super().reset(seed=seed)
         if seed is not None:
             self._seed[0], self._episodes[0] = seed, -1
@@ -206,6 +202,8 @@ class EngineVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
         """Begin episodes in all rows, or in those of `options["reset_mask"]` (bool, shape (num_envs,))."""
+        if not isinstance(options, Mapping | None):
+            raise SettingError(f"options is {options!r}; give reset() a mapping of names, or None")
         options = dict(options or {})
         rows = self._checked_mask(options.pop("reset_mask", None))
         self._seed(rows, seed)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from gymnasium.vector import AutoresetMode
-
-from sysgym.core.errors import SettingError, require_range
-from sysgym.core.protocols import Engine
-from sysgym.envs.base import EngineEnv, EngineVectorEnv, require_known
+from sysgym.core.errors import SettingError
 from sysgym.envs.bounds import Bound
+from sysgym.envs.built import Built, BuiltEnv, BuiltVectorEnv
 from sysgym.jobsched.batch.engine import build_engine
 from sysgym.jobsched.batch.model import decided_rules
 from sysgym.jobsched.batch.observation import QueueEncoding
@@ -34,6 +32,7 @@ def build_batch_engine(
     backfill: str = "none",
     pass_rule: str = "batch",
     commit: bool = True,
+    patience: float = math.inf,
     observation: str | QueueEncoding = "features",
     reward: str | RewardFunction = "bounded_slowdown",
     engine: str = "auto",
@@ -43,15 +42,14 @@ def build_batch_engine(
     columns: Mapping[str, Any] | str | None = None,
     processors_from: str | None = None,
     arrivals: float | None = None,
-) -> tuple[Engine, Workload]:
+) -> Built:
     """The engine behind `BatchSchedEnv`, with the same arguments, and the workload that it plays."""
-    require_range("num_envs", num_episodes, 1, whole=True)
-    rules = decided_rules(backfill, pass_rule, commit)
+    rules = decided_rules(backfill, pass_rule, commit, patience)
     jobs = _workload(workload, format, clean, processors, columns, processors_from)
     if arrivals is not None:
         jobs = jobs.with_arrivals_scaled(arrivals)
     sequences = JobSequences(jobs, sequence_length, split, sampling)
-    return build_engine(sequences, rules, num_episodes, engine, observation, reward), jobs
+    return Built(build_engine(sequences, rules, num_episodes, engine, observation, reward), jobs)
 
 
 def _workload(
@@ -78,7 +76,7 @@ def _workload(
     )
 
 
-class BatchSchedEnv(EngineEnv):
+class BatchSchedEnv(BuiltEnv):
     """Choose which waiting job a parallel machine starts next.
 
     ## Description
@@ -117,7 +115,8 @@ class BatchSchedEnv(EngineEnv):
     Minus the bounded slowdown (threshold 10 s) of every job that started since the last decision, over the number of
     jobs of the episode: the return is minus the episode's mean bounded slowdown. Other names: `wait_time`,
     `turnaround_time`, `slowdown`, each also with `final_` in front, which pays everything at the end as RLScheduler
-    does; or a function of (state before, action, state after).
+    does, or with `accrued_`, which pays as the scores grow while jobs wait (the return is the same, and can be
+    discounted); or a function of (state before, action, state after).
 
     ## Starting State
     The first submission of a window of `sequence_length` consecutive jobs, on an empty machine. Windows lie within
@@ -141,7 +140,8 @@ class BatchSchedEnv(EngineEnv):
     | `backfill` | "none" | `none`, `easy`, `rlscheduler` or `accasim` |
     | `pass_rule` | "batch" | `batch` or `per_event`, see `sysgym.jobsched.batch.model` |
     | `commit` | True | False: a chosen job that doesn't fit blocks for one pass only, then comes a new decision |
-    | `observation` | "features" | a name, or a `QueueEncoding` |
+    | `patience` | inf | seconds that a job may wait before it is chosen, the oldest first, instead of the action's |
+    | `observation` | "features" | a name, a `QueueEncoding`, or an object with `spec`, `encode(state, observation)` |
     | `reward` | "bounded_slowdown" | see Rewards |
     | `engine` | "auto" | `compiled`, `simpy`; auto takes SimPy for plain Python rewards and encoders |
     | `format`, `clean` | "auto", "default" | how a log is read, see `sysgym.workloads.read_trace` |
@@ -176,12 +176,14 @@ class BatchSchedEnv(EngineEnv):
     """
 
     metadata: dict[str, Any] = {"render_modes": [], "discount": 1.0}  # noqa: RUF012  Gymnasium's own declaration
+    build = staticmethod(build_batch_engine)
     heuristics = HEURISTICS
     do_nothing = "fcfs"
     objective = "mean_bounded_slowdown"
     direction = "min"
     bound = Bound("bound", 1.0)
     domain = "Cluster scheduling"
+    shifts: ClassVar[Mapping[str, float]] = {"arrivals": 1.0}
     scenario_arguments: ClassVar[Mapping[str, Any]] = {"sampling": "disjoint"}
 
     def __init__(
@@ -190,24 +192,8 @@ class BatchSchedEnv(EngineEnv):
         render_mode: str | None = None,
         **arguments: Any,
     ) -> None:
-        require_known(arguments, build_batch_engine)
-        engine, self.workload = build_batch_engine(1, workload, **arguments)
-        super().__init__(engine, render_mode)
+        super().__init__(render_mode, workload=workload, **arguments)
 
 
-class BatchSchedVectorEnv(EngineVectorEnv):
+class BatchSchedVectorEnv(BuiltVectorEnv, single=BatchSchedEnv):
     """Many episodes of `BatchSchedEnv` at once; see there for the arguments."""
-
-    metadata = BatchSchedEnv.metadata
-
-    def __init__(
-        self,
-        num_envs: int = 1,
-        workload: Workload | str | Path | Mapping[str, Any] | None = None,
-        autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,
-        episode_metrics: bool = False,
-        **arguments: Any,
-    ) -> None:
-        require_known(arguments, build_batch_engine)
-        engine, self.workload = build_batch_engine(num_envs, workload, **arguments)
-        super().__init__(engine, autoreset_mode, episode_metrics)

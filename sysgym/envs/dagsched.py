@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from gymnasium.vector import AutoresetMode
-
-from sysgym.core.errors import require_range
-from sysgym.core.protocols import Engine
-from sysgym.envs.base import EngineEnv, EngineVectorEnv, require_known
 from sysgym.envs.bounds import Bound
+from sysgym.envs.built import Built, BuiltEnv, BuiltVectorEnv
 from sysgym.jobsched.dag.arrivals import ArrivalRules, DagJobs, jobs_of
 from sysgym.jobsched.dag.engine import build_engine
 from sysgym.jobsched.dag.model import DagConfig
@@ -39,15 +35,14 @@ def build_dag_engine(
     reward: str | Reward = "completion",
     observation: str = "graph",
     engine: str = "auto",
-) -> tuple[Engine, DagConfig, DagJobs]:
+) -> Built:
     """The engine behind `DagSchedEnv`, with the same arguments; its parameters; and where its jobs come from."""
-    require_range("num_envs", num_episodes, 1, whole=True)
     config = DagConfig(executors, moving_delay, warm_up, inverted_levels, stages, limits)
     source = jobs_of(workload, ArrivalRules(jobs, initial_jobs, mean_gap, horizon, horizon_seconds), split)
-    return build_engine(config, source, num_episodes, engine, observation, reward), config, source
+    return Built(build_engine(config, source, num_episodes, engine, observation, reward), source, config)
 
 
-class DagSchedEnv(EngineEnv):
+class DagSchedEnv(BuiltEnv):
     """Share executors among jobs that are graphs of stages.
 
     ## Description
@@ -95,10 +90,16 @@ class DagSchedEnv(EngineEnv):
 
     Executors are over all executors, times and counts on a logarithmic scale.
 
+    `choices`: the same with a part more, `choices` (N L + 1, 13), of every allowed action: executors it commits, over
+    all, over the free ones, over the tasks left; executors of the job afterwards, and the time they would take for its
+    work; whether these are its last tasks; the time that the stage would keep its executors; the job's executors over
+    an equal share, and how far beyond one; the time until the job's end, with the longest way; what each of them saves;
+    how far beyond a share by rank, and how far below.
+
     `rows`: `Box(-4, 4, (N L + 1, 37), float32)`, a row an action: the features of its stage; executors it commits, over
     all, over the free ones, over the tasks left; executors of the job afterwards, and the time they would take for its
     work; whether these are its last tasks; the time that the stage would keep its executors; the job's executors over
-    an equal share; and the globals. Rows of masked actions are 0.
+    an equal share; and the globals. What is masked is 0 in both.
 
     ## Rewards
     `completion`, the default: minus the jobs in the system, integrated until the next decision, seconds over 100; an
@@ -137,7 +138,7 @@ class DagSchedEnv(EngineEnv):
     | `limits` | None | number of limits, spread evenly; None: 1 to `executors` |
     | `split` | "train" | `train`, `valid`, `test`: streams of arrivals and durations that share nothing |
     | `reward` | "completion" | see Rewards |
-    | `observation` | "graph" | or `rows` |
+    | `observation` | "graph" | `choices`, `rows`, or an object with `spec` and `encode(state, observation)` |
     | `engine` | "auto" | `compiled`, `simpy`; auto takes SimPy for a reward of one's own |
 
     ## Vectorized Environment
@@ -163,33 +164,16 @@ class DagSchedEnv(EngineEnv):
     """
 
     metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012  Gymnasium's own declaration
+    build = staticmethod(build_dag_engine)
     heuristics = HEURISTICS
     do_nothing = "idle"
     objective = "mean_completion_time"
     direction = "min"
     bound = Bound("bound", metric="lower_bound")
     domain = "Cluster scheduling"
+    shifts: ClassVar[Mapping[str, float]] = {"mean_gap": 75.0}
     time_unit = "s"
 
-    def __init__(self, render_mode: str | None = None, **arguments: Any) -> None:
-        require_known(arguments, build_dag_engine)
-        engine, self.config, self.workload = build_dag_engine(1, **arguments)
-        super().__init__(engine, render_mode)
 
-
-class DagSchedVectorEnv(EngineVectorEnv):
+class DagSchedVectorEnv(BuiltVectorEnv, single=DagSchedEnv):
     """Many episodes of `DagSchedEnv` at once; see there for the arguments."""
-
-    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012  Gymnasium's own declaration
-    heuristics = HEURISTICS
-
-    def __init__(
-        self,
-        num_envs: int = 1,
-        autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,
-        episode_metrics: bool = False,
-        **arguments: Any,
-    ) -> None:
-        require_known(arguments, build_dag_engine)
-        engine, self.config, self.workload = build_dag_engine(num_envs, **arguments)
-        super().__init__(engine, autoreset_mode, episode_metrics)

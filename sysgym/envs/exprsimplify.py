@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from gymnasium.vector import AutoresetMode
-
-from sysgym.core.errors import require_range
-from sysgym.core.protocols import Engine
-from sysgym.envs.base import EngineEnv, EngineVectorEnv, require_known
 from sysgym.envs.bounds import Bound
+from sysgym.envs.built import Built, BuiltEnv, BuiltVectorEnv
 from sysgym.exprsimp.engine import build_engine
 from sysgym.exprsimp.episode import EpisodeConfig, rules_of
 from sysgym.exprsimp.heuristics import HEURISTICS
-from sysgym.exprsimp.model import Expression
-from sysgym.exprsimp.pool import make_pool
+from sysgym.exprsimp.pool import Expressions, make_pool
 from sysgym.exprsimp.rules.table import Rule
 from sysgym.exprsimp.simulator import Reward
 
 
 def build_expression_engine(
     num_episodes: int,
-    expressions: Iterable[str | Expression] | str | Path | None = None,
+    expressions: Expressions = None,
     *,
     distribution: str = "neurewriter",
     split: str | None = None,
@@ -38,18 +33,17 @@ def build_expression_engine(
     reward: str | Reward = "length",
     illegal_penalty: float = 0.01,
     engine: str = "auto",
-) -> Engine:
+) -> Built:
     """The engine behind `ExprSimplifyEnv`, with the same arguments."""
-    require_range("num_envs", num_episodes, 1, whole=True)
     config = EpisodeConfig(rules_of(rules), normalise, max_nodes, max_steps, time_limit, illegal_penalty)
     pool = make_pool(
         expressions, distribution=distribution, split=split, sampling=sampling, count=count, field=field,
         max_nodes=max_nodes,
     )  # fmt: skip
-    return build_engine(config, pool, num_episodes, engine, reward)
+    return Built(build_engine(config, pool, num_episodes, engine, reward), pool)
 
 
-class ExprSimplifyEnv(EngineEnv):
+class ExprSimplifyEnv(BuiltEnv):
     """Make an integer expression shorter by proved rules.
 
     ## Description
@@ -100,7 +94,7 @@ class ExprSimplifyEnv(EngineEnv):
     ## Arguments
     | name | default | meaning |
     |---|---|---|
-    | `expressions` | None | a list, or the path of a .txt or .jsonl file; None generates |
+    | `expressions` | None | a list, the path of a .txt or .jsonl file, an `ExpressionPool`; None generates |
     | `distribution` | "neurewriter" | of what is generated: also `halide`, `fuzz`, `inverse` |
     | `split` | None | `train`, `valid`, `test`, which share no shape, or `all`; None: train, of one's own all |
     | `sampling` | "uniform" | drawn from (seed, episode); `disjoint`: number seed + episode |
@@ -111,6 +105,7 @@ class ExprSimplifyEnv(EngineEnv):
     | `time_limit` | None | modelled seconds, for example 0.002 |
     | `reward` | "length" | see Rewards |
     | `illegal_penalty` | 0.01 | what a masked action costs |
+    | `observation` | None | an object with `spec` and `encode(state, observation)` in place of the above |
     | `engine` | "auto" | `compiled`, `simpy`; auto takes SimPy for a reward of one's own |
 
     ## Vectorized Environment
@@ -133,6 +128,7 @@ class ExprSimplifyEnv(EngineEnv):
     """
 
     metadata: dict[str, Any] = {"render_modes": [], "discount": 1.0}  # noqa: RUF012  Gymnasium's own declaration
+    build = staticmethod(build_expression_engine)
     heuristics = HEURISTICS
     do_nothing = "stop"
     objective = "length_share"
@@ -143,26 +139,11 @@ class ExprSimplifyEnv(EngineEnv):
     scenario_arguments: ClassVar[dict[str, Any]] = {"sampling": "disjoint"}
 
     def __init__(
-        self, expressions: Iterable[str | Expression] | str | Path | None = None, render_mode: str | None = None,
+        self, expressions: Expressions = None, render_mode: str | None = None,
         **arguments: Any,
     ) -> None:  # fmt: skip
-        require_known(arguments, build_expression_engine)
-        super().__init__(build_expression_engine(1, expressions, **arguments), render_mode)
+        super().__init__(render_mode, expressions=expressions, **arguments)
 
 
-class ExprSimplifyVectorEnv(EngineVectorEnv):
+class ExprSimplifyVectorEnv(BuiltVectorEnv, single=ExprSimplifyEnv):
     """Many episodes of `ExprSimplifyEnv` at once; see there for the arguments."""
-
-    metadata = ExprSimplifyEnv.metadata
-    heuristics = HEURISTICS
-
-    def __init__(
-        self,
-        num_envs: int = 1,
-        expressions: Iterable[str | Expression] | str | Path | None = None,
-        autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,
-        episode_metrics: bool = False,
-        **arguments: Any,
-    ) -> None:
-        require_known(arguments, build_expression_engine)
-        super().__init__(build_expression_engine(num_envs, expressions, **arguments), autoreset_mode, episode_metrics)

@@ -2,37 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
-from gymnasium.vector import AutoresetMode
-
-from sysgym.core.errors import require_range
-from sysgym.core.protocols import Engine
-from sysgym.envs.base import EngineEnv, EngineVectorEnv, require_known
 from sysgym.envs.bounds import Bound
+from sysgym.envs.built import Built, BuiltEnv, BuiltVectorEnv
 from sysgym.jobsched.gpu.filling.engine import build_engine
 from sysgym.jobsched.gpu.filling.model import Filling, filling_of
 from sysgym.jobsched.gpu.filling.policies import HEURISTICS
+from sysgym.jobsched.gpu.filling.simulator import Reward
 from sysgym.workloads import NodeTable, Workload
 
 
 def build_gpu_engine(
     num_episodes: int,
     *,
-    workload: Workload | None = None,
-    nodes: NodeTable | str | int = 24,
+    workload: Workload | Filling | None = None,
+    nodes: NodeTable | str | int | None = None,
     ratio: float = 1.2,
     split: str = "train",
     cluster_seed: int = 0,
+    reward: str | Reward = "share",
     engine: str = "auto",
-) -> tuple[Engine, Filling]:
+) -> Built:
     """The engine behind `GpuSchedEnv`, with the same arguments, and what it is played on."""
-    require_range("num_envs", num_episodes, 1, whole=True)
     filling = filling_of(workload, nodes, ratio, split, cluster_seed)
-    return build_engine(filling, num_episodes, engine), filling
+    return Built(build_engine(filling, num_episodes, engine, reward), filling)
 
 
-class GpuSchedEnv(EngineEnv):
+class GpuSchedEnv(BuiltEnv):
     """Choose the node of each task until a cluster of heterogeneous GPU nodes is full.
 
     ## Description
@@ -59,7 +57,8 @@ class GpuSchedEnv(EngineEnv):
     | 11 | share of the episode's tasks that have come |
 
     ## Rewards
-    The GPUs of the task over all GPUs; the return is the allocation rate.
+    `share`, the default: the GPUs of the task over all GPUs; the return is the allocation rate. Or a function of
+    (state before, action, state after).
 
     ## Starting State
     An empty cluster, and a task drawn from the log.
@@ -74,12 +73,14 @@ class GpuSchedEnv(EngineEnv):
     ## Arguments
     | name | default | meaning |
     |---|---|---|
-    | `workload` | None | a log that tells of GPUs; None generates pods (`sysgym.workloads.gpu_cluster`) |
-    | `nodes` | 24 | how many are generated, or a list of nodes, or "64x8" |
+    | `workload` | None | a log that tells of GPUs, or another environment's `workload`; None generates pods |
+    | `nodes` | None | 24 generated ones; or how many, a list of nodes, "64x8" |
     | `ratio` | 1.2 | GPUs that the tasks ask for in the mean, as a multiple of all |
     | `split` | "train" | `train`, `valid`, `test`, `all`: parts of the log that share no job |
     | `cluster_seed` | 0 | of what is generated |
-    | `engine` | "auto" | `compiled`, `simpy` |
+    | `observation` | None | an object with `spec` and `encode(state, observation)` in place of the above |
+    | `reward` | "share" | see Rewards |
+    | `engine` | "auto" | `compiled`, `simpy`; auto takes SimPy for a reward of one's own |
 
     ## Vectorized Environment
     `gym.make_vec("sysgym/GpuSched-v0", num_envs=64)` steps compiled clusters together; see `EngineVectorEnv`.
@@ -101,33 +102,16 @@ class GpuSchedEnv(EngineEnv):
     """
 
     metadata: dict[str, Any] = {"render_modes": [], "discount": 1.0}  # noqa: RUF012  Gymnasium's own declaration
+    build = staticmethod(build_gpu_engine)
     heuristics = HEURISTICS
     do_nothing = "first_fit"
     objective = "allocation_rate"
     direction = "max"
     bound = Bound("bound", metric="most_allocation_rate")
     domain = "GPU clusters"
+    shifts: ClassVar[Mapping[str, float]] = {"ratio": 1.2}
     time_unit = "arrivals"
 
-    def __init__(self, render_mode: str | None = None, **arguments: Any) -> None:
-        require_known(arguments, build_gpu_engine)
-        engine, self.workload = build_gpu_engine(1, **arguments)
-        super().__init__(engine, render_mode)
 
-
-class GpuSchedVectorEnv(EngineVectorEnv):
+class GpuSchedVectorEnv(BuiltVectorEnv, single=GpuSchedEnv):
     """Many episodes of `GpuSchedEnv` at once; see there for the arguments."""
-
-    metadata = GpuSchedEnv.metadata
-    heuristics = HEURISTICS
-
-    def __init__(
-        self,
-        num_envs: int = 1,
-        autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,
-        episode_metrics: bool = False,
-        **arguments: Any,
-    ) -> None:
-        require_known(arguments, build_gpu_engine)
-        engine, self.workload = build_gpu_engine(num_envs, **arguments)
-        super().__init__(engine, autoreset_mode, episode_metrics)

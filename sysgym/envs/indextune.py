@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
-from gymnasium.vector import AutoresetMode
-
-from sysgym.core.errors import require_range
-from sysgym.core.protocols import Engine
-from sysgym.envs.base import EngineEnv, EngineVectorEnv, require_known
 from sysgym.envs.bounds import Bound
+from sysgym.envs.built import Built, BuiltEnv, BuiltVectorEnv
 from sysgym.learned_index.tuning.engine import build_engine
 from sysgym.learned_index.tuning.instances import shipped
-from sysgym.learned_index.tuning.live import live_instance
+from sysgym.learned_index.tuning.live import instances_of
 from sysgym.learned_index.tuning.policies import HEURISTICS
 from sysgym.learned_index.tuning.rewards import Reward, RewardRule
 from sysgym.learned_index.tuning.simulator import TuningConfig
@@ -31,17 +28,16 @@ def build_tuning_engine(
     weight: float = 0.5,
     max_log_bytes: float = 20.0,
     engine: str = "auto",
-) -> Engine:
+) -> Built:
     """The engine behind `IndexTuneEnv`, with the same arguments."""
-    require_range("num_envs", num_episodes, 1, whole=True)
     function = reward if callable(reward) else None
     rule = RewardRule("hypervolume" if function or callable(reward) else reward, weight, max_log_bytes)
     config = TuningConfig(evaluations, seconds, encoder, rule)
-    instances = shipped(split) if keys is None else (live_instance(keys, latency),)
-    return build_engine(config, num_episodes, instances, split, engine, function)
+    instances = shipped(split) if keys is None else instances_of(keys, latency)
+    return Built(build_engine(config, num_episodes, instances, split, engine, function), instances)
 
 
-class IndexTuneEnv(EngineEnv):
+class IndexTuneEnv(BuiltEnv):
     """Find the recursive model indexes on the front of size and latency, one evaluation after the other.
 
     ## Description
@@ -102,6 +98,7 @@ class IndexTuneEnv(EngineEnv):
     | `reward` | "hypervolume" | `weighted`, `capped`, or a function |
     | `weight` | 0.5 | of `weighted` |
     | `max_log_bytes` | 20 | of `capped` |
+    | `observation` | None | an object with `spec` and `encode(state, observation)` in place of the above |
     | `engine` | "auto" | `compiled`, `simpy`; auto takes SimPy for a reward or keys of one's own |
 
     ## Vectorized Environment
@@ -125,29 +122,15 @@ class IndexTuneEnv(EngineEnv):
     """
 
     metadata: dict[str, Any] = {"render_modes": [], "discount": 0.95}  # noqa: RUF012  Gymnasium's own declaration
+    build = staticmethod(build_tuning_engine)
     heuristics = HEURISTICS
     do_nothing = "default"
     objective = "share"
     direction = "max"
     bound = Bound("bound", 1.0)
     domain = "Learned indexes"
-
-    def __init__(self, render_mode: str | None = None, **arguments: Any) -> None:
-        require_known(arguments, build_tuning_engine)
-        super().__init__(build_tuning_engine(1, **arguments), render_mode)
+    shifts: ClassVar[Mapping[str, float]] = {"evaluations": 40}
 
 
-class IndexTuneVectorEnv(EngineVectorEnv):
+class IndexTuneVectorEnv(BuiltVectorEnv, single=IndexTuneEnv):
     """Many episodes of `IndexTuneEnv` at once; see there for the arguments."""
-
-    metadata: dict[str, Any] = {"render_modes": [], "discount": 0.95}  # noqa: RUF012  Gymnasium's own declaration
-
-    def __init__(
-        self,
-        num_envs: int = 1,
-        autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,
-        episode_metrics: bool = False,
-        **arguments: Any,
-    ) -> None:
-        require_known(arguments, build_tuning_engine)
-        super().__init__(build_tuning_engine(num_envs, **arguments), autoreset_mode, episode_metrics)

@@ -8,18 +8,16 @@ from inspect import signature
 from pathlib import Path
 from typing import Any, ClassVar
 
-from gymnasium.vector import AutoresetMode
-
-from sysgym.core.errors import SettingError, UnknownNameError, require_range
-from sysgym.core.protocols import Engine
-from sysgym.envs.base import EngineEnv, EngineVectorEnv
+from sysgym.core.errors import SettingError, UnknownNameError
 from sysgym.envs.bounds import Bound
+from sysgym.envs.built import Built, BuiltEnv, BuiltVectorEnv
 from sysgym.jobsched.slotted.engine import build_engine
 from sysgym.jobsched.slotted.model import SlottedConfig
 from sysgym.jobsched.slotted.observation import Encoder, encoder_of, palette_size
 from sysgym.jobsched.slotted.picture import picture
 from sysgym.jobsched.slotted.policies import HEURISTICS
 from sysgym.jobsched.slotted.rewards import Reward
+from sysgym.jobsched.slotted.slot_features import foreseen_features
 from sysgym.workloads import Workload, read_trace
 from sysgym.workloads.jobsets import FixedJobsets, Jobset, JobsetGenerator, JobsetSource
 from sysgym.workloads.log_jobsets import LogJobsets
@@ -49,9 +47,8 @@ def build_jobsched_engine(
     processors: int | None = None,
     columns: Mapping[str, Any] | str | None = None,
     **settings: Any,
-) -> tuple[Engine, SlottedConfig, JobsetSource]:
+) -> Built:
     """The engine behind `JobSchedEnv`, with the same arguments; its parameters; and where its jobs come from."""
-    require_range("num_envs", num_episodes, 1, whole=True)
     known = {field.name for field in fields(SlottedConfig)}
     for name in settings.keys() - known:
         raise UnknownNameError("argument", name, known | set(signature(build_jobsched_engine).parameters))
@@ -78,7 +75,7 @@ def build_jobsched_engine(
     colours = palette_size(encoder_of(observation), cluster, published=mode == "published")
     config = SlottedConfig.preset(mode, **{"palette": colours, **settings, **sizes})
     built = build_engine(config, source, num_episodes, engine=engine, observation=observation, reward=reward)
-    return built, config, source
+    return Built(built, source, config)
 
 
 def _source(
@@ -98,7 +95,7 @@ def _source(
     raise SettingError(f"workload is {workload!r}; give a generator, jobsets, a Workload or the path of a log")
 
 
-class JobSchedEnv(EngineEnv):
+class JobSchedEnv(BuiltEnv):
     """Choose which waiting job a cluster with several resources books next.
 
     ## Description
@@ -131,8 +128,10 @@ class JobSchedEnv(EngineEnv):
     | `compact` | (91,) float32 | H counts of unfinished jobs, R x H free units, M x (length, demands), backlog |
     | `slots` | (10, 27) float32 | a row a slot: its job, when it could start, the queue, the machine |
     | `choices` | (11, 41) float32 | a row an action: its job, whom it would block; the state, alone in void's row |
+    | `choices_foreseen` | (11, 94) float32 | the same; void's row ends with what is to come, for a critic's training |
 
-    An object with `spec` and `encode` (see `sysgym.jobsched.slotted.observation.Encoder`) takes a name's place.
+    An object with `spec` and `encode(state, observation)` takes a name's place, or one that may run in the kernel (see
+    `sysgym.jobsched.slotted.observation.Encoder`).
 
     ## Rewards
     `slowdown`, the default: when a time step passes, minus the sum of 1/length over the jobs in the system (booked,
@@ -201,38 +200,30 @@ class JobSchedEnv(EngineEnv):
     - v0: first version.
     """
 
-    metadata: dict[str, Any] = {"render_modes": ["ansi"], "discount": 1.0}  # noqa: RUF012  Gymnasium's declaration
+    metadata: dict[str, Any] = {"render_modes": ["ansi"], "render_fps": 4, "discount": 1.0}  # noqa: RUF012  Gymnasium's declaration
+    build = staticmethod(build_jobsched_engine)
     heuristics = HEURISTICS
     do_nothing = "void"
     objective = "mean_slowdown"
     direction = "min"
     bound = Bound("bound", 1.0)
     domain = "Cluster scheduling"
+    shifts: ClassVar[Mapping[str, float]] = {"arrival_rate": 0.7, "sequence_length": 50}
     time_unit = "time steps"
     scenario_arguments: ClassVar[Mapping[str, Any]] = {"sampling": "disjoint"}
-
-    def __init__(self, render_mode: str | None = None, **settings: Any) -> None:
-        engine, self.config, self.workload = build_jobsched_engine(1, **settings)
-        super().__init__(engine, render_mode)
+    training_only: ClassVar[Mapping[str, Sequence[str]]] = {"observation": ("choices_foreseen",)}
 
     def render(self) -> str | None:
         """The state as text with `render_mode="ansi"`, else None."""
         return picture(self.state, self.config) if self.render_mode == "ansi" else None
 
 
-class JobSchedVectorEnv(EngineVectorEnv):
+class JobSchedVectorEnv(BuiltVectorEnv, single=JobSchedEnv):
     """Many episodes of `JobSchedEnv` at once; see there for the arguments."""
 
-    metadata: dict[str, Any] = {"render_modes": [], "discount": 1.0}  # noqa: RUF012  Gymnasium's own declaration
-
-    def __init__(
-        self,
-        num_envs: int = 1,
-        autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,
-        episode_metrics: bool = False,
-        **settings: Any,
-    ) -> None:
-        engine, self.config, self.workload = build_jobsched_engine(num_envs, **settings)
-        super().__init__(engine, autoreset_mode, episode_metrics)
-        if settings.get("observation") == "choices":
+    def __init__(self, num_envs: int = 1, **arguments: Any) -> None:
+        super().__init__(num_envs, **arguments)
+        if arguments.get("observation") in ("choices", "choices_foreseen"):
             self.metadata = {**self.metadata, "network": "choices"}
+        if arguments.get("observation") == "choices_foreseen":
+            self.metadata["foreseen"] = foreseen_features(self.config.resources)

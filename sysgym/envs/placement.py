@@ -6,12 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from gymnasium.vector import AutoresetMode
-
 from sysgym.core.errors import SettingError, require_range
-from sysgym.core.protocols import Engine
-from sysgym.envs.base import EngineEnv, EngineVectorEnv, require_known
 from sysgym.envs.bounds import Bound
+from sysgym.envs.built import Built, BuiltEnv, BuiltVectorEnv
 from sysgym.placement.decision_policies import HEURISTICS
 from sysgym.placement.decisions import PlacementConfig, Reward
 from sysgym.placement.engine import build_engine
@@ -36,9 +33,8 @@ def build_placement_engine(
     reward: str | Reward = "decrease",
     observation: str | Any = "graph",
     engine: str = "auto",
-) -> Engine:
+) -> Built:
     """The engine behind `PlacementEnv`, with the same arguments."""
-    require_range("num_envs", num_episodes, 1, whole=True)
     require_range("groups", groups, 1, 1024, whole=True)
     if graph is not None:
         if workload != "generated":
@@ -49,10 +45,10 @@ def build_placement_engine(
     source = source_of(workload, cluster, split, groups)
     function = None if isinstance(reward, str) else reward
     seen = max(8, groups) if operations is None else operations
-    return build_engine(source, config, num_episodes, engine, observation, seen, function)
+    return Built(build_engine(source, config, num_episodes, engine, observation, seen, function), source)
 
 
-class PlacementEnv(EngineEnv):
+class PlacementEnv(BuiltEnv):
     """Put the operations of a computation graph on devices, one after another.
 
     ## Description
@@ -131,7 +127,7 @@ class PlacementEnv(EngineEnv):
     | `rules` | None | `ExecutionRules` of a makespan |
     | `split` | "train" | `train`, `valid`, `test`, `all`: streams of generated graphs that share nothing |
     | `reward` | "decrease" | see Rewards |
-    | `observation` | "graph" | or an object with `spec`, `num_actions` and `write` |
+    | `observation` | "graph" | or an object with `spec` and `encode(state, observation)` |
     | `engine` | "auto" | `compiled`, `simpy`; auto takes SimPy for a reward or an encoder of one's own |
 
     ## Vectorized Environment
@@ -157,6 +153,7 @@ class PlacementEnv(EngineEnv):
     """
 
     metadata: dict[str, Any] = {"render_modes": [], "network": "leading"}  # noqa: RUF012  Gymnasium's own declaration
+    build = staticmethod(build_placement_engine)
     heuristics = HEURISTICS
     do_nothing = "stay"
     objective = "over_share"
@@ -166,22 +163,6 @@ class PlacementEnv(EngineEnv):
     known_at_once = True
     time_unit = "decisions"
 
-    def __init__(self, render_mode: str | None = None, **arguments: Any) -> None:
-        require_known(arguments, build_placement_engine)
-        super().__init__(build_placement_engine(1, **arguments), render_mode)
 
-
-class PlacementVectorEnv(EngineVectorEnv):
+class PlacementVectorEnv(BuiltVectorEnv, single=PlacementEnv):
     """Many episodes of `PlacementEnv` at once; see there for the arguments."""
-
-    metadata: dict[str, Any] = {"render_modes": [], "network": "leading"}  # noqa: RUF012  Gymnasium's own declaration
-
-    def __init__(
-        self,
-        num_envs: int = 1,
-        autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,
-        episode_metrics: bool = False,
-        **arguments: Any,
-    ) -> None:
-        require_known(arguments, build_placement_engine)
-        super().__init__(build_placement_engine(num_envs, **arguments), autoreset_mode, episode_metrics)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from gymnasium.vector import AutoresetMode
-
-from sysgym.core.errors import SettingError, require_range
-from sysgym.core.protocols import Engine
-from sysgym.envs.base import EngineEnv, EngineVectorEnv, require_known
+from sysgym.core.errors import SettingError
 from sysgym.envs.bounds import Bound
+from sysgym.envs.built import Built, BuiltEnv, BuiltVectorEnv
 from sysgym.jobsched.rewriting.engine import build_engine
 from sysgym.jobsched.rewriting.model import CAPACITY, RewriteConfig
 from sysgym.jobsched.rewriting.policies import HEURISTICS
@@ -33,11 +30,10 @@ def build_rewriting_engine(
     moves: str = "insertion",
     rewrites: int = 50,
     reward: str | Reward = "log_best",
-    observation: str | Any = "rows",
+    observation: str = "rows",
     engine: str = "auto",
-) -> Engine:
+) -> Built:
     """The engine behind `ScheduleRewriteEnv`, with the same arguments."""
-    require_range("num_envs", num_episodes, 1, whole=True)
     named = reward if isinstance(reward, str) else "log_best"
     config = RewriteConfig(capacity, initial, moves, rewrites, named)
     if workload is None:
@@ -46,7 +42,7 @@ def build_rewriting_engine(
     else:
         source = _source(workload)
     function = None if isinstance(reward, str) else reward
-    return build_engine(config, source, num_episodes, engine, observation, function)
+    return Built(build_engine(config, source, num_episodes, engine, observation, function), source)
 
 
 def _source(workload: Any) -> JobsetSource:
@@ -60,7 +56,7 @@ def _source(workload: Any) -> JobsetSource:
     raise SettingError(f"workload is {workload!r}; give a source of jobsets such as SequenceGenerator, or jobsets")
 
 
-class ScheduleRewriteEnv(EngineEnv):
+class ScheduleRewriteEnv(BuiltEnv):
     """Improve a whole schedule by moving one job after another.
 
     ## Description
@@ -161,33 +157,18 @@ class ScheduleRewriteEnv(EngineEnv):
     """
 
     metadata: dict[str, Any] = {"render_modes": [], "discount": 1.0}  # noqa: RUF012  Gymnasium's declaration
+    build = staticmethod(build_rewriting_engine)
     heuristics = HEURISTICS
     do_nothing = "stop"
     objective = "mean_slowdown"
     direction = "min"
     bound = Bound("bound", 1.0)
     domain = "Cluster scheduling"
+    shifts: ClassVar[Mapping[str, float]] = {"resources": 10, "arrival_rate": 0.7}
     known_at_once = True
     time_unit = "moves"
     scenario_arguments: ClassVar[dict[str, Any]] = {}
 
-    def __init__(self, render_mode: str | None = None, **arguments: Any) -> None:
-        require_known(arguments, build_rewriting_engine)
-        super().__init__(build_rewriting_engine(1, **arguments), render_mode)
 
-
-class ScheduleRewriteVectorEnv(EngineVectorEnv):
+class ScheduleRewriteVectorEnv(BuiltVectorEnv, single=ScheduleRewriteEnv):
     """Many episodes of `ScheduleRewriteEnv` at once; see there for the arguments."""
-
-    metadata = ScheduleRewriteEnv.metadata
-    heuristics = HEURISTICS
-
-    def __init__(
-        self,
-        num_envs: int = 1,
-        autoreset_mode: AutoresetMode | str = AutoresetMode.SAME_STEP,
-        episode_metrics: bool = False,
-        **arguments: Any,
-    ) -> None:
-        require_known(arguments, build_rewriting_engine)
-        super().__init__(build_rewriting_engine(num_envs, **arguments), autoreset_mode, episode_metrics)

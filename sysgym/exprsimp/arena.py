@@ -7,35 +7,14 @@ a larger arena.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from sysgym.core.compiled import compiled, uncounted_inline
 from sysgym.core.seeding import stream
-from sysgym.exprsimp.model import GIVES_BOOL, OWN_LENGTH, Builder, Expression, Op, Sort
-
-_plain: Any = partial(njit, cache=True, nogil=True)  # takes an option that numba uses and does not declare
-_Function = TypeVar("_Function", bound=Callable[..., Any])
-
-
-def compiled(function: _Function) -> _Function:
-    """Compile a kernel; its annotations stay what they are."""
-    return cast(_Function, njit(cache=True, nogil=True)(function))
-
-
-def uncounted(function: _Function) -> _Function:
-    """Compile a kernel that neither allocates nor returns arrays: counting references would take most of its time."""
-    return cast(_Function, _plain(_nrt=False)(function))
-
-
-def inlined(function: _Function) -> _Function:
-    """Compile a part of a kernel into its callers: handing over a dozen arrays costs more than what it does."""
-    return cast(_Function, _plain(_nrt=False, forceinline=True)(function))
-
+from sysgym.exprsimp.model import GIVES_BOOL, OWN_LENGTH, Builder, Expression, Op
 
 FULL = -2
 LITERALS = (0, 1, 2, -1)
@@ -101,7 +80,7 @@ def make_arena(capacity: int) -> Arena:
     )
 
 
-@inlined
+@uncounted_inline
 def _digits(value: int) -> int:
     count = 2 if value < 0 else 1
     value = value // 10 if value >= 0 else -(value // 10) - (value % 10 != 0)
@@ -111,7 +90,7 @@ def _digits(value: int) -> int:
     return count
 
 
-@inlined
+@uncounted_inline
 def symbol_of(op: int, value: int) -> int:
     """Symbol of a term by its operator and value."""
     if op != _INT or value < -1 or value > 2:
@@ -119,7 +98,7 @@ def symbol_of(op: int, value: int) -> int:
     return _OPERATORS + (3 if value < 0 else value)
 
 
-@inlined
+@uncounted_inline
 def own_mark(op: int, value: int) -> tuple[int, int]:
     """What a root adds to its tree's mark, which for a leaf is all of it; wraps at 64 bits."""
     mixed = np.int64(op + 1) * 0x2545F4914F6CDD1D + value
@@ -128,7 +107,7 @@ def own_mark(op: int, value: int) -> tuple[int, int]:
     return int(first), int((first ^ (first >> 31)) * 0x369DEA0F31A53F85)
 
 
-@inlined
+@uncounted_inline
 def intern(arena: Arena, op: int, a: int, b: int, c: int, value: int) -> int:
     """Number of a term, made if it is new; `FULL` where the arena is."""
     mixed = ((op * 1000003 + a) * 1000003 + b) * 1000003 + c
@@ -245,8 +224,3 @@ def unload(arena: Arena, root: int) -> Expression:
         op, a, b, c, value = arena.nodes[term].tolist()
         place[term] = builder.add(op, place[a], place[b], place[c], value)
     return builder.expression(place[root])
-
-
-def sort_of(arena: Arena, term: int) -> Sort:
-    """Sort of a term."""
-    return Sort(int(arena.sort[term]))

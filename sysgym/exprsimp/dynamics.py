@@ -13,7 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sysgym.exprsimp.arena import FULL, TURNS, Arena, inlined, intern, make_arena, uncounted
+from sysgym.core.compiled import uncounted, uncounted_inline
+from sysgym.exprsimp.arena import FULL, TURNS, Arena, intern, make_arena
 from sysgym.exprsimp.kernel import WEIGHT, WORDS, admit, lowest_bit, normalise, scratch, weighed
 from sysgym.exprsimp.rules.program import WORD, Program
 
@@ -103,7 +104,7 @@ def empty(world: World) -> None:
     memo.stamp[:] = -1
 
 
-@inlined
+@uncounted_inline
 def load_table(world: World, nodes: NDArray[np.int64]) -> int:
     """Add the terms of a table; the number of its root, or `FULL`."""
     place = world.memo.stack
@@ -119,7 +120,7 @@ def load_table(world: World, nodes: NDArray[np.int64]) -> int:
     return int(place[nodes.shape[0] - 1])
 
 
-@inlined
+@uncounted_inline
 def normal_form(world: World, root: int) -> int:
     """The normal form of a term, or `FULL`."""
     if world.memo.normal[0, root] >= 0:
@@ -130,7 +131,7 @@ def normal_form(world: World, root: int) -> int:
     return FULL if found < 0 else found
 
 
-@inlined
+@uncounted_inline
 def exchanged(world: World, terms: NDArray[np.int64], table: NDArray[np.int64], count: int, row: int, new: int) -> int:
     """The root of a table after the term of a row was exchanged everywhere, or `FULL`."""
     changed = world.memo.changed
@@ -152,7 +153,7 @@ def exchanged(world: World, terms: NDArray[np.int64], table: NDArray[np.int64], 
     return int(changed[count - 1])
 
 
-@inlined
+@uncounted_inline
 def weigh_rows(world: World, table: NDArray[np.int64], count: int) -> None:
     """What the mark of each of a table's terms counts in the first part of the root's, into `memo.weights`."""
     weights = world.memo.weights
@@ -169,7 +170,7 @@ def weigh_rows(world: World, table: NDArray[np.int64], count: int) -> None:
                 weights[child, 1] += x * turn[1] + y * turn[3]
 
 
-@inlined
+@uncounted_inline
 def ordered(world: World, root: int) -> int:
     """Terms below a root into `memo.order`, as a walk from the left leaves them; how many."""
     memo, nodes = world.memo, world.arena.nodes
@@ -200,7 +201,7 @@ def ordered(world: World, root: int) -> int:
     return count
 
 
-@inlined
+@uncounted_inline
 def _match(world: World, term: int) -> bool:
     """Find what the rules make of a term: the first orientation of each rule that changes it; False without room."""
     arena, memo, program = world.arena, world.memo, world.actions
@@ -223,7 +224,7 @@ def _match(world: World, term: int) -> bool:
     return True
 
 
-@inlined
+@uncounted_inline
 def matched(world: World, count: int) -> bool:
     """Find what the rules make of those terms in `memo.order` that are new; False without room."""
     memo = world.memo
@@ -237,7 +238,7 @@ def matched(world: World, count: int) -> bool:
     return True
 
 
-@inlined
+@uncounted_inline
 def prepared(world: World, root: int) -> int:
     """Put an expression's terms in order and find what the rules make of those that are new; their number or `FULL`."""
     count = ordered(world, root)

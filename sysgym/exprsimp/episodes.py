@@ -6,12 +6,14 @@ and makes it again.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sysgym.exprsimp.arena import FULL, inlined, uncounted
+from sysgym.core.columns import zeroed
+from sysgym.core.compiled import uncounted, uncounted_inline
+from sysgym.exprsimp.arena import FULL
 from sysgym.exprsimp.dynamics import (
     World,
     exchanged,
@@ -87,15 +89,9 @@ class Present(NamedTuple):
 
 def allocate(episodes: int, rows: int, steps: int) -> Episodes:
     """Zeroed state."""
-
-    def zeros(*shape: int, dtype: Any = np.int64) -> NDArray[Any]:
-        return np.zeros((episodes, *shape), dtype=dtype)
-
-    return Episodes(
-        table=zeros(rows, 5), nodes=zeros(), now=zeros(2), best=zeros(rows, 5), best_nodes=zeros(), best_cost=zeros(2),
-        least=zeros(2), of_input=zeros(2), steps=zeros(), seconds=zeros(dtype=np.float64), met=zeros(2 * steps + 2),
-        met_count=zeros(), trace=zeros(steps, 2), rewrites=zeros(),
-        event_time=zeros(steps + 1, dtype=np.float64), event_cost=zeros(steps + 1, 2),
+    return zeroed(
+        Episodes, episodes, table=(rows, 5), best=(rows, 5), now=2, best_cost=2, least=2, of_input=2,
+        met=2 * steps + 2, trace=(steps, 2), event_time=steps + 1, event_cost=(steps + 1, 2),
     )  # fmt: skip
 
 
@@ -112,7 +108,7 @@ def allocate_present(episodes: int, rows: int, actions: int) -> Present:
     )  # fmt: skip
 
 
-@inlined
+@uncounted_inline
 def _settle(world: World, e: Episodes, p: Present, numbers: Numbers, b: int, count: int) -> None:
     """Make the expression in `memo.order` that of an episode."""
     memo, arena = world.memo, world.arena
@@ -131,7 +127,7 @@ def _settle(world: World, e: Episodes, p: Present, numbers: Numbers, b: int, cou
     write_terms(table, count, p.sizes, p.lengths, p.occurrences, p.seen[b])
 
 
-@inlined
+@uncounted_inline
 def _find_legal(world: World, e: Episodes, p: Present, numbers: Numbers, b: int) -> None:
     """Rewrites whose result is small enough and was not met before, by row, then rule."""
     memo, arena = world.memo, world.arena
@@ -154,7 +150,7 @@ def _find_legal(world: World, e: Episodes, p: Present, numbers: Numbers, b: int)
     p.legal_count[b] = found
 
 
-@inlined
+@uncounted_inline
 def _was_met(e: Episodes, b: int, mark: int) -> bool:
     known = False
     for old in range(e.met_count[b]):
@@ -162,14 +158,14 @@ def _was_met(e: Episodes, b: int, mark: int) -> bool:
     return known
 
 
-@inlined
+@uncounted_inline
 def _meet(e: Episodes, b: int, mark: int) -> None:
     if not _was_met(e, b, mark):
         e.met[b, e.met_count[b]] = mark
         e.met_count[b] += 1
 
 
-@inlined
+@uncounted_inline
 def _write_down(e: Episodes, b: int) -> None:
     """The event of the expression at hand, and whether it is the best."""
     at = e.rewrites[b]
@@ -188,7 +184,7 @@ def _write_down(e: Episodes, b: int) -> None:
     e.least[b, 0], e.least[b, 1] = min(e.least[b, 0], size), min(e.least[b, 1], length)
 
 
-@inlined
+@uncounted_inline
 def _begin_row(world: World, e: Episodes, p: Present, numbers: Numbers, b: int, nodes: NDArray[np.int64]) -> bool:
     """Begin an episode with a table; False without room, and nothing has changed."""
     loaded = load_table(world, nodes)
@@ -236,7 +232,7 @@ def begin_rows(
     return len(rows)
 
 
-@inlined
+@uncounted_inline
 def _find(p: Present, numbers: Numbers, b: int, action: int) -> int:
     row, rule = action // numbers.rules, action % numbers.rules
     low, high = 0, p.legal_count[b]
@@ -252,7 +248,7 @@ def _find(p: Present, numbers: Numbers, b: int, action: int) -> int:
     return -1
 
 
-@inlined
+@uncounted_inline
 def _followed(world: World, e: Episodes, p: Present, b: int, place: int) -> tuple[int, int, int]:
     """What an allowed rewrite makes of its term and of the expression, and its normal form; `FULL` without room."""
     row, variant = p.legal[b, place, 0], p.legal[b, place, 2]
@@ -263,7 +259,7 @@ def _followed(world: World, e: Episodes, p: Present, b: int, place: int) -> tupl
     return result, direct, FULL if direct == FULL else normal_form(world, direct)
 
 
-@inlined
+@uncounted_inline
 def _rewrite(world: World, e: Episodes, p: Present, numbers: Numbers, b: int, place: int) -> int:
     """Make an allowed rewrite: 1 if the episode is over with it, 0 if not, `FULL` without room."""
     row, rule, arena = p.legal[b, place, 0], p.legal[b, place, 1], world.arena

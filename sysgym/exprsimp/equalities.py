@@ -13,7 +13,8 @@ from math import gcd
 import numpy as np
 from numpy.typing import NDArray
 
-from sysgym.exprsimp.arena import FULL, Arena, below, compiled, replace
+from sysgym.core.compiled import compiled
+from sysgym.exprsimp.arena import FULL, Arena, below, replace
 from sysgym.exprsimp.matcher import INT32
 from sysgym.exprsimp.model import Op, Sort
 from sysgym.exprsimp.workbench import ArenaFull, Move, State, Workbench, evaluate_arena

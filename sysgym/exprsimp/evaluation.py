@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from sysgym.core.compiled import compiled
 from sysgym.core.errors import SettingError
-from sysgym.exprsimp.arena import compiled
 from sysgym.exprsimp.model import Expression, Op, apply
 
 _LIMIT = 1 << 62

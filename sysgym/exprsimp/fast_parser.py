@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sysgym.exprsimp.arena import FULL, Arena, compiled, intern, load_nodes, make_arena, unload
+from sysgym.core.compiled import compiled
+from sysgym.exprsimp.arena import FULL, Arena, intern, load_nodes, make_arena, unload
 from sysgym.exprsimp.model import ARITY, TAKES_BOOL, Expression, Op
 from sysgym.exprsimp.parser import parse
 

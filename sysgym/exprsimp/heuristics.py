@@ -6,11 +6,12 @@ The searches of `policies` are stronger; these are the floor that a learner shou
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import numpy as np
 
 from sysgym.core.protocols import StatePolicy
-from sysgym.core.seeding import stream
+from sysgym.core.random_policy import RandomPolicy
 from sysgym.exprsimp.episode import ExpressionState
 from sysgym.exprsimp.lookahead import LookaheadPolicy
 
@@ -28,25 +29,10 @@ class StopPolicy(StatePolicy):
         return state.stop
 
 
-class RandomPolicy(StatePolicy):
-    """Any allowed action, stopping included, all alike.
-
-    Args:
-        seed: Seed of its stream.
-    """
-
-    name = "random"
-
-    def __init__(self, seed: int = 0) -> None:
-        self._generator = stream(seed, "policy")
-
-    def reset(self) -> None:
-        """Goes on with its stream, so that episodes differ."""
-
-    def act_on_state(self, state: ExpressionState) -> int:
-        """Uniform over the allowed actions."""
-        drawn = int(self._generator.integers(len(state.actions) + 1))
-        return state.stop if drawn == len(state.actions) else int(state.actions[drawn])
+def _any_allowed(state: ExpressionState, generator: np.random.Generator) -> int:
+    """Any allowed action, stopping included, all alike."""
+    drawn = int(generator.integers(len(state.actions) + 1))
+    return state.stop if drawn == len(state.actions) else int(state.actions[drawn])
 
 
 class LeastPolicy(StatePolicy):
@@ -99,7 +85,7 @@ class FirstPolicy(StatePolicy):
 
 HEURISTICS: Mapping[str, Callable[..., StatePolicy]] = {
     "stop": StopPolicy,
-    "random": RandomPolicy,
+    "random": partial(RandomPolicy, _any_allowed),
     "first": FirstPolicy,
     "smallest": lambda: LeastPolicy("smallest"),
     "shortest": lambda: LeastPolicy("shortest", by_length=True),

@@ -10,7 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from sysgym.exprsimp.arena import FULL, NO_TERM, TURNS, Arena, below, compiled, inlined, intern, own_mark, uncounted
+from sysgym.core.compiled import compiled, uncounted, uncounted_inline
+from sysgym.exprsimp.arena import FULL, NO_TERM, TURNS, Arena, below, intern, own_mark
 from sysgym.exprsimp.matcher import INT32
 from sysgym.exprsimp.model import ARITY, GIVES_BOOL, Op
 from sysgym.exprsimp.rules.program import WORD, Program
@@ -37,7 +38,7 @@ _GIVES_BOOL = np.array([op in GIVES_BOOL for op in Op], np.int64)
 _BEYOND = INT32  # marks a result that doesn't fit
 
 
-@inlined
+@uncounted_inline
 def _fold(op: int, x: int, y: int, z: int) -> int:  # noqa: PLR0912  one line an operator
     """`model.apply` on 32-bit numbers; `_BEYOND` where the result isn't one."""
     if op == _ADD:
@@ -71,7 +72,7 @@ def _fold(op: int, x: int, y: int, z: int) -> int:  # noqa: PLR0912  one line an
     return result if -_BEYOND <= result < _BEYOND else _BEYOND
 
 
-@inlined
+@uncounted_inline
 def _matches(arena: Arena, program: Program, variant: int, term: int, space: NDArray[np.int64]) -> bool:
     """Run a pattern; fills the slots of its names."""
     nodes, pattern = arena.nodes, program.pattern
@@ -102,7 +103,7 @@ def _matches(arena: Arena, program: Program, variant: int, term: int, space: NDA
     return True
 
 
-@inlined
+@uncounted_inline
 def _holds(arena: Arena, program: Program, variant: int, space: NDArray[np.int64]) -> bool:
     """Run the condition on the constants that were matched."""
     begin, end = program.condition_begin[variant], program.condition_begin[variant + 1]
@@ -125,7 +126,7 @@ def _holds(arena: Arena, program: Program, variant: int, space: NDArray[np.int64
     return bool(stack[0] != 0)
 
 
-@inlined
+@uncounted_inline
 def _build(arena: Arena, program: Program, variant: int, space: NDArray[np.int64]) -> int:
     """The replacement's term; `NO` where a computed constant doesn't fit 32 bits, `FULL` without room."""
     steps, slots, stack, depth = program.replacement, space, space[_SLOTS:], 0
@@ -157,7 +158,7 @@ def _build(arena: Arena, program: Program, variant: int, space: NDArray[np.int64
     return int(stack[0])
 
 
-@inlined
+@uncounted_inline
 def _weigh(arena: Arena, program: Program, variant: int, space: NDArray[np.int64]) -> bool:
     """Size and mark of the term that `_build` would make, which is not made; False where it would answer `NO`."""
     steps, nodes, mark = program.replacement, arena.nodes, arena.mark
@@ -192,7 +193,7 @@ def _weigh(arena: Arena, program: Program, variant: int, space: NDArray[np.int64
     return True
 
 
-@inlined
+@uncounted_inline
 def weighed(arena: Arena, program: Program, variant: int, term: int, space: NDArray[np.int64]) -> bool:
     """Whether a variant changes a term; size and mark of the result stand in `space` from `WEIGHT` on."""
     return (
@@ -203,7 +204,7 @@ def weighed(arena: Arena, program: Program, variant: int, term: int, space: NDAr
     )
 
 
-@inlined
+@uncounted_inline
 def rewrite(arena: Arena, program: Program, variant: int, term: int, space: NDArray[np.int64]) -> int:
     """What a variant makes of a term; `NO` where it doesn't apply, `FULL` without room. `space` is of `scratch`."""
     if not _matches(arena, program, variant, term, space) or not _holds(arena, program, variant, space):
@@ -211,7 +212,7 @@ def rewrite(arena: Arena, program: Program, variant: int, term: int, space: NDAr
     return _build(arena, program, variant, space)
 
 
-@inlined
+@uncounted_inline
 def admit(  # noqa: PLR0912  a question a place
     arena: Arena, program: Program, term: int, steepest: int, space: NDArray[np.int64]
 ) -> int:
@@ -262,7 +263,7 @@ def admit(  # noqa: PLR0912  a question a place
     return int(count)
 
 
-@inlined
+@uncounted_inline
 def lowest_bit(word: int) -> int:
     """Number of the lowest bit of a word that isn't 0 (a de Bruijn sequence; Leiserson et al., 1998)."""
     return int(_LOWEST[(((word & -word) * _DE_BRUIJN) >> 58) & 63])
@@ -335,7 +336,7 @@ def legal_mask(arena: Arena, program: Program, roots: NDArray[np.int64], mask: N
     return True
 
 
-@inlined
+@uncounted_inline
 def first_down(arena: Arena, program: Program, term: int, space: NDArray[np.int64]) -> tuple[int, int]:
     """The first down variant of the table that applies to a term, and its result; (`NO`, `NO`) where none does."""
     filed, words = program.filed[arena.nodes[term, 0]], space[WORDS:]

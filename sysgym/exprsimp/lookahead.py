@@ -12,8 +12,9 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from sysgym.core.compiled import compiled
 from sysgym.core.protocols import StatePolicy
-from sysgym.exprsimp.arena import FULL, compiled
+from sysgym.exprsimp.arena import FULL
 from sysgym.exprsimp.dynamics import World, empty, exchanged, load_table, make_world, normal_form, prepared
 from sysgym.exprsimp.episode import EpisodeConfig, ExpressionState
 from sysgym.exprsimp.kernel import rewrite

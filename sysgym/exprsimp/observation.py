@@ -19,8 +19,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from sysgym.core.compiled import uncounted_inline
 from sysgym.core.protocols import ArraySpec
-from sysgym.exprsimp.arena import inlined
 
 COLUMNS = 8
 _LARGEST = 2**31 - 1
@@ -31,7 +31,7 @@ def spec_of(max_nodes: int) -> ArraySpec:
     return ArraySpec((max_nodes + 1, COLUMNS), np.int32, -_LARGEST - 1, _LARGEST)
 
 
-@inlined
+@uncounted_inline
 def write_terms(
     nodes: NDArray[np.int64], count: int, sizes: NDArray[np.int64], lengths: NDArray[np.int64],
     occurrences: NDArray[np.int64], view: NDArray[np.int32],
@@ -55,7 +55,7 @@ def write_terms(
     view[count:] = 0
 
 
-@inlined
+@uncounted_inline
 def write_episode(
     view: NDArray[np.int32], steps_left: int, time_left: float, now: tuple[int, int], best: tuple[int, int],
     of_input: tuple[int, int],
@@ -67,7 +67,7 @@ def write_episode(
     last[6], last[7] = of_input[0], of_input[1]
 
 
-@inlined
+@uncounted_inline
 def count_occurrences(nodes: NDArray[np.int64], count: int, occurrences: NDArray[np.int64]) -> None:
     """How often each term of a table occurs in the tree."""
     occurrences[:count] = 0

@@ -67,14 +67,18 @@ def require_small(expression: Expression, max_nodes: int, name: str) -> None:
         )
 
 
+Expressions = Iterable[str | Expression] | str | Path | ExpressionPool | None
+"""What an environment takes: a list, a file, what another environment plays, or None for what is generated."""
+
+
 def make_pool(
-    expressions: Iterable[str | Expression] | str | Path | None = None, *, distribution: str = "neurewriter",
+    expressions: Expressions = None, *, distribution: str = "neurewriter",
     split: str | None = None, sampling: str = "uniform", count: int = 1000, field: str = "expr", max_nodes: int = 128,
 ) -> ExpressionPool:  # fmt: skip
     """The pool that an environment's arguments mean.
 
     Args:
-        expressions: A list, or the path of a file of them; None generates.
+        expressions: A list, or the path of a file of them; a pool, which is played as it is; None generates.
         distribution: Of what is generated, see `generator`.
         split: train, valid, test, which share no shape, or all. None: train of what is generated, all of one's own.
         sampling: See `ExpressionPool`.
@@ -94,8 +98,16 @@ def make_pool(
     if expressions is None:
         chosen = split or "train"
         return ExpressionPool(_generated(count, distribution, chosen, max_nodes), chosen, sampling, max_nodes)
+    if isinstance(expressions, ExpressionPool):
+        if split in (None, expressions.split):
+            return ExpressionPool(expressions.expressions, expressions.split, expressions.sampling, max_nodes)
+        expressions = expressions.expressions
+    elif not isinstance(expressions, Iterable | Path):
+        raise SettingError(f"expressions is {expressions!r}; give a list of them, the path of a file, or a pool")
     given = read_expressions(expressions, field) if isinstance(expressions, str | Path) else expressions
     listed = list(given)
+    if wrong := [one for one in listed if not isinstance(one, str | Expression)]:
+        raise SettingError(f"{wrong[0]!r} is no expression; give texts, or what parse() makes of them")
     forest = parse_many([one for one in listed if isinstance(one, str)])
     read = iter(range(len(forest)))
     parsed = [forest[next(read)] if isinstance(one, str) else one for one in listed]

@@ -13,7 +13,7 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-from sysgym.exprsimp.arena import compiled
+from sysgym.core.compiled import compiled
 from sysgym.exprsimp.model import Expression
 from sysgym.exprsimp.witness import ONE, Branch, Linear, Meaning, Proof, combine
 

@@ -9,7 +9,7 @@ too, so that the sum is minus the area below the curve of the best size over tim
 
 from __future__ import annotations
 
-from sysgym.exprsimp.arena import uncounted
+from sysgym.core.compiled import uncounted
 
 REWARDS = ("length", "size", "delta_length", "delta_size", "time")
 LENGTH, SIZE, DELTA_LENGTH, DELTA_SIZE, TIME = range(5)

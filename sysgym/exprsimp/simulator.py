@@ -13,8 +13,8 @@ import numpy as np
 import simpy
 from numpy.typing import NDArray
 
-from sysgym.core.engines import read_only
-from sysgym.core.errors import SettingError
+from sysgym.core.columns import read_only
+from sysgym.core.errors import SettingError, require_options
 from sysgym.core.events import EventKind, EventLog, EventRecorder
 from sysgym.core.protocols import Observation, Simulator
 from sysgym.exprsimp.episode import EpisodeConfig, ExpressionState
@@ -213,10 +213,8 @@ def starting_expression(
         SettingError: An option is unknown, or the expression too large.
         ExpressionError: The text cannot be read.
     """
-    given = dict(options or {})
-    expression = given.pop("expression", None)
-    if given:
-        raise SettingError(f"unknown options {sorted(given)}; this environment takes expression")
+    require_options(options, "expression")
+    expression = (options or {}).get("expression")
     if expression is None:
         return pool.expressions[pool.row(seed, episode)]
     if isinstance(expression, str):

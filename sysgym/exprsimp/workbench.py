@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sysgym.core.compiled import compiled
 from sysgym.core.seeding import stream
 from sysgym.exprsimp import kernel
-from sysgym.exprsimp.arena import FULL, Arena, below, compiled, intern, load, make_arena, replace
+from sysgym.exprsimp.arena import FULL, Arena, below, intern, load, make_arena, replace
 from sysgym.exprsimp.certificate import Certificate, bools_of, claim, write_steps
 from sysgym.exprsimp.evaluation import draw_points, evaluate_row
 from sysgym.exprsimp.model import Builder, Expression, Op

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sysgym.core.compiled import uncounted
 from sysgym.core.errors import SettingError, require_range
 from sysgym.learned_index.keys import Codec, exact_queries, map_stored, prepare_keys, query_array
-from sysgym.learned_index.machine import prefetch, uncounted, unlocked
+from sysgym.learned_index.machine import prefetch, unlocked
 
 ALPHA = 2.0 ** -math.log(2.0)
 """Share of wrong yeses of a filter with one bit a key; with b bits it is this to the b."""

@@ -55,8 +55,10 @@ class BPlusTree(SortedIndex):
         self._tree, self._layers = arrays["tree"], arrays["layers"]
 
     def _find(self, queries: NDArray[np.uint64], step: np.uint64, out: NDArray[np.int64]) -> int:
-        tree = (self._tree, self._layers, self.stride, self._pad)
-        return int(search_tree(self._stored, *self._codec.form, *tree, queries, step, new_scratch(), out))
+        return search_tree(
+            self._stored, *self._codec.form, self._tree, self._layers, self.stride, self._pad, queries, step,
+            new_scratch(), out,
+        )  # fmt: skip
 
     def _addresses(self) -> tuple[int, list[int], list[NDArray[Any]]]:
         return TREE, [self.stride, self._pad], [self._tree, self._layers]

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sysgym.core.compiled import uncounted
 from sysgym.learned_index.directory import descend_group, descend_one
 from sysgym.learned_index.last_mile import GROUP, Word, finish_group, finish_one
-from sysgym.learned_index.machine import BLOCK, count_less, prefetch, uncounted
+from sysgym.learned_index.machine import BLOCK, count_less, prefetch
 
 
 @uncounted

@@ -52,8 +52,10 @@ class CompressedTree(SortedIndex):
         self._bases, self._drops, self._separators = arrays["bases"], arrays["drops"], arrays["separators"]
 
     def _find(self, queries: NDArray[np.uint64], step: np.uint64, out: NDArray[np.int64]) -> int:
-        tree = (self._tree, self._layers, self._bases, self._drops, self._separators)
-        return int(search_compressed(self._stored, *self._codec.form, *tree, queries, step, new_scratch(), out))
+        return search_compressed(
+            self._stored, *self._codec.form, self._tree, self._layers, self._bases, self._drops, self._separators,
+            queries, step, new_scratch(), out,
+        )  # fmt: skip
 
     def _addresses(self) -> tuple[int, list[int], list[NDArray[Any]]]:
         return COMPRESSED, [0, 0], [self._tree, self._layers, self._bases, self._drops, self._separators]

@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sysgym.core.compiled import uncounted
 from sysgym.learned_index.directory import descend_group, descend_one
 from sysgym.learned_index.interpolated_kernel import WINDOW, settle_wide
 from sysgym.learned_index.keys import mapped_key
 from sysgym.learned_index.last_mile import GROUP, Word, finish_one, halve_group, lower_bound, settle
-from sysgym.learned_index.machine import BLOCK, count_less, prefetch, uncounted
+from sysgym.learned_index.machine import BLOCK, count_less, prefetch
 
 LEAF = 32
 """Keys of a leaf."""

@@ -14,7 +14,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from sysgym.learned_index.machine import BLOCK, count_below, prefetch, uncounted
+from sysgym.core.compiled import uncounted
+from sysgym.learned_index.machine import BLOCK, count_below, prefetch
 
 FANOUT = BLOCK + 1
 _LARGEST = np.uint64(0xFFFFFFFFFFFFFFFF)

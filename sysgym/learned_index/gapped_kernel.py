@@ -13,9 +13,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from sysgym.core.compiled import uncounted
 from sysgym.learned_index.directory import descend_group
 from sysgym.learned_index.last_mile import GROUP, lower_bound, settle
-from sysgym.learned_index.machine import BLOCK, popcount, prefetch, uncounted
+from sysgym.learned_index.machine import BLOCK, popcount, prefetch
 
 SLOTS = 512
 WORDS = SLOTS // 64

@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sysgym.core.compiled import uncounted
 from sysgym.core.errors import SettingError, UnknownNameError, require_range
 from sysgym.learned_index.bloom import mixed
 from sysgym.learned_index.keys import Codec, exact_queries, map_stored, prepare_keys, query_array
 from sysgym.learned_index.leaves import Route, leaf_of, predict
-from sysgym.learned_index.machine import prefetch, uncounted, unlocked
+from sysgym.learned_index.machine import prefetch, unlocked
 from sysgym.learned_index.rmi import RMI
 
 HASHES = ("random", "learned")

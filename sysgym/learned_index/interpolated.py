@@ -58,8 +58,10 @@ class InterpolatedTree(SortedIndex):
         self._firsts, self._tree, self._layers = arrays["firsts"], arrays["tree"], arrays["layers"]
 
     def _find(self, queries: NDArray[np.uint64], step: np.uint64, out: NDArray[np.int64]) -> int:
-        parts = (self._firsts, self._tree, self._layers, self.stride)
-        return int(search_interpolated(self._stored, *self._codec.form, *parts, queries, step, new_scratch(), out))
+        return search_interpolated(
+            self._stored, *self._codec.form, self._firsts, self._tree, self._layers, self.stride, queries, step,
+            new_scratch(), out,
+        )  # fmt: skip
 
     def _addresses(self) -> tuple[int, list[int], list[NDArray[Any]]]:
         return INTERPOLATED, [self.stride, 0], [self._tree, self._layers, self._firsts]

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sysgym.core.compiled import uncounted
 from sysgym.learned_index.directory import descend_group, descend_one
 from sysgym.learned_index.keys import mapped_key
 from sysgym.learned_index.last_mile import (
@@ -23,14 +24,14 @@ from sysgym.learned_index.last_mile import (
     search_plain,
     settle,
 )
-from sysgym.learned_index.machine import BLOCK, count_below, count_less, prefetch, uncounted
+from sysgym.learned_index.machine import BLOCK, count_below, count_less, prefetch
 
 WINDOW = 2 * BLOCK
 """Keys that are looked at around a guess, without a branch."""
 
 
 @uncounted
-def place(firsts: NDArray[np.uint64], group: int, stride: int, last: int, lead: int, query: Word) -> tuple[int, int]:
+def place(firsts: NDArray[np.uint64], group: int, stride: int, last: int, lead: Any, query: Word) -> tuple[int, int]:
     """Leaf of a query, which is in one of a group of leaves, and the first key of its window, on a cache line."""
     leaf = max(group * BLOCK + count_below(firsts, group * BLOCK, query) - 1, 0)
     low, high = firsts[leaf], firsts[leaf + 1]

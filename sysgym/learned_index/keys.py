@@ -20,8 +20,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sysgym.core.compiled import uncounted
 from sysgym.core.errors import KeyTypeError, KeyValueError, UnknownNameError
-from sysgym.learned_index.machine import uncounted, unlocked
+from sysgym.learned_index.machine import unlocked
 
 SUPPORTED = "integers, floats of 16 to 64 bits, datetime64, timedelta64, byte strings of up to 8 bytes"
 _TOP = 1 << 64
@@ -399,7 +400,7 @@ def first_descent(stored: NDArray[Any], sign: np.uint64, flip: np.uint64, shift:
         end = min(begin + 4096, len(stored) - 1)
         wrong = 0
         for i in range(begin, end):  # counted without a branch, so that it compiles to vector instructions
-            wrong += mapped_key(stored[i], sign, flip, shift) > mapped_key(stored[i + 1], sign, flip, shift)
+            wrong += int(mapped_key(stored[i], sign, flip, shift) > mapped_key(stored[i + 1], sign, flip, shift))
         if wrong:
             for i in range(begin, end):
                 if mapped_key(stored[i], sign, flip, shift) > mapped_key(stored[i + 1], sign, flip, shift):

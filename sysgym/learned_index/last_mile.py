@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sysgym.core.compiled import uncounted
 from sysgym.learned_index.keys import mapped_key
-from sysgym.learned_index.machine import BLOCK, count_less, prefetch, uncounted
+from sysgym.learned_index.machine import BLOCK, count_less, prefetch
 
 GROUP = 32
 """Queries that are searched together: enough to fill the memory's queue, few enough to stay in the first cache."""
@@ -108,7 +109,7 @@ def finish_one(
     """Halve a window until one block remains, and settle there."""
     while length > BLOCK:
         half = length >> 1
-        start += half * (mapped_key(stored[start + half - 1], sign, flip, shift) < query)
+        start += half * int(mapped_key(stored[start + half - 1], sign, flip, shift) < query)
         length -= half
     return settle(stored, sign, flip, shift, query, max(0, min(start, len(stored) - BLOCK)))
 

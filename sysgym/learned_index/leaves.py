@@ -20,10 +20,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from sysgym.core.compiled import uncounted
 from sysgym.learned_index.directory import descend_group, descend_one
 from sysgym.learned_index.keys import mapped_key
 from sysgym.learned_index.last_mile import GROUP, Word, finish_group, finish_one
-from sysgym.learned_index.machine import BLOCK, prefetch, uncounted
+from sysgym.learned_index.machine import BLOCK, prefetch
 
 LEAF = np.dtype([("base", "u8"), ("slope", "f8"), ("start", "u4"), ("count", "u4"), ("low", "i4"), ("high", "i4")])
 """Half a cache line. Ranks have 32 bits, so an index holds at most `MAX_KEYS` keys."""
@@ -127,7 +128,7 @@ def leaf_of(route: Route, leaves: NDArray[Any], query: Word) -> int:
 
 
 @uncounted
-def predict(leaves: NDArray[Any], bends: NDArray[np.float64], leaf: int, query: Word) -> int:
+def predict(leaves: NDArray[Any], bends: NDArray[np.float64], leaf: int, query: Word) -> Any:
     """The rank that a leaf predicts, before its errors."""
     base, count = leaves[leaf]["base"], np.int64(leaves[leaf]["count"])
     if query <= base:
@@ -142,7 +143,7 @@ def predict(leaves: NDArray[Any], bends: NDArray[np.float64], leaf: int, query: 
 
 
 @uncounted
-def window_of(leaves: NDArray[Any], bends: NDArray[np.float64], leaf: int, query: Word, lead: int) -> tuple[int, int]:
+def window_of(leaves: NDArray[Any], bends: NDArray[np.float64], leaf: int, query: Word, lead: Any) -> tuple[int, int]:
     """First key and number of keys that must be looked at; a short window's block begins on a cache line if it can."""
     guess, start = predict(leaves, bends, leaf, query), np.int64(leaves[leaf]["start"])
     low = max(guess + np.int64(leaves[leaf]["low"]), start)
@@ -268,7 +269,7 @@ def measure_leaf(
     largest error is that of a key's prediction to the first rank behind its run of equal keys.
     """
     start, count = np.int64(leaves[leaf]["start"]), np.int64(leaves[leaf]["count"])
-    low = high = 0
+    low = high = np.int64(0)
     i = start
     while i < start + count:
         key = mapped_key(stored[i], sign, flip, shift)

@@ -10,13 +10,10 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, overload
 from numpy.typing import NDArray
-
-uncounted: Any = njit(cache=True, nogil=True, _nrt=False)  # type: ignore[call-overload]
-"""For functions that neither allocate nor return arrays: counting references at every call would double the time."""
 
 BLOCK = 16
 """Keys that `count_less` looks at: two cache lines of 64-bit keys, two vector registers of 512 bits."""

@@ -13,18 +13,20 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from sysgym.core.compiled import compiled, counted, uncounted, uncounted_inline
 from sysgym.core.errors import SettingError
 from sysgym.learned_index.directory import build_directory
 from sysgym.learned_index.keys import mapped_key
 from sysgym.learned_index.last_mile import Word
 from sysgym.learned_index.learned import LearnedIndex
 from sysgym.learned_index.leaves import DIRECTORY, STRAIGHT, measure_leaf, new_route
-from sysgym.learned_index.machine import uncounted
 
 MAX_EPSILON = 1 << 20
+
+Line = tuple[Word, int, Word, int]
+"""Two points, x and y each."""
 
 
 class PGMIndex(LearnedIndex):
@@ -97,7 +99,45 @@ def _shallower(x1: Word, y1: int, x2: Word, y2: int) -> bool:
     return y2 > 0 and _product_less(x2, np.uint64(y1), x1, np.uint64(y2))
 
 
-@njit(cache=True, nogil=True)
+@uncounted_inline
+def _narrow(
+    x: Word, y: int, side: int, line: Line,
+    near_x: NDArray[Word], near_y: NDArray[np.int64], near_begin: int, near_end: int,
+    far_x: NDArray[Word], far_y: NDArray[np.int64], far_begin: int, far_end: int,
+) -> tuple[Line, int, int]:  # fmt: skip
+    """Let an extreme line pass a new point, which joins the far hull if the line had to move.
+
+    `side` is 1 for the steepest line and a point that it passes below; -1 turns the plane upside down, for the
+    shallowest line and a point that it passes above.
+
+    Returns:
+        The line, the beginning of the near hull, from which it comes, and the end of the far one.
+    """
+    from_x, from_y, to_x, to_y = line
+    if not _shallower(x - from_x, side * (y - from_y), to_x - from_x, side * (to_y - from_y)):
+        return line, near_begin, far_end
+    best = near_begin
+    for k in range(near_begin + 1, near_end):
+        if _shallower(x - near_x[best], side * (y - near_y[best]), x - near_x[k], side * (y - near_y[k])):
+            break
+        best = k
+    while far_end >= far_begin + 2 and not _shallower(
+        far_x[far_end - 1] - far_x[far_end - 2],
+        side * (far_y[far_end - 1] - far_y[far_end - 2]),
+        x - far_x[far_end - 2],
+        side * (y - far_y[far_end - 2]),
+    ):
+        far_end -= 1
+    far_x[far_end], far_y[far_end] = x, y
+    return (near_x[best], near_y[best], x, y), best, far_end + 1
+
+
+@uncounted
+def _slope(line: Line) -> float:
+    return float(line[3] - line[1]) / float(line[2] - line[0])
+
+
+@compiled
 def fit_segments(
     stored: NDArray[Any],
     sign: Word,
@@ -110,16 +150,14 @@ def fit_segments(
     """Write the segments and measure them; their number, or -1 if there is no room for all.
 
     `upper` is the hull of the points (key, rank + epsilon), `lower` of (key, rank - epsilon). The shallowest line goes
-    from `flat_x` on the upper hull to `flat_end_x` below, the steepest from `steep_x` on the lower hull to
-    `steep_end_x` above.
+    from the upper hull to a point below, the steepest from the lower hull to a point above.
     """
     n = len(stored)
     room = 4096
     upper_x, upper_y = np.empty(room, dtype=np.uint64), np.empty(room, dtype=np.int64)
     lower_x, lower_y = np.empty(room, dtype=np.uint64), np.empty(room, dtype=np.int64)
     upper_begin = upper_end = lower_begin = lower_end = 0
-    flat_x = flat_end_x = steep_x = steep_end_x = np.uint64(0)
-    flat_y = flat_end_y = steep_y = steep_end_y = 0
+    shallowest = steepest = (np.uint64(0), 0, np.uint64(0), 0)
     count, points, start = 0, 0, 0
     i = 0
     while i <= n:
@@ -127,72 +165,43 @@ def fit_segments(
         above, below = i + epsilon, i - epsilon
         outside = i == n
         if not outside and points >= 2:
-            outside = _shallower(
-                x - flat_end_x, above - flat_end_y, flat_end_x - flat_x, flat_end_y - flat_y
-            ) or _shallower(steep_end_x - steep_x, steep_end_y - steep_y, x - steep_end_x, below - steep_end_y)
+            from_x, from_y, to_x, to_y = shallowest
+            outside = _shallower(x - to_x, above - to_y, to_x - from_x, to_y - from_y)
+            from_x, from_y, to_x, to_y = steepest
+            outside = outside or _shallower(to_x - from_x, to_y - from_y, x - to_x, below - to_y)
         if outside and points > 0:
             if count == len(segments):
                 return -1
             segments[count]["start"], segments[count]["count"] = start, i - start
             segments[count]["base"] = mapped_key(stored[start], sign, flip, shift)
-            if points >= 2:
-                flat = float(flat_end_y - flat_y) / float(flat_end_x - flat_x)
-                steep = float(steep_end_y - steep_y) / float(steep_end_x - steep_x)
-                segments[count]["slope"] = max(0.5 * (flat + steep), 0.0)
-            else:
-                segments[count]["slope"] = 0.0
+            mean = 0.5 * (_slope(shallowest) + _slope(steepest)) if points >= 2 else 0.0
+            segments[count]["slope"] = max(mean, 0.0)
             measure_leaf(stored, sign, flip, shift, segments, straight, count)
             count += 1
             points = 0
         if i == n:
             break
         if points == 0:
-            start = i
-            flat_x, flat_y, steep_x, steep_y = x, above, x, below
-            upper_x[0], upper_y[0], lower_x[0], lower_y[0] = x, above, x, below
-            upper_begin, upper_end, lower_begin, lower_end = 0, 1, 0, 1
+            start, upper_begin, lower_begin = i, 0, 0
+            shallowest, steepest = (x, above, x, below), (x, below, x, above)
         elif points == 1:
-            flat_end_x, flat_end_y, steep_end_x, steep_end_y = x, below, x, above
-            upper_x[1], upper_y[1], lower_x[1], lower_y[1] = x, above, x, below
-            upper_end = lower_end = 2
+            shallowest = (shallowest[0], shallowest[1], x, below)
+            steepest = (steepest[0], steepest[1], x, above)
+        if points < 2:
+            upper_x[points], upper_y[points], lower_x[points], lower_y[points] = x, above, x, below
+            upper_end = lower_end = points + 1
         else:
             if upper_end == len(upper_x) or lower_end == len(lower_x):
                 upper_x, upper_y = _doubled(upper_x), _doubled(upper_y)
                 lower_x, lower_y = _doubled(lower_x), _doubled(lower_y)
-            if _shallower(x - steep_x, above - steep_y, steep_end_x - steep_x, steep_end_y - steep_y):
-                best = lower_begin
-                for k in range(lower_begin + 1, lower_end):
-                    if _shallower(x - lower_x[best], above - lower_y[best], x - lower_x[k], above - lower_y[k]):
-                        break
-                    best = k
-                steep_x, steep_y, steep_end_x, steep_end_y = lower_x[best], lower_y[best], x, above
-                lower_begin = best
-                while upper_end >= upper_begin + 2 and not _shallower(
-                    upper_x[upper_end - 1] - upper_x[upper_end - 2],
-                    upper_y[upper_end - 1] - upper_y[upper_end - 2],
-                    x - upper_x[upper_end - 2],
-                    above - upper_y[upper_end - 2],
-                ):
-                    upper_end -= 1
-                upper_x[upper_end], upper_y[upper_end] = x, above
-                upper_end += 1
-            if _shallower(flat_end_x - flat_x, flat_end_y - flat_y, x - flat_x, below - flat_y):
-                best = upper_begin
-                for k in range(upper_begin + 1, upper_end):
-                    if _shallower(x - upper_x[k], below - upper_y[k], x - upper_x[best], below - upper_y[best]):
-                        break
-                    best = k
-                flat_x, flat_y, flat_end_x, flat_end_y = upper_x[best], upper_y[best], x, below
-                upper_begin = best
-                while lower_end >= lower_begin + 2 and not _shallower(
-                    x - lower_x[lower_end - 2],
-                    below - lower_y[lower_end - 2],
-                    lower_x[lower_end - 1] - lower_x[lower_end - 2],
-                    lower_y[lower_end - 1] - lower_y[lower_end - 2],
-                ):
-                    lower_end -= 1
-                lower_x[lower_end], lower_y[lower_end] = x, below
-                lower_end += 1
+            steepest, lower_begin, upper_end = _narrow(
+                x, above, 1, steepest,
+                lower_x, lower_y, lower_begin, lower_end, upper_x, upper_y, upper_begin, upper_end,
+            )  # fmt: skip
+            shallowest, upper_begin, lower_end = _narrow(
+                x, below, -1, shallowest,
+                upper_x, upper_y, upper_begin, upper_end, lower_x, lower_y, lower_begin, lower_end,
+            )  # fmt: skip
         points += 1
         i += 1
         while i < n and mapped_key(stored[i], sign, flip, shift) == x:
@@ -200,7 +209,7 @@ def fit_segments(
     return count
 
 
-@njit(cache=True, nogil=True)
+@counted
 def _doubled(row: NDArray[Any]) -> NDArray[Any]:
     longer = np.empty(2 * len(row), dtype=row.dtype)
     longer[: len(row)] = row

@@ -12,12 +12,12 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from sysgym.core.compiled import uncounted
 from sysgym.core.errors import SettingError
 from sysgym.learned_index.keys import mapped_key
 from sysgym.learned_index.last_mile import Word
 from sysgym.learned_index.learned import LearnedIndex
 from sysgym.learned_index.leaves import KNOTS, STRAIGHT, measure_leaf, new_route
-from sysgym.learned_index.machine import uncounted
 from sysgym.learned_index.pgm import require_epsilon
 
 MAX_RADIX_BITS = 28

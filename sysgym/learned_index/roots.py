@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sysgym.core.compiled import uncounted
 from sysgym.learned_index.keys import mapped_key
 from sysgym.learned_index.leaves import CUBIC, LINEAR, LOGLINEAR, LOGNORMAL, NORMAL, RADIX, TABLE, Route, new_route
-from sysgym.learned_index.machine import uncounted
 
 Reals = NDArray[np.float64]
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import carray, njit, types  # type: ignore[attr-defined]
+from numba import carray, types  # type: ignore[attr-defined]
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+from sysgym.core.compiled import compiled
 from sysgym.learned_index.btree_kernel import search_tree_one
 from sysgym.learned_index.compressed_kernel import search_compressed_one
 from sysgym.learned_index.interpolated_kernel import search_interpolated_one
@@ -47,7 +48,7 @@ class AddressTable:
         self.address = int(self._table.ctypes.data)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def search_address(address: int, number: int) -> int:
     """Position of a mapped query in the index whose table stands at an address; 64-bit keys."""
     query = np.uint64(number)

@@ -19,6 +19,7 @@ import numpy as np
 from numba import config
 from numpy.typing import NDArray
 
+from sysgym.core.compiled import uncounted
 from sysgym.core.errors import InputFileError, KeyValueError, SettingError, require_range
 from sysgym.learned_index import storage
 from sysgym.learned_index.keys import (
@@ -32,7 +33,7 @@ from sysgym.learned_index.keys import (
     store,
 )
 from sysgym.learned_index.last_mile import search_plain
-from sysgym.learned_index.machine import BLOCK, uncounted, unlocked
+from sysgym.learned_index.machine import BLOCK, unlocked
 from sysgym.learned_index.scalar import PLAIN, AddressTable, search_address
 
 _SIGNED_MOST = (1 << 63) - 1

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-from sysgym.core.engines import copied_columns
+from sysgym.core.columns import copied_columns, zeroed
+from sysgym.core.compiled import compiled, uncounted
 from sysgym.core.events import EventKind, EventLog
 from sysgym.core.protocols import Engine, Slot
 from sysgym.placement.decisions import (
@@ -76,28 +76,17 @@ class Episodes(NamedTuple):
 
 def allocate(rows: int, sizes: Mapping[str, int], passes: int) -> Episodes:
     """Zeroed state with room for instances of the given sizes: `groups producers readers touches links`."""
-    most = {"G": sizes["groups"], "P": sizes["producers"], "R": sizes["readers"], "Q": sizes["touches"]}
-    most |= {"K": sizes["links"], "D": MOST_DEVICES, "T": passes * sizes["groups"], "S": sizes["producers"] + 1}
-    most |= {"H": sizes["groups"] + 1, "2": 2}
-    shapes = {
-        "initial": "G", "played": "T", "device": "G", "compute": "D", "moved": "D", "held": "D", "cost": "GD",
-        "size": "G", "owner": "P", "price": "P", "reader_start": "S", "reader": "R", "touch_start": "H", "touch": "Q",
-        "pays": "D", "memory": "D", "order": "G", "position": "G", "link": "K2", "link_price": "K", "least": "G",
-        "sent": "G",
-    }  # fmt: skip
-    kinds = {"seed": np.uint64, "pays": np.bool_} | dict.fromkeys(
-        ("share", "objective", "first", "compute", "moved", "held", "cost", "size", "price", "memory", "link_price",
-         "least", "sent"), np.float64
+    groups, producers, links = sizes["groups"], sizes["producers"], sizes["links"]
+    of_groups = dict.fromkeys(("initial", "device", "size", "order", "position", "least", "sent"), groups)
+    of_devices = dict.fromkeys(("compute", "moved", "held", "pays", "memory"), MOST_DEVICES)
+    return zeroed(
+        Episodes, rows, **of_groups, **of_devices, played=passes * groups, cost=(groups, MOST_DEVICES),
+        owner=producers, price=producers, reader_start=producers + 1, reader=sizes["readers"],
+        touch_start=groups + 1, touch=sizes["touches"], link=(links, 2), link_price=links,
     )  # fmt: skip
-    return Episodes(
-        **{
-            name: np.zeros((rows, *(most[letter] for letter in shapes.get(name, ""))), kinds.get(name, np.int64))
-            for name in Episodes._fields
-        }
-    )
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _groups(s: Episodes, b: int) -> Groups:
     """Row b's instance, as views of its own sizes."""
     groups, devices, producers, links = s.groups[b], s.devices[b], s.producers[b], s.links[b]
@@ -121,7 +110,7 @@ def _groups(s: Episodes, b: int) -> Groups:
     )
 
 
-@njit(cache=True, nogil=True)
+@uncounted
 def _allow(s: Episodes, b: int, mask: NDArray[Any]) -> None:
     """`decisions.allowed_devices`, without a copy."""
     time = s.time[b] if s.time[b] < s.length[b] else s.groups[b] - 1
@@ -140,7 +129,7 @@ def _allow(s: Episodes, b: int, mask: NDArray[Any]) -> None:
         mask[roomiest] = 1
 
 
-@njit(cache=True, nogil=True)
+@uncounted
 def _add_up(s: Episodes, b: int) -> None:
     """`decisions.loads_of`, and the largest load with its penalty."""
     s.compute[b] = 0.0
@@ -172,14 +161,14 @@ def _add_up(s: Episodes, b: int) -> None:
     s.objective[b] = largest + s.share[b] * excess
 
 
-@njit(cache=True, nogil=True)
+@uncounted
 def add_up_rows(s: Episodes, rows: NDArray[np.int64]) -> None:
     """Loads of the rows, from their devices."""
     for b in rows:
         _add_up(s, b)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def place_rows(s: Episodes, actions: NDArray[np.int64], active: NDArray[np.bool_]) -> None:
     """Play one decision in every active row."""
     mask = np.zeros(MOST_DEVICES, dtype=np.int8)
@@ -194,7 +183,7 @@ def place_rows(s: Episodes, actions: NDArray[np.int64], active: NDArray[np.bool_
         _add_up(s, b)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def show_rows(
     s: Episodes, rows: NDArray[np.bool_], observations: NDArray[Any], masks: NDArray[np.int8], operations: int
 ) -> None:

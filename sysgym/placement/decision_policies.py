@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sysgym.core.protocols import StatePolicy
-from sysgym.core.seeding import stream
+from sysgym.core.random_policy import RandomPolicy
 from sysgym.placement.contraction import contract
 from sysgym.placement.decisions import NOWHERE, PlacementState
 from sysgym.placement.instances import gathered
@@ -48,24 +49,8 @@ class FollowingPolicy(StatePolicy):
         return device if state.allowed[device] else _least_loaded(state)
 
 
-class RandomPolicy(StatePolicy):
-    """Uniform over the allowed devices.
-
-    Args:
-        seed: Seed of its stream.
-    """
-
-    name = "random"
-
-    def __init__(self, seed: int = 0) -> None:
-        self._generator = stream(seed, "policy")
-
-    def reset(self) -> None:
-        """Goes on with its stream, so that episodes differ."""
-
-    def act_on_state(self, state: PlacementState) -> int:
-        """Uniform over the allowed devices."""
-        return int(self._generator.choice(np.flatnonzero(state.allowed)))
+def _any_allowed(state: PlacementState, generator: np.random.Generator) -> int:
+    return int(generator.choice(np.flatnonzero(state.allowed)))
 
 
 class LeastLoadPolicy(StatePolicy):
@@ -102,7 +87,7 @@ def _least_loaded(state: PlacementState) -> int:
 
 HEURISTICS: Mapping[str, Callable[..., StatePolicy]] = {
     "stay": StayPolicy,
-    "random": RandomPolicy,
+    "random": partial(RandomPolicy, _any_allowed),
     "least_load": LeastLoadPolicy,
     "metis": lambda: FollowingPolicy("metis", single_metis),
     **{name: (lambda name=name, plan=plan: FollowingPolicy(name, plan)) for name, plan in CONSTRUCTIONS.items()},

@@ -20,8 +20,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sysgym.core.engines import read_only
-from sysgym.core.errors import SettingError, UnknownNameError, require_range
+from sysgym.core.columns import read_only
+from sysgym.core.errors import SettingError, UnknownNameError, require_options, require_range
 from sysgym.core.events import EventKind, EventLog, EventRecorder
 from sysgym.core.protocols import Simulator
 from sysgym.core.seeding import stream
@@ -191,9 +191,7 @@ def chosen_placement(instance: Instance, options: Mapping[str, Any] | None) -> N
     Raises:
         SettingError: Another option, or no assignment of this graph.
     """
-    for name in options or {}:
-        if name != "assignment":
-            raise UnknownNameError("option of reset", name, ["assignment"])
+    require_options(options, "assignment")
     if not options:
         return None
     return instance.gathered(instance.graph.assignment_of(options["assignment"], instance.cluster))

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from sysgym.core.compiled import compiled
 from sysgym.core.errors import InfeasibleError
 from sysgym.core.seeding import stream
 from sysgym.placement.contraction import Contraction, contract, forward_groups, require_possible, without_free_leaves
@@ -259,7 +259,7 @@ def _difference(lattice: Lattice, ideal: int, below: int, count: int) -> NDArray
     return np.array(sorted(members(ideal) - members(below)), dtype=np.int64)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _toggle(c: Contraction, group: int, inside: NDArray[Any], readers_in: NDArray[Any], adds: bool) -> float:
     """Put a group into the set or take it out; returns by how much the set's transfers change."""
     change = 0.0
@@ -280,7 +280,7 @@ def _toggle(c: Contraction, group: int, inside: NDArray[Any], readers_in: NDArra
     return change
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _fill(  # noqa: PLR0912, PLR0915  one walk over arrays that all its steps share
     c: Contraction, lattice: Lattice, first: NDArray[Any], count: NDArray[Any], stride: NDArray[Any], states: int,
     bound: float, pair_limit: int,

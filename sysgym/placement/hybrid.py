@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from sysgym.core.compiled import compiled
 from sysgym.core.errors import GraphError, InfeasibleError, SettingError, UnknownNameError, require_range
 from sysgym.placement.graphs import parse_json, read_text
 
@@ -239,7 +239,7 @@ def _closed_sets(graph: PiperGraph, limit: int) -> list[int]:
     return sorted(members, key=int.bit_count)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _pick(
     v: LayerVariants, t: int, layers: NDArray[Any], alive: int, memory: float, picked: NDArray[Any]
 ) -> tuple[bool, float, bool]:
@@ -274,7 +274,7 @@ def _pick(
     return True, held, switched
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _amounts(
     v: LayerVariants, t: int, layers: NDArray[Any], larger: NDArray[Any], smaller: NDArray[Any], picked: NDArray[Any]
 ) -> tuple[float, float, float]:
@@ -292,7 +292,7 @@ def _amounts(
     return seconds, border, weights
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _packed(bits: NDArray[Any]) -> NDArray[np.int64]:
     """Rows of flags as words of 62 bits."""
     words = np.zeros((len(bits), bits.shape[1] // 62 + 1), dtype=np.int64)
@@ -303,7 +303,7 @@ def _packed(bits: NDArray[Any]) -> NDArray[np.int64]:
     return words
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _outer(  # noqa: PLR0912, PLR0915  one table, filled in one walk
     bits: NDArray[Any], v: LayerVariants, degrees: NDArray[Any], shares: NDArray[Any], devices: int, total: int,
     memory: float, bandwidth: float, batches: int, work: NDArray[Any], known: float,

@@ -8,7 +8,7 @@ ranges of real graphs; `GivenGraphs` deals out a user's own; `MixedGraphs` does 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -277,12 +277,15 @@ def source_of(
         groups: See `make_instance`.
 
     Raises:
+        SettingError: Something else.
         GraphError: A graph names no cluster and has no costs for one.
     """
     chosen = Cluster.parse(cluster) if isinstance(cluster, str) else cluster
     if hasattr(workload, "draw"):
         return workload
-    items = [workload] if isinstance(workload, str | Path) else list(workload)
+    items = [workload] if isinstance(workload, str | Path) or not isinstance(workload, Iterable) else list(workload)
+    if not all(isinstance(item, str | Path | OpGraph) for item in items):
+        raise SettingError(f"workload is {workload!r}; give 'generated', files, folders, OpGraphs, or a source of them")
     given = [item for item in items if isinstance(item, OpGraph)]
     given += graphs_at([item for item in items if isinstance(item, str | Path) and item != "generated"])
     generated = GeneratedGraphs(split, chosen, groups)

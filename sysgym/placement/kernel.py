@@ -13,19 +13,14 @@ device announces at that very instant (in the order in which this happens).
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from sysgym.core.compiled import uncounted, uncounted_inline
 from sysgym.placement.execution import CHANNELS, MULTICASTS, ExecutionRules, Program, Trace, program_of
 from sysgym.placement.model import Cluster, OpGraph
-
-_uncounted: Any = partial(njit, cache=True, nogil=True)(_nrt=False)  # an option that numba uses and does not declare
-_inlined: Any = partial(njit, nogil=True, forceinline=True)(_nrt=False)
-"""For functions of the inner loop: handing over the arrays of the workspace would cost more than the work."""
 
 _EGRESS, _PAIR, _NONE, _INGRESS, _BOTH, _BUS, _BAECHI = range(len(CHANNELS))
 _TENSOR, _PER_DEVICE, _PER_EDGE = range(len(MULTICASTS))
@@ -112,7 +107,7 @@ def allocate(program: Program) -> Workspace:
     )  # fmt: skip
 
 
-@_inlined
+@uncounted_inline
 def _push(w: Workspace, device: int, node: int) -> None:
     """An operation whose ready time is known joins the heap of its device."""
     begin, hole = w.heap_begin[device], w.heap_size[device]
@@ -130,7 +125,7 @@ def _push(w: Workspace, device: int, node: int) -> None:
         w.next_time[device] = max(time, w.device_free[device])
 
 
-@_inlined
+@uncounted_inline
 def _pop(w: Workspace, device: int) -> int:
     begin, size = w.heap_begin[device], w.heap_size[device] - 1
     top, node = w.heap[begin], w.heap[begin + size]
@@ -156,7 +151,7 @@ def _pop(w: Workspace, device: int) -> int:
     return int(top)
 
 
-@_uncounted
+@uncounted
 def _pop_by_priority(w: Workspace, p: Program, device: int, now: float) -> int:
     """The ready operation that comes first in the static order."""
     begin = w.heap_begin[device]
@@ -172,7 +167,7 @@ def _pop_by_priority(w: Workspace, p: Program, device: int, now: float) -> int:
     return int(w.queue[begin + w.queue_size[device]])
 
 
-@_inlined
+@uncounted_inline
 def _deliver(w: Workspace, devices: NDArray[Any], consumer: int, time: float, tie: int) -> None:
     """An input will arrive at `time`; the last one to be announced makes the ready time known."""
     if time > w.ready_time[consumer]:
@@ -185,7 +180,7 @@ def _deliver(w: Workspace, devices: NDArray[Any], consumer: int, time: float, ti
         _push(w, devices[consumer], consumer)
 
 
-@_inlined
+@uncounted_inline
 def _tie(w: Workspace, p: Program, channel: int, announced: int, producer: int, consumer: int) -> int:
     """Order of deliveries at one instant; `announced` is 0: before, 1: by a channel then, 2: by a device then."""
     count, size = len(w.start), len(p.cost[0])
@@ -196,7 +191,7 @@ def _tie(w: Workspace, p: Program, channel: int, announced: int, producer: int, 
     return int(count * count + place * (count + len(p.consumer) + 1) + w.counters[_DELIVERIES])
 
 
-@_inlined
+@uncounted_inline
 def _duration(p: Program, f: Flags, devices: NDArray[Any], source: int, first: int, stop: int, target: int) -> float:
     """Time of the transfer that serves edges first..stop-1 (to `target` alone where it is not -1)."""
     slowest = 0.0
@@ -211,7 +206,7 @@ def _duration(p: Program, f: Flags, devices: NDArray[Any], source: int, first: i
     return slowest
 
 
-@_inlined
+@uncounted_inline
 def _held(p: Program, f: Flags, devices: NDArray[Any], source: int, first: int, stop: int, target: int) -> float:
     """Time for which a transfer's channel stays taken behind it."""
     if f.delays:
@@ -224,7 +219,7 @@ def _held(p: Program, f: Flags, devices: NDArray[Any], source: int, first: int, 
     return f.hold + longest
 
 
-@_inlined
+@uncounted_inline
 def _send(
     w: Workspace, p: Program, f: Flags, devices: NDArray[Any], producer: int, first: int, stop: int, target: int,
     start: float, now: float, channel: int,
@@ -249,7 +244,7 @@ def _send(
     return float(arrival + _held(p, f, devices, source, first, stop, target))
 
 
-@_inlined
+@uncounted_inline
 def _ask(
     w: Workspace, p: Program, f: Flags, devices: NDArray[Any], producer: int, first: int, stop: int, target: int,
     ready: float, now: float,
@@ -273,7 +268,7 @@ def _ask(
         _push_request(w, request)
 
 
-@_uncounted
+@uncounted
 def _before(w: Workspace, a: int, b: int) -> bool:
     """Whether request a comes before b: by time, then producer, then as asked."""
     if w.request_time[a] != w.request_time[b]:
@@ -283,7 +278,7 @@ def _before(w: Workspace, a: int, b: int) -> bool:
     return a < b
 
 
-@_uncounted
+@uncounted
 def _push_request(w: Workspace, request: int) -> None:
     hole = w.counters[_PENDING]
     w.counters[_PENDING] = hole + 1
@@ -296,7 +291,7 @@ def _push_request(w: Workspace, request: int) -> None:
     w.request_heap[hole] = request
 
 
-@_uncounted
+@uncounted
 def _pop_request(w: Workspace) -> int:
     size = w.counters[_PENDING] - 1
     w.counters[_PENDING] = size
@@ -314,7 +309,7 @@ def _pop_request(w: Workspace) -> int:
     return int(top)
 
 
-@_uncounted
+@uncounted
 def _book(w: Workspace, p: Program, f: Flags, devices: NDArray[Any], request: int) -> None:
     """A shared channel takes a request; see the simulator's method of the same name."""
     producer, target, size = w.request_producer[request], w.request_target[request], len(p.cost[0])
@@ -348,7 +343,7 @@ def _book(w: Workspace, p: Program, f: Flags, devices: NDArray[Any], request: in
     w.makespan[0] = max(w.makespan[0], end)
 
 
-@_inlined
+@uncounted_inline
 def _send_outputs(w: Workspace, p: Program, f: Flags, devices: NDArray[Any], node: int, now: float, end: float) -> None:
     """Ask for a transfer of every output that somebody elsewhere needs."""
     device, stop = devices[node], p.edge_start[node + 1]
@@ -375,7 +370,7 @@ def _send_outputs(w: Workspace, p: Program, f: Flags, devices: NDArray[Any], nod
         first = last
 
 
-@_inlined
+@uncounted_inline
 def _begin_operation(w: Workspace, p: Program, f: Flags, devices: NDArray[Any], device: int) -> None:
     """A device begins its next operation, and everything that follows from it is announced."""
     now = w.next_time[device]
@@ -406,7 +401,7 @@ def _begin_operation(w: Workspace, p: Program, f: Flags, devices: NDArray[Any], 
         _send_outputs(w, p, f, devices, node, now, end)
 
 
-@_uncounted
+@uncounted
 def execute(w: Workspace, p: Program, f: Flags, devices: NDArray[Any]) -> float:
     """Run one placement; returns its makespan and leaves the times in the workspace.
 
@@ -445,7 +440,7 @@ def execute(w: Workspace, p: Program, f: Flags, devices: NDArray[Any]) -> float:
             return float(w.makespan[0])
 
 
-@_uncounted
+@uncounted
 def execute_many(w: Workspace, p: Program, f: Flags, placements: NDArray[Any], makespans: NDArray[np.float64]) -> None:
     """Run the rows of `placements`, shape (B, n), into `makespans`, shape (B,)."""
     for row in range(len(placements)):

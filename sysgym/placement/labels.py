@@ -12,9 +12,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from sysgym.core.compiled import compiled
 from sysgym.placement.layers import (
     LayerGraph,
     StageGroup,
@@ -227,7 +227,7 @@ class Stages:
         return entries
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _carry(
     offsets: NDArray[Any], columns: NDArray[Any], states: int, limit: float, inference: bool, cap: int
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64], bool]:
@@ -261,7 +261,7 @@ def _carry(
     return values, parents, counts, overflow
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _insert(  # noqa: PLR0912  one pass over labels that all its parts share
     values: NDArray[Any], parents: NDArray[Any], counts: NDArray[Any], target: int, label: NDArray[Any],
     transition: int, parent: int, cap: int,

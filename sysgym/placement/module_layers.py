@@ -9,7 +9,7 @@ modules and nothing else: no operation that a divided module does itself reads f
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -239,9 +239,3 @@ def _splittable(
             whole[layer] = True
     split: NDArray[np.bool_] = np.where(products > 0, products == 1, ~whole)
     return split
-
-
-def at_cuts(found: ModuleLayers, cuts: tuple[int, ...]) -> ModuleLayers:
-    """The same layers with other cuts, and the units that follow from them."""
-    unit = np.searchsorted(np.array(cuts, dtype=np.int64), np.arange(len(found.layers)), side="right")
-    return replace(found, layers=replace(found.layers, cuts=cuts, unit=unit.astype(np.int64)))

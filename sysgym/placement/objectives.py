@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from sysgym.core.compiled import compiled
 from sysgym.core.errors import UnknownNameError
 from sysgym.placement.execution import ExecutionRules, Trace
 from sysgym.placement.kernel import Evaluator
@@ -198,7 +198,7 @@ def latency_arrays(graph: OpGraph, cluster: Cluster) -> LatencyArrays:
     )
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _units(a: LatencyArrays, placed: NDArray[Any]) -> tuple[NDArray[np.int64], int]:
     """Number of the unit of each operation: an operation on a CPU is one, and so is a piece of an accelerator.
 
@@ -231,7 +231,7 @@ def _units(a: LatencyArrays, placed: NDArray[Any]) -> tuple[NDArray[np.int64], i
     return unit, units
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def single_latency(  # noqa: PLR0912, PLR0915  one walk over arrays that all its steps share
     a: LatencyArrays, placed: NDArray[Any], serialise: bool
 ) -> float:

@@ -11,9 +11,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from sysgym.core.compiled import compiled, uncounted, uncounted_inline
 from sysgym.core.packing import graph_spec
 from sysgym.placement.decisions import Loads
 from sysgym.placement.instances import MOST_DEVICES, MOST_GROUPS, Instance
@@ -75,7 +75,7 @@ def groups_of(instance: Instance) -> Groups:
     )
 
 
-@njit(cache=True, nogil=True)
+@uncounted
 def _pay(
     g: Groups, device: NDArray[Any], producer: int, group: int, where: int, moved: NDArray[Any], sign: float
 ) -> float:
@@ -100,18 +100,26 @@ def _pay(
     return total
 
 
-@njit(cache=True, nogil=True)
+@uncounted
 def _clip(value: float) -> float:
     return min(max(value, -BOUND), BOUND)
 
 
-@njit(cache=True, nogil=True)
-def write_view(  # noqa: PLR0912, PLR0915  one pass that writes a row from front to back
+@uncounted
+def _largest(load: NDArray[Any]) -> float:
+    found = load[0]
+    for d in range(1, len(load)):
+        found = max(found, load[d])
+    return float(found)
+
+
+@compiled
+def write_view(
     g: Groups, device: NDArray[Any], time: int, length: int, share: float,
     compute: NDArray[Any], moved: NDArray[Any], held: NDArray[Any], mask: NDArray[Any],
     operations: int, row: NDArray[Any],
 ) -> None:  # fmt: skip
-    """Write the packed observation of one episode.
+    """Write the packed observation of one episode, from front to back: edge mask, edges, globals, node mask, nodes.
 
     Args:
         g: The instance.
@@ -133,30 +141,49 @@ def write_view(  # noqa: PLR0912, PLR0915  one pass that writes a row from front
     first = node_mask + nodes
     row[:] = 0.0
     at = time % groups if time < length else groups - 1
-    current, here = g.order[at], device[g.order[at]]
     begin = min(max(0, at - operations // 4), max(0, groups - operations))
     shown = min(groups, operations)
+    scratch = np.zeros((7, devices))
+    load, without = scratch[0], scratch[1]
+    _leave_out(g, device, g.order[at], compute, moved, load, without)
+    row[node_mask : node_mask + devices] = 1.0
+    row[node_mask + MOST_DEVICES : node_mask + MOST_DEVICES + shown] = 1.0
+    _write_devices(g, device, at, share, load, without, held, mask, scratch[2:], row[first:])
+    first_group = first + MOST_DEVICES * FEATURES
+    _write_groups(g, device, at, share, begin, shown, row[first_group:])
+    _write_edges(g, device, at, share, begin, shown, operations, row[:edges], row[edges:context], row[first_group:])
+    _write_globals(g, device, share, load, row[context:node_mask])
+    row[context] = at / groups
+    row[context + 1] = (length - time) / length
+    row[context + 8] = 1.0 if groups > shown else groups / operations
 
-    # the loads without the current group, and what changes with it on each device
-    load, without = np.zeros(devices), np.zeros(devices)
-    without[:] = moved
+
+@uncounted_inline
+def _leave_out(
+    g: Groups, device: NDArray[Any], current: int, compute: NDArray[Any], moved: NDArray[Any],
+    load: NDArray[Any], without: NDArray[Any],
+) -> None:  # fmt: skip
+    """The loads, and what of them is transfers, as they would be without the current group."""
+    here = device[current]
+    for d in range(len(load)):
+        without[d] = moved[d]
     for k in range(g.touch_start[current], g.touch_start[current + 1]):
         _pay(g, device, g.touch[k], current, here, without, -1.0)
     for k in range(g.touch_start[current], g.touch_start[current + 1]):
         _pay(g, device, g.touch[k], current, -1, without, 1.0)
-    for d in range(devices):
+    for d in range(len(load)):
         load[d] = compute[d] + without[d] - (g.cost[current, d] if d == here else 0.0)
-    affinity, known = np.zeros(devices), 1e-12 * share
-    for k in range(len(g.link)):
-        if g.link[k, 0] == current or g.link[k, 1] == current:
-            other = g.link[k, 1] if g.link[k, 0] == current else g.link[k, 0]
-            known += g.link_price[k]
-            if device[other] >= 0:
-                affinity[device[other]] += g.link_price[k]
-    largest, more, total = np.zeros(devices), np.zeros(devices), np.zeros(devices)
-    after = np.zeros(devices)
-    for d in range(devices):
-        after[:] = load
+
+
+@uncounted_inline
+def _consider(
+    g: Groups, device: NDArray[Any], current: int, load: NDArray[Any],
+    more: NDArray[Any], largest: NDArray[Any], total: NDArray[Any], after: NDArray[Any],
+) -> None:  # fmt: skip
+    """What each device would carry with the current group, what the largest load would be, and what would be paid."""
+    for d in range(len(load)):
+        for other in range(len(load)):
+            after[other] = load[other]
         for k in range(g.touch_start[current], g.touch_start[current + 1]):
             _pay(g, device, g.touch[k], current, -1, after, -1.0)
         paid = 0.0
@@ -164,88 +191,117 @@ def write_view(  # noqa: PLR0912, PLR0915  one pass that writes a row from front
             paid += _pay(g, device, g.touch[k], current, d, after, 1.0)
         after[d] += g.cost[current, d]
         total[d], more[d] = paid, after[d]
-        largest[d] = after.max()
+        largest[d] = _largest(after)
+
+
+@uncounted_inline
+def _write_devices(
+    g: Groups, device: NDArray[Any], at: int, share: float, load: NDArray[Any], without: NDArray[Any],
+    held: NDArray[Any], mask: NDArray[Any], scratch: NDArray[Any], nodes: NDArray[Any],
+) -> None:  # fmt: skip
+    devices, current = len(load), g.order[at]
+    largest, more, total, affinity = scratch[0], scratch[1], scratch[2], scratch[3]
+    here, before = device[current], device[g.order[at - 1]] if at > 0 else -1
+    known = 1e-12 * share
+    for k in range(len(g.link)):
+        if g.link[k, 0] == current or g.link[k, 1] == current:
+            other = g.link[k, 1] if g.link[k, 0] == current else g.link[k, 0]
+            known += g.link_price[k]
+            if device[other] >= 0:
+                affinity[device[other]] += g.link_price[k]
+    _consider(g, device, current, load, more, largest, total, scratch[4])
     least_largest, least_total = np.inf, np.inf
     for d in range(devices):
         if mask[d]:
             least_largest, least_total = min(least_largest, largest[d]), min(least_total, total[d])
-    before = device[g.order[at - 1]] if at > 0 else -1
     for d in range(devices):
-        begins = first + d * FEATURES
-        row[node_mask + d] = 1.0
-        row[begins] = 1.0
-        row[begins + 1] = 0.0 if g.pays[d] else 1.0
-        row[begins + 2] = mask[d]
-        row[begins + 3] = _clip(load[d] / share)
+        node = nodes[d * FEATURES : (d + 1) * FEATURES]
+        node[0] = 1.0
+        node[1] = 0.0 if g.pays[d] else 1.0
+        node[2] = mask[d]
+        node[3] = _clip(load[d] / share)
         if mask[d]:
-            row[begins + 4] = _clip(more[d] / share)
-            row[begins + 5] = _clip(largest[d] / share)
-            row[begins + 6] = _clip(4.0 * (largest[d] - least_largest) / share)
-            row[begins + 7] = _clip(4.0 * (total[d] - least_total) / share)
-            row[begins + 8] = _clip(g.cost[current, d] / share)
+            node[4] = _clip(more[d] / share)
+            node[5] = _clip(largest[d] / share)
+            node[6] = _clip(4.0 * (largest[d] - least_largest) / share)
+            node[7] = _clip(4.0 * (total[d] - least_total) / share)
+            node[8] = _clip(g.cost[current, d] / share)
         room = g.memory[d] - held[d] + (g.size[current] if d == here else 0.0)
-        row[begins + 9] = 1.0 if g.memory[d] == np.inf else _clip(room / max(g.memory[d], 1.0))
-        row[begins + 10] = affinity[d] / known
-        row[begins + 11] = 1.0 if d == before else 0.0
-        row[begins + 12] = 1.0 if d == here else 0.0
-        row[begins + 13] = _clip(without[d] / share)
-    smallest = g.memory.min()
+        node[9] = 1.0 if g.memory[d] == np.inf else _clip(room / max(g.memory[d], 1.0))
+        node[10] = affinity[d] / known
+        node[11] = 1.0 if d == before else 0.0
+        node[12] = 1.0 if d == here else 0.0
+        node[13] = _clip(without[d] / share)
+
+
+@uncounted_inline
+def _write_groups(
+    g: Groups, device: NDArray[Any], at: int, share: float, begin: int, shown: int, nodes: NDArray[Any]
+) -> None:
+    smallest = np.inf
+    for d in range(len(g.memory)):
+        smallest = min(smallest, g.memory[d])
     for place in range(begin, begin + shown):
         group = g.order[place]
-        node = MOST_DEVICES + place - begin
-        begins = first + node * FEATURES
-        row[node_mask + node] = 1.0
-        row[begins] = 0.0
-        row[begins + 1] = 1.0 if group == current else 0.0
-        row[begins + 2] = 1.0 if device[group] >= 0 else 0.0
-        row[begins + 3] = _clip(8.0 * g.least[group] / share)
-        row[begins + 4] = _clip(4.0 * g.sent[group] / share)
-        row[begins + 5] = min(1.0, g.sent[group] / share)
-        row[begins + 6] = 0.0 if smallest == np.inf else _clip(4.0 * g.size[group] / max(smallest, 1.0))
-        row[begins + 7] = _clip((place - at) / 16.0)
-        row[begins + 8] = 1.0 if place > at else 0.0
-    edge = 0
+        node = nodes[(place - begin) * FEATURES : (place - begin + 1) * FEATURES]
+        node[1] = 1.0 if place == at else 0.0
+        node[2] = 1.0 if device[group] >= 0 else 0.0
+        node[3] = _clip(8.0 * g.least[group] / share)
+        node[4] = _clip(4.0 * g.sent[group] / share)
+        node[5] = min(1.0, g.sent[group] / share)
+        node[6] = 0.0 if smallest == np.inf else _clip(4.0 * g.size[group] / max(smallest, 1.0))
+        node[7] = _clip((place - at) / 16.0)
+        node[8] = 1.0 if place > at else 0.0
+
+
+@uncounted_inline
+def _write_edges(
+    g: Groups, device: NDArray[Any], at: int, share: float, begin: int, shown: int, operations: int,
+    edge_mask: NDArray[Any], ends: NDArray[Any], nodes: NDArray[Any],
+) -> None:  # fmt: skip
+    """Producer to consumer, placed group to its device, current group to each; and who the current one deals with."""
+    current, edge = g.order[at], 0
     for k in range(len(g.link)):
         source, target = g.link[k, 0], g.link[k, 1]
         a, b = g.position[source] - begin, g.position[target] - begin
         if current in (source, target):
             other = b if source == current else a
             if other >= 0 and other < shown:
-                begins = first + (MOST_DEVICES + other) * FEATURES
-                row[begins + 9 if source == current else begins + 10] = _clip(4.0 * g.link_price[k] / share)
+                feature = 9 if source == current else 10
+                nodes[other * FEATURES + feature] = _clip(4.0 * g.link_price[k] / share)
         if a >= 0 and b >= 0 and a < shown and b < shown and edge < _EDGES_PER_GROUP * operations:
-            row[edges + 2 * edge], row[edges + 2 * edge + 1] = MOST_DEVICES + a, MOST_DEVICES + b
-            row[edge] = 1.0
+            ends[2 * edge], ends[2 * edge + 1] = MOST_DEVICES + a, MOST_DEVICES + b
             edge += 1
     for place in range(begin, begin + shown):
         group = g.order[place]
         if device[group] >= 0 and group != current:
-            row[edges + 2 * edge], row[edges + 2 * edge + 1] = MOST_DEVICES + place - begin, device[group]
-            row[edge] = 1.0
+            ends[2 * edge], ends[2 * edge + 1] = MOST_DEVICES + place - begin, device[group]
             edge += 1
-    for d in range(devices):
-        row[edges + 2 * edge], row[edges + 2 * edge + 1] = MOST_DEVICES + at - begin, d
-        row[edge] = 1.0
+    for d in range(len(g.pays)):
+        ends[2 * edge], ends[2 * edge + 1] = MOST_DEVICES + at - begin, d
         edge += 1
+    edge_mask[:edge] = 1.0
+
+
+@uncounted_inline
+def _write_globals(g: Groups, device: NDArray[Any], share: float, load: NDArray[Any], whole: NDArray[Any]) -> None:
+    """What describes the instance and the loads as a whole; `write_view` adds how far the episode is."""
     left, heaviest, mean, fast, priced = 0.0, 0.0, 0.0, 0, 0.0
-    for place in range(groups):
+    for place in range(len(g.order)):
         group = g.order[place]
         if device[group] < 0:
             left += g.least[group]
         heaviest = max(heaviest, g.least[group])
         priced += g.sent[group]
-    for d in range(devices):
+    for d in range(len(load)):
         fast += g.pays[d]
         mean += load[d]
-    row[context] = at / groups
-    row[context + 1] = (length - time) / length
-    row[context + 2] = _clip(left / share / max(fast, 1))
-    row[context + 3] = _clip(load.max() / share)
-    row[context + 4] = _clip((mean + left) / share / max(fast, 1))
-    row[context + 5] = fast / MOST_DEVICES
-    row[context + 6] = _clip(heaviest / share)
-    row[context + 7] = _clip(np.log1p(priced / share))
-    row[context + 8] = 1.0 if groups > shown else groups / operations
+    whole[2] = _clip(left / share / max(fast, 1))
+    whole[3] = _clip(_largest(load) / share)
+    whole[4] = _clip((mean + left) / share / max(fast, 1))
+    whole[5] = fast / MOST_DEVICES
+    whole[6] = _clip(heaviest / share)
+    whole[7] = _clip(np.log1p(priced / share))
 
 
 class GraphView:

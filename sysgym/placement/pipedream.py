@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from sysgym.core.compiled import compiled
 from sysgym.core.errors import InfeasibleError, SettingError, require_range
 from sysgym.placement.model import UNITS_PER_SECOND, OpGraph, topological_order
 
@@ -235,7 +235,7 @@ def _plan(
     )  # fmt: skip
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _stage_seconds(
     compute: NDArray[Any], seconds: NDArray[Any], weights: NDArray[Any], low: int, high: int, replicas: int, rate: float
 ) -> float:
@@ -245,7 +245,7 @@ def _stage_seconds(
     return float((work + exchanged) / replicas)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _fill(  # noqa: PLR0912  one table, filled in one walk
     bits: NDArray[Any], seconds: NDArray[Any], compute: NDArray[Any], weights: NDArray[Any], activations: NDArray[Any],
     boundary: NDArray[Any], machines: int, bandwidth: float, inner: int, final: bool, straight: bool, transfers: bool,

@@ -13,12 +13,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from scipy.optimize import linprog
 from scipy.sparse import block_array, coo_array
 from scipy.sparse.csgraph import connected_components
 
+from sysgym.core.compiled import compiled
 from sysgym.placement.execution import ExecutionRules, Program, execution_order, program_of, upward_rank
 from sysgym.placement.model import Cluster, OpGraph, topological_order
 
@@ -328,7 +328,7 @@ def heft(graph: OpGraph, cluster: Cluster) -> NDArray[np.int64]:
     return room.assignment()
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _gap(begins: NDArray[Any], stops: NDArray[Any], spans: int, ready: float, length: float) -> float:
     """Earliest start of a stretch of the given length among busy spans, which are sorted."""
     start = ready
@@ -339,7 +339,7 @@ def _gap(begins: NDArray[Any], stops: NDArray[Any], spans: int, ready: float, le
     return start
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _occupy(
     begins: NDArray[Any], stops: NDArray[Any], spans: NDArray[Any], device: int, begin: float, stop: float
 ) -> None:

@@ -12,9 +12,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from sysgym.core.compiled import compiled
 from sysgym.placement.contraction import Contraction
 from sysgym.placement.execution import Program
 from sysgym.placement.kernel import Flags, Workspace, execute
@@ -74,7 +74,7 @@ def search_state(c: Contraction, device: NDArray[np.int64]) -> SearchState:
     return SearchState(device.astype(np.int64).copy(), readers_on, compute, moved, held)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _crosses(s: SearchState, c: Contraction, p: int, device: int) -> bool:
     """Whether a producer's output crosses the border of a device."""
     if s.device[c.owner[p]] == device:
@@ -82,7 +82,7 @@ def _crosses(s: SearchState, c: Contraction, p: int, device: int) -> bool:
     return bool(s.readers_on[p, device] > 0)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _relocate(s: SearchState, c: Contraction, group: int, to: int) -> None:
     """Move one group, and keep the state up to date."""
     origin = s.device[group]
@@ -109,7 +109,7 @@ def _relocate(s: SearchState, c: Contraction, group: int, to: int) -> None:
             s.moved[to] += c.price[p]
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _excess(s: SearchState, c: Contraction) -> float:
     """Bytes above the caps, relative to the caps."""
     excess = 0.0
@@ -119,7 +119,7 @@ def _excess(s: SearchState, c: Contraction) -> float:
     return excess
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _largest(s: SearchState) -> float:
     largest = 0.0
     for d in range(len(s.compute)):
@@ -127,7 +127,7 @@ def _largest(s: SearchState) -> float:
     return largest
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _energy(s: SearchState, c: Contraction, work: float) -> float:
     total = 0.0
     for d in range(len(s.compute)):
@@ -135,7 +135,7 @@ def _energy(s: SearchState, c: Contraction, work: float) -> float:
     return _largest(s) + _MEAN_WEIGHT * total / len(s.compute) + work * _excess(s, c)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _add(m: Moves, c: Contraction, device: NDArray[Any], group: int, to: int) -> None:
     """Add a group to the compound move, if it isn't there and can run there."""
     if device[group] != to and c.cost[group, to] < np.inf:
@@ -145,7 +145,7 @@ def _add(m: Moves, c: Contraction, device: NDArray[Any], group: int, to: int) ->
         m.length[0] += 1
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _draw_move(  # noqa: PLR0912  a branch for each kind of move
     m: Moves, c: Contraction, device: NDArray[Any], order: NDArray[Any], hot: int, generator: np.random.Generator
 ) -> None:
@@ -187,7 +187,7 @@ def _draw_move(  # noqa: PLR0912  a branch for each kind of move
         _add(m, c, device, other, device[group])
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def anneal_load(
     s: SearchState, c: Contraction, m: Moves, order: NDArray[Any], steps: int, hot: float, cold: float,
     generator: np.random.Generator, best_device: NDArray[Any], best_value: float,
@@ -243,7 +243,7 @@ def anneal_load(
     return best_value
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def descend_load(s: SearchState, c: Contraction, moves: int = 1_000_000) -> bool:
     """Make the best single move until none gains, at most `moves` times; returns whether none gains any more.
 
@@ -269,7 +269,7 @@ def descend_load(s: SearchState, c: Contraction, moves: int = 1_000_000) -> bool
     return False
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _whole(
     makespan: bool, a: LatencyArrays, w: Workspace, p: Program, f: Flags, c: Contraction, device: NDArray[Any],
     placed: NDArray[Any], held: NDArray[Any],
@@ -288,7 +288,7 @@ def _whole(
     return value, excess
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def anneal_whole(
     makespan: bool, a: LatencyArrays, w: Workspace, p: Program, f: Flags, c: Contraction, device: NDArray[Any],
     m: Moves, order: NDArray[Any], steps: int, hot: float, cold: float, generator: np.random.Generator,

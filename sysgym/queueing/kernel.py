@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-from sysgym.core.engines import copied_columns, read_only
+from sysgym.core.columns import copied_columns, read_only, zeroed
+from sysgym.core.compiled import uncounted, uncounted_inline
+from sysgym.core.errors import require_options
 from sysgym.core.events import EventKind, EventLog
 from sysgym.core.protocols import Engine, Slot
 from sysgym.queueing.metrics import queue_metrics
@@ -56,26 +57,13 @@ class Numbers(NamedTuple):
 
 def allocate(queues: int, servers: int, events: int) -> Queues:
     """Zeroed state with room for a number of events a queue."""
-
-    def zeros(dtype: Any, *shape: int) -> NDArray[Any]:
-        return np.zeros((queues, *shape), dtype=dtype)
-
-    return Queues(
-        key=zeros(np.int64),
-        episode=zeros(np.int64),
-        steps=zeros(np.int64),
-        free=zeros(np.int64),
-        head=zeros(np.int64),
-        busy=zeros(np.int64, servers),
-        written=zeros(np.int64),
-        event_time=zeros(np.int64, events),
-        event_kind=zeros(np.int8, events),
-        event_subject=zeros(np.int64, events),
-        event_amount=zeros(np.float64, events),
-    )
+    return zeroed(
+        Queues, queues,
+        busy=servers, event_time=events, event_kind=events, event_subject=events, event_amount=events,
+    )  # fmt: skip
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@uncounted_inline
 def _log(q: Queues, b: int, kind: int, subject: int, amount: float) -> None:
     place = q.written[b]
     q.event_time[b, place] = q.steps[b]
@@ -85,14 +73,14 @@ def _log(q: Queues, b: int, kind: int, subject: int, amount: float) -> None:
     q.written[b] = place + 1
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@uncounted_inline
 def _next_customer(q: Queues, b: int, numbers: Numbers) -> None:
     servers, priorities = q.busy.shape[1], len(numbers.priorities)
     q.head[b] = draw_priority(q.key[b], q.episode[b], q.steps[b], servers, priorities)
     _log(q, b, _SUBMIT, q.steps[b], numbers.priorities[q.head[b]])
 
 
-@njit(cache=True, nogil=True)
+@uncounted
 def begin_rows(q: Queues, rows: NDArray[np.int64], numbers: Numbers) -> None:
     """Begin an episode in each of the rows, whose keys and episodes are set."""
     for b in rows:
@@ -102,7 +90,7 @@ def begin_rows(q: Queues, rows: NDArray[np.int64], numbers: Numbers) -> None:
         _next_customer(q, b, numbers)
 
 
-@njit(cache=True, nogil=True)
+@uncounted
 def step_rows(
     q: Queues,
     numbers: Numbers,
@@ -142,7 +130,7 @@ def step_rows(
             truncated[b] = q.steps[b] >= numbers.max_steps
 
 
-@njit(cache=True, nogil=True)
+@uncounted
 def show_rows(q: Queues, rows: NDArray[np.bool_], observations: NDArray[np.float32], masks: NDArray[np.int8]) -> None:
     """Write observations and masks of the chosen rows."""
     for b in range(len(rows)):
@@ -163,7 +151,7 @@ class QueueKernel(Engine):
         self.config, self.split, self.num_episodes = config, split, num_episodes
         self.num_actions, self.observation_spec = 2, spec_of(config)
         customer_key(0, split)
-        self._priorities = read_only(np.asarray(config.priorities, dtype=np.float64))
+        self._priorities = np.asarray(config.priorities, dtype=np.float64)
         ending = 0.0 if config.horizon == "fixed" else 1.0 / config.max_steps
         self._numbers = Numbers(config.free_probability, config.max_steps, ending, self._priorities)
         self._queues = allocate(num_episodes, config.servers, self._events_of(config.max_steps))
@@ -176,6 +164,7 @@ class QueueKernel(Engine):
         options: Mapping[str, Any] | None = None,
     ) -> None:
         """See `Engine.reset`."""
+        require_options(options)
         self._queues.key[rows] = [customer_key(int(seed), self.split) for seed in seeds]
         self._queues.episode[rows] = episodes
         begin_rows(self._queues, rows, self._numbers)
@@ -196,7 +185,7 @@ class QueueKernel(Engine):
         """See `Engine.state`."""
         q = self._queues
         return QueueState(
-            int(q.steps[row]), int(q.free[row]), int(q.head[row]), read_only(q.busy[row]), self._priorities
+            int(q.steps[row]), int(q.free[row]), int(q.head[row]), read_only(q.busy[row]), read_only(self._priorities)
         )
 
     def events(self, row: int) -> EventLog:

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from sysgym.core.compiled import uncounted
 from sysgym.core.errors import SettingError, UnknownNameError, require_range
 from sysgym.core.seeding import stream_key
 from sysgym.workloads.draws import integer, uniform
@@ -72,19 +72,19 @@ class QueueState(NamedTuple):
     priorities: NDArray[np.float64]
 
 
-@njit(cache=True, nogil=True)
+@uncounted
 def draw_priority(key: int, episode: int, step: int, servers: int, priorities: int) -> int:
     """Number of the priority of the customer of a step."""
     return integer(key, episode, step * (servers + 2), 0, priorities - 1)
 
 
-@njit(cache=True, nogil=True)
+@uncounted
 def draw_release(key: int, episode: int, step: int, servers: int, server: int) -> float:
     """The number in [0, 1) that frees a busy server in a step if it is below p."""
     return uniform(key, episode, step * (servers + 2) + 1 + server)
 
 
-@njit(cache=True, nogil=True)
+@uncounted
 def draw_ending(key: int, episode: int, step: int, servers: int) -> float:
     """The number in [0, 1) that ends an episode of geometric horizon after a step."""
     return uniform(key, episode, step * (servers + 2) + 1 + servers)

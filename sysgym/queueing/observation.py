@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from sysgym.core.compiled import uncounted
 from sysgym.core.protocols import ArraySpec
 from sysgym.queueing.model import ACCEPT, REJECT, QueueConfig
 
@@ -15,7 +15,7 @@ def spec_of(config: QueueConfig) -> ArraySpec:
     return ArraySpec((1 + len(config.priorities),), np.float32, 0.0, 1.0)
 
 
-@njit(cache=True, nogil=True)
+@uncounted
 def write_view(
     free: int, head: int, servers: int, observation: NDArray[np.float32], action_mask: NDArray[np.int8]
 ) -> None:

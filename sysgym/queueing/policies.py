@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sysgym.core.protocols import StatePolicy
-from sysgym.core.seeding import stream
+from sysgym.core.random_policy import RandomPolicy
 from sysgym.queueing.exact import optimal_gain
 from sysgym.queueing.model import ACCEPT, REJECT, QueueConfig, QueueState
 
@@ -32,24 +33,9 @@ class TablePolicy(StatePolicy):
         return ACCEPT if state.free > 0 and self.accept[state.free, state.head] else REJECT
 
 
-class RandomPolicy(StatePolicy):
-    """Accepts half of those that can be served.
-
-    Args:
-        seed: Seed of its stream.
-    """
-
-    name = "random"
-
-    def __init__(self, seed: int = 0) -> None:
-        self._generator = stream(seed, "policy")
-
-    def reset(self) -> None:
-        """Goes on with its stream, so that episodes differ."""
-
-    def act_on_state(self, state: QueueState) -> int:
-        """Uniform over the allowed actions."""
-        return int(self._generator.integers(2)) if state.free > 0 else REJECT
+def _either(state: QueueState, generator: np.random.Generator) -> int:
+    """Accepts half of those that can be served."""
+    return int(generator.integers(2)) if state.free > 0 else REJECT
 
 
 class ThresholdPolicy(StatePolicy):
@@ -77,6 +63,6 @@ HEURISTICS: Mapping[str, Callable[[], StatePolicy]] = {
     "at_least_2": lambda: ThresholdPolicy("at_least_2", 2.0),
     "at_least_4": lambda: ThresholdPolicy("at_least_4", 4.0),
     "optimal": lambda: TablePolicy("optimal", optimal_gain(QueueConfig())[1]),
-    "random": RandomPolicy,
+    "random": partial(RandomPolicy, _either),
 }
 """The heuristics by name, the optimal stationary policy of the default queue among them."""

@@ -13,7 +13,8 @@ import numpy as np
 import simpy
 from numpy.typing import NDArray
 
-from sysgym.core.engines import read_only
+from sysgym.core.columns import read_only
+from sysgym.core.errors import require_options
 from sysgym.core.events import EventKind, EventLog, EventRecorder
 from sysgym.core.protocols import Observation, Simulator
 from sysgym.queueing.metrics import queue_metrics
@@ -49,6 +50,7 @@ class QueueSimulator(Simulator):
 
     def reset(self, seed: int, episode: int, options: Mapping[str, Any] | None = None) -> None:
         """See `Simulator.reset`."""
+        require_options(options)
         self._key, self._episode = customer_key(seed, self.split), episode
         self.busy = [IDLE] * self.config.servers
         self.steps, self.paid = 0, 0.0

@@ -272,7 +272,8 @@ def _clock_change(raw: RawTable, schema: Schema, rule: Rule, _machine: Machine |
     """Local times on both sides of a change of the clocks, and those that the clock showed twice or never."""
     times = raw.columns[str(rule.column)]
     known = ~is_missing(times)
-    if schema.time_zone is None or not known.any():
+    is_local = times.dtype.kind == "M" and "TimeZoneString" not in raw.header
+    if schema.time_zone is None or not is_local or not known.any():
         return
     instants, repeated, skipped = to_utc(times[known], schema.time_zone)
     offset = times[known] - instants

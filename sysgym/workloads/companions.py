@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +43,11 @@ class NodeTable:
     def processors(self) -> int:
         """Whole processors of all nodes together."""
         return int((self.cpu_milli // 1000).sum())
+
+    def take(self, rows: NDArray[np.int64]) -> NodeTable:
+        """The nodes in these rows, in this order."""
+        columns = {name: getattr(self, name)[rows] for name in ("cpu_milli", "memory_mib", "gpus", "gpu_type")}
+        return replace(self, names=tuple(self.names[row] for row in rows.tolist()), **columns)
 
 
 @dataclass(frozen=True, eq=False)

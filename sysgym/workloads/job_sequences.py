@@ -13,9 +13,9 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from sysgym.core.compiled import compiled
 from sysgym.core.errors import SettingError, UnknownNameError, require_range
 from sysgym.core.seeding import stream_key
 from sysgym.workloads.draws import integer, uniform
@@ -28,7 +28,7 @@ _SHORT_SHARE = {"uniform_short": 1.0, "uniform_long": 0.0}
 _split_key = lru_cache(maxsize=4096)(stream_key)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def draw_sequence(
     key: int,
     episode: int,

@@ -13,10 +13,10 @@ from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-from sysgym.core.errors import SettingError, UnknownNameError, WorkloadError, require_range
+from sysgym.core.compiled import compiled
+from sysgym.core.errors import SettingError, UnknownNameError, WorkloadError, require_options, require_range
 from sysgym.core.seeding import stream_key
 from sysgym.workloads.draws import integer, uniform
 
@@ -96,16 +96,14 @@ class JobsetSource(Protocol):
 
 def jobset_number(episode: int, options: Mapping[str, Any] | None) -> int:
     """The number of the jobset that an episode plays: its own, or `options["jobset"]`."""
-    for name in options or ():
-        if name != "jobset":
-            raise UnknownNameError("reset option", name, ["jobset"])
+    require_options(options, "jobset")
     number = (options or {}).get("jobset", episode)
     if not isinstance(number, int | np.integer) or number < 0:
         raise SettingError(f"options['jobset'] is {number!r}; give the number of a jobset, an integer from 0")
     return int(number)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def draw_jobset(
     key: int,
     episode: int,

@@ -101,6 +101,7 @@ FORMATS: Mapping[str, Format] = {
         generic_csv.parse,
         generic_csv.jobs,
         maps_columns=True,
+        local_times=True,
         needs_machine=True,
     ),
 }
@@ -232,7 +233,9 @@ def _machine(
     if table.machine is not None:
         return table.machine
     if FORMATS[name].needs_machine:
-        raise InputFileError(path, "the file does not tell the size of the machine; give it with processors=...")
+        raise InputFileError(
+            path, "the file does not tell the size of the machine; give it with processors=... (--processors)"
+        )
     return Machine(LARGEST_MACHINE, "unknown")
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sysgym.core.engines import read_only
+from sysgym.core.columns import read_only
 from sysgym.core.errors import SettingError, UnknownNameError, WorkloadError, require_range
 from sysgym.core.instances import Change, Instance
 from sysgym.workloads.companions import DagProfile, Dependencies, NodeTable

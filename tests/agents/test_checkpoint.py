@@ -1,5 +1,6 @@
 """Files of policies: what is written is read, and what is damaged or foreign is refused in one line."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -174,6 +175,15 @@ def test_other_spaces_are_refused_by_name(policy):
     policy.check(own.observation_space, own.action_space)
     with pytest.raises(CheckpointError, match=r"got observations of shape \[4\]"):
         policy.act(np.zeros(4, dtype=np.float32), np.ones(5, dtype=np.int8))
+
+
+def test_another_environment_of_equal_spaces_is_refused_by_its_id(policy, saved, toy_environments):
+    own, other = gym.make("toy/Cards-v0", length=9), gym.make("toy/Cards-v0").unwrapped
+    other.spec = dataclasses.replace(other.spec, id="toy/Cards-v1")
+    assert agents.load(saved, own).env_id == "toy/Cards-v0"
+    with pytest.raises(CheckpointError, match=r"policy.safetensors: .*trained in toy/Cards-v0, not in toy/Cards-v1;"):
+        agents.load(saved, other)
+    policy.check(own.observation_space, own.action_space, "tests.agents.toy:toy/Cards-v0")
 
 
 def test_a_checkpoint_says_the_words_of_its_run_and_no_folder_of_this_machine(tmp_path, monkeypatch):

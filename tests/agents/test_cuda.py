@@ -7,7 +7,8 @@ import torch
 from sysgym import agents
 from sysgym.agents import Training
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+if not torch.cuda.is_available():
+    pytest.skip("needs a CUDA device: 21 tests", allow_module_level=True)
 SMALL = {"num_envs": 8, "rollout_steps": 16}
 
 

@@ -78,7 +78,13 @@ def test_spaces_pass_through_json_and_know_the_graph():
 
 @pytest.mark.parametrize(
     ("asks", "kind", "chosen"),
-    [("node", None, "pointer"), ("choice", None, "pointer"), ("fixed", None, "graph"), ("fixed", "leading", "leading")],
+    [
+        ("node", None, "pointer"),
+        ("choice", None, "pointer"),
+        ("rated", None, "pointer"),
+        ("fixed", None, "graph"),
+        ("fixed", "leading", "leading"),
+    ],
 )
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
 def test_numpy_gives_the_logits_of_torch(asks, kind, chosen, activation):

@@ -27,14 +27,16 @@ ONE_STEP = {
 
 
 ROWS = Spaces((5, 12), "float32", 0, 5)
+FORESEEN = Spaces((5, 15), "float32", 0, 5)  # with three columns for the value alone
 
 
 def learner(algorithm, kind, threads=1, spaces=WIDE, normalize=False, network=None, **settings):
     found = ALGORITHMS[algorithm]
     kind_of_network = network or ("flat" if spaces is WIDE else "choices")
     activation = settings.pop("activation", "tanh")
-    architecture = choose_architecture(spaces, kind_of_network, (16, 8), activation, normalize)
-    network = build_network(spaces, architecture, seed=3)
+    foreseen = 3 if spaces is FORESEEN else 0
+    architecture = choose_architecture(spaces, kind_of_network, (16, 8), activation, normalize, foreseen)
+    network = build_network(architecture.played(spaces), architecture, seed=3)
     with torch.no_grad():
         network.policy.layers[-1].weight.mul_(30.0)  # probabilities that are far from equal
     return found.learner(kind)(network, make_settings(found.settings, settings), 0, threads)
@@ -106,9 +108,19 @@ def test_bytes_learn_and_play_without_their_empty_cells(activation):
     assert np.allclose(behaviour.logits(played.observations[0]), expected, atol=1e-4)
 
 
-def test_choices_are_played_as_the_network_says():
-    network = learner("ppo", "torch", spaces=ROWS).network
-    behaviour, played = compiled_behaviour(network), filled_rollout(ROWS, 4, 6)
+@pytest.mark.parametrize(
+    ("algorithm", "settings"), [("ppo", {"activation": "relu"}), ("vtrace", {}), ("reinforce", {})]
+)
+def test_what_the_value_alone_sees_is_learned_as_by_torch(algorithm, settings):
+    test_gradients_equal_those_of_torch(algorithm, settings, True, FORESEEN)
+
+
+@pytest.mark.parametrize(
+    ("spaces", "kind"), [(ROWS, "choices"), (ROWS, "rows"), (FORESEEN, "choices")], ids=["choices", "rows", "foreseen"]
+)
+def test_choices_are_played_as_the_network_says(spaces, kind):
+    network = learner("ppo", "torch", spaces=spaces, network=kind).network
+    behaviour, played = compiled_behaviour(network), filled_rollout(spaces, 4, 6)
     behaviour.load(Weights.of(network, 1))
     actions, told = np.zeros(6, dtype=np.int64), np.zeros(6)
     behaviour.choose(played.observations[0], played.masks[0], np.full(6, 0.7), actions, told)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from sysgym.agents.architecture import choose_architecture, weight_shapes
 from sysgym.agents.inference import PolicyFunction, masked_probabilities, most_likely, sample
-from sysgym.agents.networks import build_network, masked_entropy, masked_log_probabilities
+from sysgym.agents.networks import PooledRows, build_network, masked_entropy, masked_log_probabilities
 from sysgym.agents.spaces import Spaces, largest_bound
 from sysgym.core.errors import SettingError, SysgymError, UnknownNameError
 
@@ -63,6 +63,26 @@ def test_over_choices_the_last_row_tells_the_value():
     assert not torch.allclose(network.values(rows + torch.eye(4)[3][:, None]), network.values(rows))
 
 
+def test_what_is_foreseen_moves_the_value_and_not_the_policy():
+    spaces = CASES["rows"]
+    architecture = choose_architecture(spaces, "choices", (5, 4), foreseen=2)
+    played = architecture.played(spaces)
+    network = build_network(played, architecture, seed=3)
+    rows = torch.randn(6, *spaces.shape, generator=torch.Generator().manual_seed(0))
+    others = rows.clone()
+    others[..., -2:] += 1.0
+    assert torch.equal(network.policy_logits(others), network.policy_logits(rows))
+    assert not torch.allclose(network.values(others), network.values(rows))
+    weights = {name: value.numpy(force=True) for name, value in network.state_dict().items()}
+    assert {name: value.shape for name, value in weights.items()} == weight_shapes(played, architecture)
+    seen = rows[..., :-2].numpy()
+    logits = network.policy_logits(rows).detach().numpy()
+    assert np.allclose(PolicyFunction(played, architecture, weights)(seen), logits, atol=1e-6)
+    for wrong in ({"kind": "rows"}, {"kind": "choices", "normalize": True}):
+        with pytest.raises(SettingError, match="last 2 columns are for the value alone"):
+            choose_architecture(spaces, **wrong, foreseen=2)
+
+
 def test_the_observation_decides_the_network():
     kinds = {case: choose_architecture(spaces).kind for case, spaces in CASES.items()}
     assert kinds == {
@@ -89,6 +109,22 @@ def test_masks_spare_rows_and_change_no_allowed_logit(case):
     full, spared = network.policy_logits(rows), network.policy_logits(rows, masks)
     assert torch.allclose(full[masks], spared[masks], atol=1e-6)
     assert spared.isfinite().all()
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+def test_empty_rows_are_pooled_once_and_count_as_often_as_they_stand_there(activation):
+    pooled = PooledRows(5, (6, 4), activation, 1.0)
+    for weight in pooled.parameters():
+        torch.nn.init.normal_(weight, generator=torch.Generator().manual_seed(weight.numel()))  # biases too
+    rows = torch.randn(9, 7, 5, generator=torch.Generator().manual_seed(0))
+    for state in range(9):
+        rows[state, max(0, state - 1) :] = 0.0  # none is filled, none again, one, ..., all
+    told = []
+    for way in (pooled, pooled.sparse):
+        value = way(rows)
+        told.append([value, *torch.autograd.grad((value**2).sum(), list(pooled.parameters()))])
+    for dense, sparse in zip(*told, strict=True):
+        assert torch.allclose(dense, sparse, atol=1e-4, rtol=1e-5)
 
 
 def test_policy_and_value_share_no_weights():

@@ -112,5 +112,7 @@ def test_other_networks_learn_over_dense_masks():
     assert losses[1] < losses[0]
     with pytest.raises(SettingError, match="one width"):
         train(ENV, "rewriter", frames=64, hidden=[8, 16], environment=SMALL)
+    with pytest.raises(SettingError, match="imitation comes before"):
+        train(ENV, "rewriter", frames=64, normalize_observations=True, environment=SMALL)
     with pytest.raises(SettingError, match="needs int32 tables"):
         train("CartPole-v1", "ppo", frames=64, network="terms")

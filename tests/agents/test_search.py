@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from sysgym import agents
+from sysgym.agents import checkpoint
 from sysgym.agents.search import Search
 from sysgym.core.errors import CheckpointError, SettingError, UnknownNameError
 
@@ -39,6 +40,32 @@ def test_a_resumed_search_ends_in_the_same_weights(tmp_path):
         searched(tmp_path, 30_000, "parts", resume=True, step=0.5)
 
 
+def test_a_graph_network_improves_and_goes_on_where_it_stopped(tmp_path):
+    """Most work first is bad; some generations do better, and the same whether they were interrupted or not."""
+    world = {"executors": 4, "jobs": 4, "mean_gap": 20, "observation": "choices"}
+    given = {"population": 8, "states": (3, 4), "start": (4.0, *[0.0] * 12, 1.0), "pool": 0, "averaged": True}
+    given["frames"] = 30_000
+
+    def begun(name, **more):
+        return Search("sysgym/DagSched-v0", [world], output=tmp_path / name, **given, **more)
+
+    whole, parts = begun("whole"), begun("parts")
+    first = whole._search.mean
+    for _ in whole.run():
+        pass
+    for progress in parts.run():
+        if progress.update == 4:
+            checkpoint.write(parts.output, parts.checkpoint())
+            break
+    resumed = begun("parts", resume=True)
+    for _ in resumed.run():
+        pass
+    np.testing.assert_array_equal(whole.point, resumed.point)
+    seeds, episodes = np.full(20, 99, dtype=np.uint64), np.arange(20)
+    returns, _ = whole._searched.play(whole._games[0], np.stack([first, whole.point]), seeds, episodes)
+    assert returns[1].mean() > returns[0].mean()
+
+
 def test_a_linear_priority_is_linear(tmp_path):
     network = searched(tmp_path, 4_000, linear=True, start=[0, -0.5]).row_network
     assert network.widths.tolist() == [16, 2, 1]
@@ -48,7 +75,7 @@ def test_a_linear_priority_is_linear(tmp_path):
 
 
 def test_what_cannot_be_searched_is_refused(tmp_path):
-    with pytest.raises(SettingError, match="plays row networks itself"):
+    with pytest.raises(SettingError, match="plays networks itself"):
         agents.train("sysgym/JobSched-v0", "cma", frames=10)
     with pytest.raises(SettingError, match="observation='queue'"):
         agents.train(BATCH, "cma", frames=10, environment={"workload": JOBS, "sequence_length": 64})

@@ -3,7 +3,8 @@
 A star of 3 to 6 nodes: the marked node points at one other, and all the rest point at it. With `asks="node"` the action
 is the node that it points at (N actions, absent nodes masked); with `asks="fixed"` one of three actions that say how
 many nodes point at the marked one, 1, 2 or more; with `asks="choice"` the action is 2 v + 1 for the right node v, and
-2 v is worth half as much, and one more action is worth nothing. A step shows a new graph; the right action pays 1.
+2 v is worth half as much, and one more action is worth nothing; `asks="rated"` is the same, and each action has
+features of its own, its number among them. A step shows a new graph; the right action pays 1.
 """
 
 import gymnasium as gym
@@ -14,13 +15,14 @@ from sysgym.core.seeding import stream
 from sysgym.envs.base import EngineEnv, EngineVectorEnv
 
 NODES, EDGES, LENGTH = 6, 5, 8
-ACTIONS = {"node": NODES, "fixed": 3, "choice": 2 * NODES + 1}
+ACTIONS = {"node": NODES, "fixed": 3, "choice": 2 * NODES + 1, "rated": 2 * NODES + 1}
 
 
 class GraphEngine:
     def __init__(self, num_episodes, asks="node"):
         self.num_episodes, self.asks, self.num_actions = num_episodes, asks, ACTIONS[asks]
-        self.observation_spec = graph_spec(NODES, 2, EDGES, 1, 0.0, 1.0)
+        choices = (self.num_actions, 2) if asks == "rated" else None
+        self.observation_spec = graph_spec(NODES, 2, EDGES, 1, 0.0, 1.0, choices)
         self.key = np.zeros((num_episodes, 2), dtype=np.int64)
         self.time = np.zeros(num_episodes, dtype=np.int64)
 
@@ -57,7 +59,10 @@ class GraphEngine:
             edges = [(marked, right)] + [(v, marked) for v in range(nodes) if v not in (marked, right)]
             parts["edges"][: len(edges)], parts["edge_mask"][: len(edges)] = edges, 1.0
             parts["globals"][0] = self.time[row] / LENGTH
-            per_node = {"node": 1, "choice": 2, "fixed": 0}[self.asks]
+            per_node = {"node": 1, "choice": 2, "rated": 2, "fixed": 0}[self.asks]
+            if self.asks == "rated":
+                parts["choices"][: 2 * nodes, 0] = np.arange(2 * nodes) / 2 / NODES
+                parts["choices"][: 2 * nodes, 1] = np.arange(2 * nodes) % 2
             slot.action_masks[row] = 1
             slot.action_masks[row, nodes * per_node : NODES * per_node] = 0
 

@@ -75,7 +75,7 @@ def make_record(policy, values, kind="heuristic", *, seed=None, failure=None, **
         "objective": "mean_wait",
         "direction": "min",
         "domain": "Queues",
-    } | {name: changes.pop(name) for name in ("name", "direction", "arguments", "bound") if name in changes}
+    } | {name: changes.pop(name) for name in ("name", "direction", "arguments", "bound", "split") if name in changes}
     draft = Record(
         schema_version=4,
         record_id="",
@@ -103,7 +103,7 @@ def make_record(policy, values, kind="heuristic", *, seed=None, failure=None, **
         ),
         seeds=SeedFacts(policy=changes.pop("draw", 0), training=seed, scenarios=list(range(count))),
         result=ResultFacts(
-            metrics={"mean_wait": list(values), "odd": [None] * count},
+            metrics={"mean_wait": list(values), "odd": [None] * count, **changes.pop("metrics", {})},
             steps=10 * count,
             invalid_actions=0,
             failure=failure,

@@ -131,6 +131,8 @@ def test_wrong_names_and_arguments_say_so():
         evaluate("first", TOY, {"slots": 3}, scenarios=1)
     with pytest.raises(SettingError, match="'split', which the evaluation decides"):
         evaluate("first", TOY, {"split": "train"}, scenarios=1)
+    with pytest.raises(SettingError, match="observation is 'choices_foreseen', which shows what is still to come"):
+        evaluate("sjf", "sysgym/JobSched-v0", {"observation": "choices_foreseen"}, scenarios=1)
 
 
 def test_policy_files_that_cannot_be_used_say_why(code, tmp_path):
@@ -266,6 +268,21 @@ def test_a_stable_baselines_model_is_a_policy(tmp_path):
         observation = np.array([0.0, 0.1, 0.02, -0.1], dtype=np.float32)
         action, _ = model.predict(observation, deterministic=True)
         assert found.policy.policy.act(observation, np.ones(2, dtype=np.int8)) == action
+
+
+def test_a_masked_model_of_sb3_contrib_sees_the_mask(tmp_path):
+    contrib = pytest.importorskip("sb3_contrib")
+    model = contrib.MaskablePPO("MlpPolicy", gym.make(TOY), seed=0, device="cpu")
+    model.save(tmp_path / "masked")
+    path = str(tmp_path / "masked.zip")
+    trusted, isolated = (evaluate(path, TOY, scenarios=2, limits=it) for it in (None, LIMITS))
+    assert trusted.values == isolated.values and trusted.policy.kind == "learned"
+    env = gym.make(TOY)
+    observation, info = env.reset(seed=0)
+    for allowed in range(len(info["action_mask"])):
+        mask = np.zeros_like(info["action_mask"])
+        mask[allowed] = 1
+        assert trusted.policy.policy.act(observation, mask) == allowed
 
 
 def test_queue_series_is_the_exact_mean_of_each_slice():

@@ -232,3 +232,14 @@ def test_a_training_of_a_few_updates_is_marked():
     marked = record.model_copy(update={"policy": record.policy.model_copy(update={"training": short})})
     assert tables_of([marked])[0].rows[0].training.too_short
     assert "budget too small to train" in boards_to_markdown(boards([marked]))
+
+
+def test_the_policy_that_is_the_bound_is_not_the_heuristic_to_beat():
+    bound = {"kind": "reference", "policy": "optimal"}
+    made = [make_record(name, NOISE * factor, bound=bound) for name, factor in
+            (("optimal", 1.0), ("sjf", 1.2), ("random", 2.0))]  # fmt: skip
+    made.append(make_record("PPO", NOISE * 1.1, seed=0, bound=bound))
+    (table,) = tables_of(made)
+    assert [(row.policy, row.kind) for row in table.rows[:2]] == [("optimal", "bound"), ("PPO", "learned")]
+    assert table.best_heuristic.policy == "sjf" and table.rows[1].verdict == "better"
+    assert tables_of(made, against="optimal")[0].best_heuristic.policy == "optimal"

@@ -97,23 +97,23 @@ def test_the_page_is_drawn_in_the_readers_colours(page, tmp_path, scheme, paper,
 
 
 @pytest.mark.parametrize(
-    ("column", "clicks", "order"),
+    ("column", "clicks", "order", "width"),
     [
-        ("policy", 1, ["fcfs", "nearly_sjf", "PPO", "random", "sjf"]),
-        ("score", 1, ["random", "fcfs", "nearly_sjf", "sjf", "PPO"]),
-        ("score", 2, ["PPO", "sjf", "nearly_sjf", "fcfs", "random"]),
-        ("training", 1, ["PPO"]),  # cells without a value come last
+        ("policy", 1, ["fcfs", "nearly_sjf", "PPO", "random", "sjf"], 390),
+        ("score", 1, ["random", "fcfs", "nearly_sjf", "sjf", "PPO"], WIDTH),
+        ("score", 2, ["PPO", "sjf", "nearly_sjf", "fcfs", "random"], WIDTH),
+        ("training", 1, ["PPO"], 820),  # cells without a value come last
     ],
 )
-def test_a_click_on_a_heading_sorts_the_table(page, tmp_path, column, clicks, order):
+def test_a_click_on_a_heading_sorts_the_table(page, tmp_path, column, clicks, order, width):
     probe = PROBE.replace("COLUMN", column).replace("CLICKS", str(clicks))
     path = tmp_path / "probe.html"
     path.write_text(page.read_text(encoding="utf-8").replace("</body>", f"{probe}</body>"), encoding="utf-8")
-    dumped = browse(path, tmp_path, "--dump-dom", f"--window-size={WIDTH},{HEIGHT}")
+    dumped = browse(path, tmp_path, "--dump-dom", f"--window-size={width},{HEIGHT}")
     table = dumped[dumped.index('<table class="sortable"') :]
     body = table[table.index("<tbody>") : table.index("</tbody>")]
     names = re.findall(r'<span class="dot \w+"></span>([^<]+)</td>', body)
     assert names[: len(order)] == order and len(names) == 5
     assert f'aria-sort="{"descending" if clicks == 2 else "ascending"}"' in table[: table.index("<tbody>")]
     needed, there = map(int, re.search(r"<title>(\d+) of (\d+)</title>", dumped).groups())
-    assert needed <= there  # nothing sticks out of a laptop's screen
+    assert needed <= there  # nothing sticks out of a laptop's screen, nor a telephone's

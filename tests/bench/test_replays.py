@@ -4,6 +4,7 @@ import gymnasium as gym
 import pytest
 
 from sysgym.agents import train
+from sysgym.agents.weights import shipped
 from sysgym.bench.policies import resolve_policy
 from sysgym.bench.replays import replay_policies
 from sysgym.core.errors import CheckpointError, PolicyError, SettingError, UnknownNameError
@@ -76,6 +77,15 @@ def test_what_a_policy_prints_is_no_result(rows, capfd):
     assert printed.out == "" and "deciding" in printed.err
 
 
+def test_a_backfilling_that_is_asked_for_stands_behind_named_orders_that_have_none(jobs):
+    rules = {"backfill": "easy", "commit": False}
+    plain = [found.row for found in replay_policies(jobs, ["f1", "easy", "smallest_area"])]
+    f1, easy, area = (found.row for found in replay_policies(jobs, ["f1", "easy", "smallest_area"], **rules))
+    assert f1["mean_wait"] < plain[0]["mean_wait"] and (f1["backfill"], f1["commit"]) == ("easy", False)
+    assert easy == plain[1] and "backfill" not in easy
+    assert area["mean_wait"] < plain[2]["mean_wait"] and area["backfill"] == "easy"
+
+
 def test_a_misspelt_scheduler_is_offered_the_nearest(jobs):
     with pytest.raises(UnknownNameError, match="did you mean easy"):
         list(replay_policies(jobs, ["eazy"]))
@@ -106,3 +116,8 @@ def test_only_some_environments_have_a_learned_policy_and_it_sees_its_own_observ
         resolve_policy("learned", gym.make("sysgym/AdmissionQueue-v0"))
     with pytest.raises(CheckpointError, match=r"sysgym/BatchSched-v0"):
         resolve_policy("learned", gym.make("sysgym/BatchSched-v0"))
+
+
+def test_a_policy_of_another_environment_is_refused_by_its_id(jobs):
+    with pytest.raises(CheckpointError, match=r"trained in sysgym/JobSched-v0, not in sysgym/BatchSched-v0"):
+        list(replay_policies(jobs, [str(shipped("jobsched"))]))

@@ -1,11 +1,12 @@
 """Published numbers beside ours: the files, the verdicts, what is kept and what is shown."""
 
+import hashlib
 import json
 from pathlib import Path
 
 import pytest
 
-from sysgym.bench import reproduction
+from sysgym.bench import published, reproduction
 from sysgym.bench.measures import MEASURES, Measured
 from sysgym.bench.published import read_reproduction
 from sysgym.bench.reproduction import page, read_outcomes, reproduce
@@ -78,6 +79,21 @@ def test_what_was_measured_is_kept_until_its_arguments_change(write):
     assert len(write.asked) == 5
 
 
+def test_other_weights_are_measured_anew_and_named(write, monkeypatch, tmp_path):
+    monkeypatch.setattr(published, "PACKAGE", tmp_path)
+    (tmp_path / "agents" / "weights").mkdir(parents=True)
+    shipped = tmp_path / "agents" / "weights" / "mine.safetensors"
+    shipped.write_bytes(b"first")
+    file = write(row(weights=["mine"]) + row(what="without"))
+    first, _ = reproduce([file], write.records)
+    reproduce([file], write.records)
+    assert len(write.asked) == 2 and first.weights == {"mine": hashlib.sha256(b"first").hexdigest()}
+    shipped.write_bytes(b"second")
+    outcomes = reproduce([file], write.records)
+    assert len(write.asked) == 3
+    assert f"weights mine `{hashlib.sha256(b'second').hexdigest()[:12]}`" in page([file], outcomes)
+
+
 def test_a_failure_and_missing_data_are_outcomes_and_tried_again(write, monkeypatch, tmp_path):
     file = write(row(measure="fails", expect="equal") + row(what="b") + '[rows.arguments]\nlow = "${SYSGYM_DATA}/x"\n')
     monkeypatch.setenv("SYSGYM_DATA", str(tmp_path))
@@ -135,5 +151,5 @@ def test_every_committed_number_has_a_record_with_the_expected_verdict(file):
     for each in content.rows:
         assert each.measure in MEASURES and each.expect is not None
         kept = records[each.what]
-        assert kept.row["arguments"] == each.arguments
+        assert kept.row["arguments"] == each.arguments and set(kept.weights) == set(each.weights)
         assert each.verdict(kept.ours, kept.low, kept.high) == kept.verdict == each.expect

@@ -1,9 +1,12 @@
 """Running studies: what is recorded, what is kept, and what happens when a run fails or the user stops."""
 
 import json
+import signal
 
 import pytest
 
+from sysgym import cli
+from sysgym.agents import Training, load
 from sysgym.bench import environments, execution, runner
 from sysgym.bench.leaderboard import leaderboard
 from sysgym.bench.provenance import command_line
@@ -145,6 +148,37 @@ def test_an_interrupted_study_goes_on_where_it_stopped(study, monkeypatch):
     monkeypatch.setattr(runner, "execute", execution.execute)
     found, seen = states(path)
     assert seen == ["kept", "started", "done", "started", "done"] and len(found) == 3
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_during_a_training_stops_the_study_and_keeps_the_checkpoint(number, code, study, monkeypatch):
+    """The command, a real signal, and the same weights as without it; no run counts as failed."""
+    path, update = study(TRAINED.replace("[0, 1]", "[0]").replace("512", "8192")), Training._update
+    monkeypatch.setattr("sys.argv", ["sysgym", "run", str(path)])
+    # a test run in the background ignores the one, and Ray handles the other
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    before = {each: signal.signal(each, handler) for each, handler in usual.items()}
+
+    def hit(training, share):
+        done = update(training, share)
+        signal.raise_signal(number)
+        return done
+
+    with monkeypatch.context() as patched, pytest.raises(SystemExit) as stop:
+        patched.setattr(Training, "_update", hit)
+        cli.main()
+    after = [signal.signal(each, handler) for each, handler in before.items()]
+    assert stop.value.code == code and after == list(usual.values())
+    records = path.parent / "toy.results"
+    assert [record.policy.kind for record in read_records(records / "records.jsonl")] == ["heuristic"] * 2
+    (checkpoint,) = records.rglob("*.safetensors")
+    assert load(checkpoint).frames == 4096
+    found, seen = states(path)
+    assert seen[:3] == ["kept", "kept", "started"] and seen[-1] == "done" and not found[2].failed
+    stopped = load(checkpoint).weights_sha256()
+    checkpoint.unlink()
+    states(path, resume=False)
+    assert load(checkpoint).frames == 8192 and load(checkpoint).weights_sha256() == stopped
 
 
 def test_misspelt_names_are_found_before_anything_runs(study, tmp_path):
@@ -358,6 +392,32 @@ def test_what_cannot_run_is_found_before_anything_runs(study, tmp_path, old, new
     with pytest.raises(StudyError, match=message):
         run_study(study(**{old: new}))
     assert not (tmp_path / "toy.results").exists()
+
+
+TRANSFER = """
+[[environments]]
+name = "Twin"
+id = "tests.bench.toy:Twin-v0"
+arguments = {{ jobs = 30 }}
+
+[[policies]]
+name = "PPO"
+{transfer}
+train = {{ algorithm = "ppo", environment = "Toy queue", frames = 256, settings = {{ epochs = 1 }} }}
+"""
+
+
+def test_a_policy_of_another_environment_plays_only_where_the_study_says_so(study, tmp_path):
+    with pytest.raises(StudyError, match=r"PPO is trained in tests\.bench\.toy:Toy-v0, not in tests\.bench\.toy:Twin"):
+        run_study(study(TRANSFER.format(transfer="")))
+    assert not any(record.failed for record in run_study(study(TRANSFER.format(transfer="transfer = true"))))
+    (kept,) = (tmp_path / "toy.results" / "checkpoints").glob("*.safetensors")
+    file = f'policy = "toy.results/checkpoints/{kept.name}"'
+    twin = {"Toy-v0": "Twin-v0", 'policy = "shortest"': file}
+    with pytest.raises(StudyError, match=rf"Toy queue: .*{kept.name}: .*was trained in Toy-v0, not in Twin-v0"):
+        run_study(study(**twin))
+    twin['policy = "shortest"'] = f"{file}\ntransfer = true"
+    assert run_study(study(**twin))[1].policy.kind == "learned"
 
 
 def test_a_missing_log_and_a_foreign_environment_say_what_to_do(tmp_path):

@@ -21,7 +21,11 @@ def test_the_example_of_the_documentation_is_a_study(tmp_path, monkeypatch):
     (tmp_path / "sp2.toml").write_text(textwrap.dedent(lines))
     monkeypatch.setenv("SYSGYM_DATA", "/data")
     read = read_study(tmp_path / "sp2.toml")
-    runs = expand(read)
+    everything = expand(read)
+    runs = [run for run in everything if not run.choosing]
+    assert [run.label for run in everything[len(runs) :]] == [f"{run.label}, valid" for run in runs]
+    assert len({run.id for run in everything}) == len(everything) == 2 * len(runs)
+    assert {(run.split, run.scenarios) for run in everything} == {("test", 20), ("valid", 10)}
     drawn = [run for run in runs if run.policy.title == "random"]
     runs = [run for run in runs if run.policy.title != "random"]
     assert len({run.id for run in drawn}) == 20 and [run.policy_seed for run in drawn] == list(range(20))

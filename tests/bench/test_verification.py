@@ -4,12 +4,15 @@ import hashlib
 import json
 
 import pytest
+from typer.testing import CliRunner
 
 from sysgym.bench import environments, records
 from sysgym.bench.evaluator import evaluate
 from sysgym.bench.records import _identity, canonical, find_records_with_folders
+from sysgym.bench.report import render_report
 from sysgym.bench.runner import run_study
 from sysgym.bench.verification import verify
+from sysgym.cli import app
 from sysgym.core.errors import SettingError, StudyError
 
 TOY = "tests.bench.toy:Toy-v0"
@@ -103,3 +106,25 @@ def test_a_sealed_study_commits_to_its_secret_and_can_be_verified(study, tmp_pat
     played = evaluate("first", TOY, found[0].environment.arguments, "sealed", 8, secret=SECRET)
     assert played.values == found[0].values
     assert records.latest([*found, *run_study(path, secret=SECRET[::-1])])[-1].seeds.sealed_commitment != commitment
+
+
+def test_a_page_marks_what_was_played_again_for_it_and_nothing_else(study, tmp_path):
+    run_study(study())
+    results = tmp_path / "toy.results"
+    assert "not played again for this page" in render_report(records.find_records(tmp_path))
+
+    def page():
+        verdicts = list(verify(find_records_with_folders(tmp_path)))
+        return render_report(records.find_records(tmp_path), verdicts=verdicts)
+
+    assert page().count('title="1 of 1 records played again') == 2 and "2 records were played again" in page()
+    kept = (results / "records.jsonl").read_bytes()
+
+    def better(fields):
+        fields["result"]["metrics"]["mean_wait"][0] -= 0.25
+
+    rewrite(results / "records.jsonl", better)
+    assert page().count("1 differ") == 2 and "scenario 0: mean_wait is" in page()
+    (results / "records.jsonl").write_bytes(kept)
+    cli = CliRunner().invoke(app, ["leaderboard", str(results), "--verify", "--html", str(tmp_path / "page.html")])
+    assert cli.exit_code == 0 and (tmp_path / "page.html").read_text() == page()

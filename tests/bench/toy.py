@@ -134,3 +134,4 @@ class ToyVectorEnv(EngineVectorEnv):
 
 if "Toy-v0" not in gym.registry:
     gym.register("Toy-v0", entry_point=ToyEnv, vector_entry_point=ToyVectorEnv)
+    gym.register("Twin-v0", entry_point=ToyEnv, vector_entry_point=ToyVectorEnv)  # the same under another name

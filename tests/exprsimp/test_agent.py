@@ -15,7 +15,7 @@ from sysgym.exprsimp.agent import WEIGHTS, agent, packaged_guide, read_guide, wr
 from sysgym.exprsimp.certificate import replay, single_steps
 from sysgym.exprsimp.episode import EpisodeConfig
 from sysgym.exprsimp.generator import generate, generate_inverse
-from sysgym.exprsimp.heuristics import HEURISTICS, RandomPolicy
+from sysgym.exprsimp.heuristics import HEURISTICS
 from sysgym.exprsimp.model import Builder
 from sysgym.exprsimp.policies import Search, greedy
 from sysgym.exprsimp.simplification import by_points
@@ -69,7 +69,7 @@ def test_policies_of_the_environment_are_methods(name):
     for expression in generate(8, "neurewriter", 5, "valid", reducible=True):
         result = simplify(expression, HEURISTICS[name]())
         assert check(result) and result.size <= expression.size
-    wandering = simplify("(v0 + v1) * 3 - min(v1, v2)", RandomPolicy(3))
+    wandering = simplify("(v0 + v1) * 3 - min(v1, v2)", HEURISTICS["random"](3))
     assert check(wandering) and wandering.size <= 9
 
 

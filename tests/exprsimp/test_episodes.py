@@ -211,7 +211,7 @@ def test_mistakes_are_refused(tmp_path):
             make(**arguments)
     env = make(expressions=OWN)
     for options, word in (
-        ({"start": 3}, "unknown options"), ({"expression": 4}, "give a text"),
+        ({"start": 3}, "unknown reset option"), ({"expression": 4}, "give a text"),
         ({"expression": "v0" + " + v1" * 90}, "the expression has 181 nodes"),
     ):  # fmt: skip
         with pytest.raises(SettingError, match=word):

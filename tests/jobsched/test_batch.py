@@ -1,5 +1,7 @@
 """The batch machine: worked examples, simulator against kernel, both against an oracle that knows neither."""
 
+import math
+
 import numba
 import numpy as np
 import pytest
@@ -177,17 +179,22 @@ def test_decisions_equal_the_oracle(jobs, backfill, seed):
     assert schedule.start_time.tolist() == oracle.start_times()
 
 
+ACCRUED = ("accrued_bounded_slowdown", "accrued_wait_time")
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     jobs=workloads(),
     backfill=st.sampled_from(["none", "easy", "rlscheduler", "accasim"]),
     pass_rule=st.sampled_from(PASS_RULES),
     commit=st.booleans(),
-    reward=st.sampled_from(["bounded_slowdown", "final_wait_time", "slowdown", "turnaround_time"]),
+    reward=st.sampled_from(["bounded_slowdown", "final_wait_time", "slowdown", "turnaround_time", *ACCRUED]),
+    patience=st.sampled_from([math.inf, 0.0, 40.0]),
     seed=st.integers(0, 2**32 - 1),
 )
-def test_engines_agree_on_everything_a_policy_meets(jobs, backfill, pass_rule, commit, reward, seed):
-    rules = Rules(commit=commit or backfill not in {"none", "easy"}, backfill=backfill, pass_rule=pass_rule)
+def test_engines_agree_on_everything_a_policy_meets(jobs, backfill, pass_rule, commit, reward, patience, seed):
+    commit = commit or backfill not in {"none", "easy"}
+    rules = Rules(commit=commit, backfill=backfill, pass_rule=pass_rule, patience=patience)
     sequences = JobSequences(jobs, None, "all")
     engines = [build_engine(sequences, rules, 1, engine, reward=reward) for engine in ENGINES]
     one, on = np.zeros(1, dtype=np.int64), np.ones(1, dtype=np.bool_)
@@ -204,7 +211,8 @@ def test_engines_agree_on_everything_a_policy_meets(jobs, backfill, pass_rule, c
         for engine, slot in zip(engines, slots, strict=True):
             engine.step(action, on, slot)
         total += slots[0].rewards[0]
-    name = {"final_wait_time": "wait", "turnaround_time": "turnaround"}.get(reward, reward)
+    score = reward.removeprefix("accrued_")
+    name = {"final_wait_time": "wait", "turnaround_time": "turnaround", "wait_time": "wait"}.get(score, score)
     if f"mean_{name}" in engines[0].metrics(0):
         assert -total == pytest.approx(engines[0].metrics(0)[f"mean_{name}"])
 
@@ -264,6 +272,23 @@ def test_heuristics_in_the_decision_process_are_the_classic_schedulers(heuristic
     jobs = workload([(s, r, p, r + int(rng.integers(0, 100))) for s, r, p in rows], 8)
     decided = replay(jobs, HEURISTICS[heuristic](), backfill=backfill)
     assert decided.start_time.tolist() == replay(jobs, policy).start_time.tolist()
+
+
+@pytest.mark.parametrize("commit", [True, False])
+@pytest.mark.parametrize("backfill", ["easy", "rlscheduler", "accasim"])
+@pytest.mark.parametrize("order", ["fcfs", "sjf", "f1", "wfp3", "unicep"])
+def test_a_backfilling_behind_a_named_order_is_the_one_behind_its_heuristic(order, backfill, commit):
+    if backfill != "easy" and not commit:
+        with pytest.raises(SettingError, match="it needs commit=True"):
+            replay(A, order, backfill=backfill, commit=commit)
+        return
+    rng = np.random.default_rng(6)
+    rows = zip(np.cumsum(rng.integers(0, 60, 90)), rng.integers(1, 200, 90), rng.integers(1, 9, 90), strict=True)
+    jobs = workload([(s, r, p, r + int(rng.integers(0, 100))) for s, r, p in rows], 8)
+    named = replay(jobs, order, backfill=backfill, commit=commit).start_time.tolist()
+    assert named == replay(jobs, HEURISTICS[order](), backfill=backfill, commit=commit).start_time.tolist()
+    assert named == replay(jobs, order, engine="simpy", backfill=backfill, commit=commit).start_time.tolist()
+    assert named != replay(jobs, order).start_time.tolist()
 
 
 def test_more_waiting_jobs_than_rows_show_the_oldest_the_shortest_and_the_smallest():
@@ -390,8 +415,8 @@ def test_what_is_no_policy_and_what_is_no_workload_are_refused():
         replay(A, object())
     with pytest.raises(SettingError, match="read the log first"):
         replay("log.swf", "easy")
-    with pytest.raises(SettingError, match="use 'easy'"):
-        replay(A, "fcfs", backfill="easy")
+    with pytest.raises(SettingError, match="'easy_sjbf' has a backfilling of its own"):
+        replay(A, "easy_sjbf", backfill="easy")
     for action in (1.7, None, -1, 500):
         policy = type("Bad", (), {"act": lambda self, observation, mask, answer=action: answer})()
         with pytest.raises(SettingError, match="the policy's action"):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import sysgym  # noqa: F401  registers the ids
+from sysgym.agents.search import Search
 from sysgym.core.engines import allocate_slot
 from sysgym.core.errors import SettingError, SysgymError, UnknownNameError, WorkloadError
 from sysgym.core.events import EventKind
@@ -28,10 +29,8 @@ from sysgym.jobsched.dag.model import (
     DagConfig,
     DagState,
 )
-from sysgym.jobsched.dag.observation import ROW_FEATURES
 from sysgym.jobsched.dag.policies import HEURISTICS, WeightedFairPolicy
 from sysgym.jobsched.dag.profiles import LEVELS, level_of, make_table
-from sysgym.jobsched.dag.search import HIDDEN, Arena, Setting, first_weights, search_priority
 from sysgym.jobsched.dag.tuning import completion_times, tune_alpha
 from sysgym.workloads import DagProfile, StageProfile, read_dag_profiles, read_trace
 
@@ -69,7 +68,7 @@ def drawn_setting(seed):
     )
     horizon = str(choose.choice(["all_done", "fixed", "random"]))
     rules = ArrivalRules(int(choose.integers(1, 8)), 1, float(choose.choice([0.5, 10, 60])), horizon, 60.0)
-    names = str(choose.choice(["graph", "rows"])), str(choose.choice(["completion", "makespan", "regret"]))
+    names = str(choose.choice(["graph", "rows", "choices"])), str(choose.choice(["completion", "makespan", "regret"]))
     return config, rules, names, float(choose.choice([0.0, 0.1, 0.5]))
 
 
@@ -270,35 +269,23 @@ def test_a_reward_of_ones_own_is_served_by_the_simulator():
         gym.make(ENV, reward=lambda *_: 0.0, engine="compiled")
 
 
-def test_a_learned_priority_plays_as_its_perceptron_over_the_rows_would():
-    """The compiled search against the environment: the same decisions, so the same completion times."""
-    config, jobs = DagConfig(), DagJobs(SMALL, ArrivalRules(6, 1, 5.0), "train", "small")
-    for spread in (False, True):
-        weights = first_weights(spread)
-        matrix = weights[: HIDDEN * ROW_FEATURES].reshape(HIDDEN, ROW_FEATURES)
-        bias, last = weights[matrix.size : matrix.size + HIDDEN], weights[matrix.size + HIDDEN : -1]
-        engine = build_engine(config, jobs, 1, "compiled", "rows")
-        slot, on = allocate_slot(engine.observation_spec, 1, engine.num_actions), np.ones(1, bool)
-        engine.reset(np.zeros(1, np.int64), np.array([5], np.uint64), np.zeros(1, np.int64))
-        engine.observe(on, slot)
-        while not slot.terminated[0]:
-            scores = np.maximum(slot.observations[0] @ matrix.T + bias, 0.0) @ last + weights[-1]
-            engine.step(np.array([np.where(slot.action_masks[0], scores, -np.inf).argmax()]), on, slot)
-        expected = Arena(Setting(config, jobs)).play(weights, 5)
-        assert engine.metrics(0)["mean_completion_time"] == pytest.approx(expected)
-
-
-def test_the_search_improves_a_bad_priority_and_repeats():
-    setting = Setting(DagConfig(executors=4), DagJobs(SMALL, ArrivalRules(5, 3, 3.0), "train", "small"))
-    bad = first_weights()
-    bad[HIDDEN * (ROW_FEATURES + 1) + 1] = 8.0  # most work first
-    found, again = (
-        search_priority([setting], bad, 12, 2, (500.0, 500.0), pairs=6, sigma=0.3, learning_rate=0.5) for _ in range(2)
-    )
-    assert np.array_equal(found, again)
-    arena = Arena(setting)
-    before, after = (np.mean([arena.play(weights, seed) for seed in range(100, 140)]) for weights in (bad, found))
-    assert after < 0.98 * before
+def test_compiled_episodes_are_those_that_the_policy_plays():
+    """The search's player against the environment under the same network in numpy, to the decision."""
+    environment = {"jobs": 5, "mean_gap": 20.0, "executors": 6, "observation": "choices"}
+    search = Search(ENV, [environment], seed=1, pool=0, states=(4, 3, 5), start=(8.0, *[0.0] * 12, -2.0))
+    policy, env = search.policy(), gym.make(ENV, **environment)
+    seen, info = env.reset(seed=9)
+    ended = decisions = 0
+    while not ended:
+        seen, _, ended, _, info = env.step(policy.act(seen, info["action_mask"]))
+        decisions += 1
+    point = search._search.mean[None]
+    seeds, first = np.array([9], dtype=np.uint64), np.zeros(1, dtype=np.int64)
+    returns, played = search._searched.play(search._games[0], point, seeds, first)
+    assert -returns[0, 0] == pytest.approx(info["metrics"]["mean_completion_time"]) and played == decisions
+    engine = build_engine(env.unwrapped.config, env.unwrapped.workload, 1, "compiled", "graph")
+    with pytest.raises(SettingError, match="observation='choices'"):
+        search._searched.play(engine, point, seeds, first)
 
 
 def test_alpha_is_the_best_of_those_that_were_tried():

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from sysgym.core.errors import SettingError, UnknownNameError, WorkloadError
 from sysgym.core.events import EventKind
 from sysgym.jobsched import inflated, replay_gpu
+from sysgym.jobsched.gpu.inflation import fill, shuffled
 from sysgym.jobsched.gpu.model import POLICIES, QUEUES
 from sysgym.workloads import Machine, NodeTable, Provenance, Workload, gpu_cluster
 from tests.oracles.gpu_oracle import Oracle
@@ -221,6 +222,9 @@ def test_inflated_arrivals_ask_for_the_ratio():
     assert 1.25 * gpus < asked <= 1.3 * gpus and np.isnan(many.run_time).all()
     assert inflated(workload, gpus, 1.3, seed=7).job_id.tolist() == many.job_id.tolist()
     assert len(inflated(workload, 10, 0.5)) < len(workload)
+    mixed = shuffled(nodes, seed=1)
+    assert mixed.names != nodes.names and mixed.source == nodes.source
+    assert sorted(zip(mixed.names, mixed.gpus, strict=True)) == sorted(zip(nodes.names, nodes.gpus, strict=True))
     full = replay_gpu(many, nodes, "fgd", queue="loss")
     rate = full.summary()["last_allocation_rate"]
     assert 0.8 < rate <= 1 and full.summary()["highest_allocation_rate"] == rate
@@ -278,10 +282,10 @@ def test_openb_under_inflated_arrivals(shared_data):
 
     workload = read_trace(shared_data("traces/csv/alibaba_gpu_v2023_openb_pod_list_default.csv.gz"))
     nodes = read_nodes(shared_data("traces/csv/alibaba_gpu_v2023_openb_node_list_gpu_node.csv.gz"))
-    many = inflated(workload, int(nodes.gpus.sum()), 1.3, seed=0)
-    for policy, published in {"random": 87.47, "best_fit": 93.08, "fgd": 95.39}.items():  # means of the authors' runs
-        rate = 100 * replay_gpu(many, nodes, policy, queue="loss").summary()["last_allocation_rate"]
-        assert rate == pytest.approx(published, abs=0.7), policy
+    # means of the authors' runs; packing depends on the nodes' order, 91.1 in that of the list
+    for policy, published in {"random": 87.47, "packing": 92.00, "best_fit": 93.08, "fgd": 95.39}.items():
+        rates = [100 * fill(workload, nodes, policy, seed=seed).summary()["last_allocation_rate"] for seed in range(3)]
+        assert np.mean(rates) == pytest.approx(published, abs=0.4), policy
     whole = replay_gpu(workload, nodes, "fgd")
     assert whole.summary()["started"] == 8152 and whole.summary()["unfinished"] == 897
 

@@ -7,6 +7,7 @@ import pytest
 import sysgym  # noqa: F401  registers the ids
 from sysgym.core.errors import SettingError, UnknownNameError, WorkloadError
 from sysgym.core.events import EventKind
+from sysgym.core.row_network import RowNetwork
 from sysgym.jobsched.gpu.filling.model import draw_task, filling_of, task_key
 from sysgym.jobsched.gpu.instances import cluster_of, jobs_of
 from sysgym.jobsched.gpu.kernel import run_compiled
@@ -57,6 +58,24 @@ def test_the_return_is_the_allocation_rate_and_masked_nodes_mean_the_first_with_
     assert masked > 0 and earned == pytest.approx(info["metrics"]["allocation_rate"])
 
 
+def test_row_networks_are_played_as_an_agent_plays_them():
+    env = gym.make("sysgym/GpuSched-v0", **SMALL)
+    weights = np.random.default_rng(0).normal(size=(2, 13)).astype(np.float32)
+    networks, episodes = RowNetwork(weights, np.array([12, 1]), False), np.array([0, 1])
+    missed, decisions = env.unwrapped.engine.play_rows(networks, np.array([4, 4], dtype=np.uint64), episodes)
+    played = 0
+    for member, episode in np.ndindex(2, 2):
+        observation, info = env.reset(seed=4 if episode == 0 else None)
+        ended, earned = False, -1.0
+        while not ended:
+            scores = observation @ weights[member, :12]
+            action = int(np.where(info["action_mask"] == 1, scores, -np.inf).argmax())
+            observation, reward, ended, _, info = env.step(action)
+            earned, played = earned + reward, played + 1
+        assert missed[member, episode] == pytest.approx(earned)
+    assert decisions == played
+
+
 def test_splits_share_no_job_and_settings_are_checked():
     workload, nodes = gpu_cluster(100, 4)
     sizes = [len(filling_of(workload, nodes, split=split).jobs) for split in ("train", "valid", "test", "all")]
@@ -68,4 +87,7 @@ def test_splits_share_no_job_and_settings_are_checked():
             filling_of(**wrong)
     with pytest.raises(WorkloadError, match="gang of"):
         filling_of(None, "1x1")
-    assert filling_of(workload, nodes).instance().facts["nodes"] == 4
+    given = filling_of(workload, nodes)
+    assert given.instance().facts["nodes"] == 4
+    assert filling_of(given).instance() == given.instance()
+    assert filling_of(given, split="test").workload is workload and filling_of(given, 8).instance().facts["nodes"] == 8

@@ -51,3 +51,24 @@ def test_a_worked_example():
     assert one["time until it could start by requested ends, log"] == log_of(200)
     assert one["free processors over the machine"] == pytest.approx(0.2)
     assert one["waiting jobs, log"] == log_of(1, 1024)
+
+
+def test_each_job_knows_when_enough_processors_are_requested_back():
+    log = poisson_pareto(jobs=200, processors=16, load=1.3, seed=5)
+    env = gym.make("sysgym/BatchSched-v0", workload=log, observation="queue", sequence_length=100, commit=False)
+    seen, info = env.reset(seed=2)
+    random, column = np.random.default_rng(1), QUEUE_FEATURES.index("time until it could start by requested ends, log")
+    met, ended = set(), False
+    while not ended:
+        state = env.unwrapped.engine.state(0)
+        ends = [state.start_time[job - state.first] + log.requested_time[job] - state.time for job in state.running]
+        for place, job in enumerate(state.visible[state.visible >= 0]):
+            free, until = state.free, 0.0
+            for other, left in zip(state.running, ends, strict=True):
+                if free >= log.processors[job]:
+                    break
+                free, until = free + log.processors[other], max(0.0, left)
+            assert seen[place, column] == pytest.approx(math.log1p(until) / math.log1p(WEEK), rel=1e-6)
+            met.add((free >= log.processors[job], until > 0))
+        seen, _, ended, _, info = env.step(random.choice(np.flatnonzero(info["action_mask"])))
+    assert {(True, True), (True, False)} <= met

@@ -226,7 +226,7 @@ def test_rewards_add_up_to_what_they_are_named_after():
     assert totals["published"] == pytest.approx(totals["decrease"] - 50 * 0.01 / initial)
 
 
-def test_an_injected_reward_and_encoder_run_in_the_reference():
+def test_an_injected_reward_and_encoder_see_the_state():
     class Waits:
         from sysgym.core.protocols import ArraySpec
 

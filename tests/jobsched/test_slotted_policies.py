@@ -19,7 +19,7 @@ from sysgym.jobsched.slotted.policies import (
 )
 from sysgym.jobsched.slotted.tuning import play_gated, tune_gated
 from sysgym.workloads.jobsets import FixedJobsets, JobsetGenerator, legacy_jobsets
-from tests.jobsched.slotted_play import NONE, Episode, config_for, episode_of, jobset
+from tests.jobsched.slotted_play import ENGINES, NONE, Episode, config_for, episode_of, jobset
 
 TABLE = {
     # arrival rate: sjf, packer, knob .5, knob .1, knob .02, random (published mode, 500 jobsets of 50 elements)
@@ -146,3 +146,20 @@ def test_what_a_policy_sees_of_its_choices():
 def test_an_episode_without_jobs_has_the_least_slowdown():
     scores = episode_of("compiled", jobset(NONE, NONE)).play(sjf())
     assert (scores["jobs"], scores["mean_slowdown"], scores["max_slowdown"]) == (0, 1, 1)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_what_only_a_value_sees(engine):
+    elements = jobset((12, 5, 1), (2, 6, 2), NONE, (1, 2, 9))
+    episode = episode_of(engine, elements, observation="choices_foreseen")
+    plain = episode_of(engine, elements, observation="choices")
+    assert episode.image.shape == (11, 41 + 53)
+    assert (episode.image[:, :41] == plain.image).all() and not episode.image[:10, 41:].any()
+    ahead = episode.image[10, 41:]
+    assert ahead[:4] == pytest.approx([1, 0, 1.2 / 2.2, 0.4 / 1.4])  # one step: the job of two steps
+    assert ahead[4:8] == pytest.approx([0.5, 0, 0.6 / 1.6, 0.2 / 1.2])  # two: nothing more
+    assert ahead[8:12] == pytest.approx([2 / 3, 0, 14 / 44, 13 / 43])  # three: the job of one step as well
+    assert ahead[44:49] == pytest.approx([2 / 50, 0, 14 / 514, 13 / 513, 1])
+    assert not ahead[49:].any()
+    episode.step(10)
+    assert episode.image[10, 41 + 48] == pytest.approx(0.75)

@@ -39,6 +39,13 @@ def test_objectives_choose_what_they_say():
     assert small.rows[small.chosen].size_bytes <= 10_000
 
 
+def test_of_equal_indexes_the_one_that_the_table_shows_is_chosen():
+    keys = np.sort(np.array([b"ab", b"abc", b"zzzzzzzz", b""] * 100))
+    for objective in tuning.OBJECTIVES:
+        found = tuning.tune(keys, evaluations=5, objective=objective)
+        assert found.rows[found.chosen].front
+
+
 def test_the_front_is_what_nothing_beats():
     rows = tuning.tune(key_set("osm", 5000), evaluations=20, tuner="random", seed=3).rows
     for row in rows:

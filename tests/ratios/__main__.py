@@ -29,6 +29,7 @@ from tests.ratios.learning import learning_rows
 from tests.ratios.logs import million_job_rows
 from tests.ratios.placement import placement_rows
 from tests.ratios.placement_environment import placement_environment_rows
+from tests.ratios.reference_bands import band_rows
 from tests.ratios.schedule_rewriting import rewriting_rows
 
 ROUNDS = 7
@@ -140,6 +141,7 @@ def main():
     rows = []
     bootstrap_rows(rows)
     page_rows(rows)
+    band_rows(rows)
     log_rows(rows)
     deeprm_rows(rows)
     million_job_rows(rows)

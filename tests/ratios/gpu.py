@@ -16,7 +16,7 @@ import numpy as np
 from scipy.stats import t as student
 
 import sysgym  # noqa: F401  registers the ids
-from sysgym.jobsched.gpu.inflation import inflated
+from sysgym.jobsched.gpu.inflation import fill
 from sysgym.jobsched.gpu.metrics import capacity_milli, fragmentation_rate
 from sysgym.jobsched.gpu.model import POLICIES, SCORES
 from sysgym.jobsched.gpu.replay import replay_gpu
@@ -46,8 +46,7 @@ def openb(data=DATA):
 
 def filled(pods, nodes, policy, scores, seed):
     """Allocation rate in the end, and fragmentation rates when so much had arrived."""
-    gpus = int(nodes.gpus.sum())
-    schedule = replay_gpu(inflated(pods, gpus, 1.3, seed), nodes, policy, scores=scores, queue="loss", seed=seed)
+    schedule = fill(pods, nodes, policy, scores=scores, seed=seed)
     arrived = schedule.arrived_milli() / capacity_milli(schedule.cluster)
     rate = fragmentation_rate(schedule.cluster, schedule.samples)
     places = [min(int(np.searchsorted(arrived, share)), len(rate) - 1) for share in ARRIVED]

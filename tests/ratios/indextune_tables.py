@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from sysgym.learned_index.tuning.families import draw_keys, family, size_of
-from sysgym.learned_index.tuning.instances import FILE, describe, pack
+from sysgym.learned_index.tuning.instances import FILE, pack
+from sysgym.learned_index.tuning.tables import describe
 
 DONE = Path(__file__).with_name("indextune_tables")
 LEAST = 100.0

@@ -27,15 +27,17 @@ from sysgym.core.seeding import stream_key
 from sysgym.jobsched.rewriting.dynamics import jobs_of, mean_slowdown, order_by, place_order, scratch_room
 from sysgym.jobsched.rewriting.model import INITIAL, Instance
 from sysgym.jobsched.rewriting.search import Search, improve
+from sysgym.jobsched.rewriting.solve import SEARCHES
 from sysgym.workloads.job_sequences import SequenceGenerator, legacy_sequences
 
 ENV = "sysgym/ScheduleRewrite-v0"
 RESOURCES = (2, 5, 10, 20)
 SETTINGS = {
-    "teacher": "annealed_in_order", "lessons": 300, "hidden": (64, 64), "rollout_steps": 100, "learning_rate": 1e-4,
-    "entropy_weight": 0.0, "normalize_observations": True,  # as it was when the shipped weights were trained
+    "teacher": "annealed_in_order", "lessons": 600, "hidden": (64, 64), "rollout_steps": 100, "learning_rate": 1e-4,
+    "entropy_weight": 0.0,
 }  # fmt: skip
 FRAMES = 1_300_000
+ANNEALING = SEARCHES["anneal"]
 _BATCH = 50
 
 
@@ -50,7 +52,7 @@ def rewriting_rows(rows, rate, stepping):
     for resources, goal in ((10, 10_000), (20, None)):
         instance = Instance.of(SequenceGenerator(resources).jobset(0))
         jobs, order = jobs_of(instance), np.arange(len(instance))
-        room, search = scratch_room(jobs), Search(20_000, 0.05, True)
+        room, search = scratch_room(jobs), Search(20_000, ANNEALING, True)
         done = rate(lambda: improve(jobs, search, 1, room, order), search.evaluations)  # noqa: B023  called at once
         rows.append((f"rewriting, D = {resources}, evaluations/s", done, goal, "annealing, its draws included"))
     envs = gym.make_vec(ENV, num_envs=64)
@@ -134,10 +136,14 @@ def table(weights, count, choices, output):
             found[f"plain annealing, {evaluations}"] = searched(
                 columns, "sjf_offline", Search(evaluations, 0.05, False)
             )
-            found[f"annealing, {evaluations}"] = searched(columns, "earliest_finish", Search(evaluations, 0.05, True))
+            found[f"annealing, {evaluations}"] = searched(
+                columns, "earliest_finish", Search(evaluations, ANNEALING, True)
+            )
         found["climbing, 2000"] = searched(columns, "earliest_finish", Search(2000, 0.0, True))
         fitting = int(2000 * seconds / found["annealing, 2000"][1])
-        found["annealing, the rewriter's seconds"] = searched(columns, "earliest_finish", Search(fitting, 0.05, True))
+        found["annealing, the rewriter's seconds"] = searched(
+            columns, "earliest_finish", Search(fitting, ANNEALING, True)
+        )
         for method, (scores, each) in found.items():
             line = {"resources": resources, "method": method, "mean_slowdown": float(scores.mean()), "seconds": each}
             for name, rival in (("over_sjf_offline", found["sjf_offline"][0]), ("rewriter_over_it", None)):

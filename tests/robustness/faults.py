@@ -5,8 +5,9 @@
 CASES is JSON: (name, words of the command, places) of each. Every case is played once as it is, in this process, so
 that its kernels are loaded. Then a child is forked for each fault and place. It counts what the command does to files
 of its folder (opening for writing, renaming, removing) and at its place is killed (`kill`), or finds the disk full from
-there on (`full`: files may not grow any more). Another child runs the command again without a fault. One JSON line a
-place, with the folder as the fault left it, and as the second run did.
+there on (`full`: files may not grow any more). One more child may write to nothing in its folder (`refused`); where the
+tests run as root, to whom everything is allowed, it becomes nobody. Another child runs the command again without a
+fault. One JSON line a place, with the folder as the fault left it, and as the second run did.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import sysgym.bench.runner
 import sysgym.cli  # the heavy imports happen before the first fork
 
 WRITING = os.O_WRONLY | os.O_RDWR
+NOBODY = 65534
 EVENTS = {"os.rename", "os.remove", "os.truncate"}
 
 
@@ -60,6 +62,21 @@ def arm(folder, place, fault):
     sys.addaudithook(watch)
 
 
+def allow(folder, files, folders):
+    """Set the permissions of a folder and of what lies in it."""
+    for path in [folder, *folder.rglob("*")]:
+        path.chmod(folders if path.is_dir() else files)
+
+
+def refuse(folder):
+    """Make a folder read-only for this process."""
+    allow(folder, 0o444, 0o555)
+    if os.geteuid() == 0:
+        os.setgroups([])
+        os.setgid(NOBODY)
+        os.setuid(NOBODY)
+
+
 def in_child(work):
     """What `work` returns, from a child process; None if it was killed."""
     reading, writing = os.pipe()
@@ -83,17 +100,18 @@ def play(folder, name, words, places):
     shutil.copytree(given, alone)
     os.chdir(alone)
     yield {"case": name, "fault": "none", "first": run(words), "second": None, "left": str(alone), "after": str(alone)}
-    for fault in ("kill", "full"):
-        for place in range(1, places + 1):
+    for fault in ("kill", "full", "refused"):
+        for place in range(1, 2 if fault == "refused" else places + 1):
             left, after = folder / f"{name}.{fault}.{place}.left", folder / f"{name}.{fault}.{place}"
             shutil.copytree(given, after)
             os.chdir(after)
 
             def faulty(fault=fault, place=place, after=after):
-                arm(str(after), place, fault)
+                refuse(after) if fault == "refused" else arm(str(after), place, fault)
                 return run(words)
 
             first = in_child(faulty)
+            allow(after, 0o644, 0o755)
             shutil.copytree(after, left)
             second = in_child(lambda: run(words))
             yield {

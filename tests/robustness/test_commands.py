@@ -1,4 +1,7 @@
-"""Commands that are killed, or meet a full disk, at any change of a file: nothing is half written, a rerun is whole."""
+"""Commands that are killed, or meet a full disk or a folder that they may not write to, at any change of a file.
+
+Nothing is half written, and a rerun is whole.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -77,9 +81,14 @@ CASES = {
 
 
 @pytest.fixture(scope="module")
-def played(tmp_path_factory):
-    """One line a case, fault and place; one process plays them all."""
-    folder = tmp_path_factory.mktemp("faults")
+def played():
+    """One line a case, fault and place; one process plays them all, in a folder that nobody may look into too."""
+    with tempfile.TemporaryDirectory(prefix="faults") as name:
+        Path(name).chmod(0o755)
+        yield play_all(Path(name))
+
+
+def play_all(folder):
     given = folder / "given"
     given.mkdir()
     (given / "study.toml").write_text(STUDY)
@@ -109,7 +118,7 @@ def are_whole(case, folder):
     return all(checks[path.name](path) for path in Path(folder).rglob("*") if path.name in checks)
 
 
-@pytest.mark.parametrize("fault", ["kill", "full"])
+@pytest.mark.parametrize("fault", ["kill", "full", "refused"])
 @pytest.mark.parametrize("case", CASES)
 def test_a_fault_leaves_nothing_half_written_and_a_rerun_ends_whole(played, case, fault):
     (alone,) = (line for line in played if line["case"] == case and line["fault"] == "none")
@@ -123,3 +132,4 @@ def test_a_fault_leaves_nothing_half_written_and_a_rerun_ends_whole(played, case
         assert are_whole(case, line["left"]), line
         assert line["second"][0] == 0 and are_whole(case, line["after"]), line
         assert results(line["after"]) == results(alone["after"]), line
+        assert fault != "refused" or results(line["left"]) == results(Path(line["left"]).parent / "given"), line

@@ -2,7 +2,12 @@
 for (const table of document.querySelectorAll("table.sortable")) {
   const heads = [...table.tHead.rows[0].cells];
   for (const head of heads) {
-    head.querySelector("button")?.addEventListener("click", () => {
+    if (head.classList.contains("forest")) continue;
+    const button = document.createElement("button");
+    button.type = "button";
+    button.append(...head.childNodes);
+    head.append(button);
+    button.addEventListener("click", () => {
       const column = heads.indexOf(head);
       const down = head.getAttribute("aria-sort") === "ascending";
       const value = (row) => {

@@ -14,12 +14,12 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from sysgym.core.compiled import uncounted
 from sysgym.core.events import EventKind
 from sysgym.jobsched.batch.dynamics import log_event
 from sysgym.jobsched.batch.episodes import Episodes
 from sysgym.jobsched.batch.model import Jobs
 from sysgym.jobsched.batch.rows import insert_behind, place_of, remove, remove_job
-from sysgym.jobsched.compiled import uncounted
 
 _SUBMIT, _START, _FINISH = int(EventKind.SUBMIT), int(EventKind.START), int(EventKind.FINISH)
 

@@ -10,6 +10,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from sysgym.core.compiled import uncounted
 from sysgym.core.events import EventKind
 from sysgym.jobsched.batch.episodes import ACCASIM, EASY, NO_BACKFILL, NO_BOUND, NO_JOB, RLSCHEDULER, Episodes, Flags
 from sysgym.jobsched.batch.model import Jobs
@@ -18,7 +19,6 @@ from sysgym.jobsched.batch.prediction import corrected, predicted, remember_end,
 from sysgym.jobsched.batch.priorities import F1, priority
 from sysgym.jobsched.batch.rewards import job_score
 from sysgym.jobsched.batch.rows import insert, insert_behind, place_of, remove, remove_job
-from sysgym.jobsched.compiled import uncounted
 
 _SUBMIT, _START, _FINISH = int(EventKind.SUBMIT), int(EventKind.START), int(EventKind.FINISH)
 
@@ -284,7 +284,7 @@ def begin(
         s.committed[b], s.bound[b] = NO_JOB, NO_BOUND
         s.start_time[b] = np.nan
         s.arrived[b] = s.waiting_count[b] = s.running_count[b] = s.expiring_count[b] = s.event_count[b] = 0
-        s.earned[b] = 0.0
+        s.earned[b] = s.told[b] = 0.0
         reset_memory(s.memory[b])
         _run_to_decision(s, b, jobs, flags)
         _show(s, b, jobs)
@@ -293,10 +293,23 @@ def begin(
 @njit(cache=True, nogil=True)
 def decide(s: Episodes, b: int, job: int, jobs: Jobs, flags: Flags) -> bool:
     """Choose a waiting job and run to the next decision; False when every job has started and ended."""
-    s.committed[b] = job
+    oldest = s.waiting[b, 0]
+    s.committed[b] = oldest if s.time[b] - jobs.submit_time[oldest] > flags.patience else job
     asked: bool = _run_to_decision(s, b, jobs, flags)
     _show(s, b, jobs)
     return asked
+
+
+@uncounted
+def _accrued(s: Episodes, b: int, jobs: Jobs, flags: Flags) -> float:
+    """Minus what the scores have grown by since they were told last, over the jobs of the episode."""
+    before, total = s.told[b], s.earned[b]
+    for place in range(s.waiting_count[b]):
+        job = s.waiting[b, place]
+        total += job_score(flags.score, s.time[b] - jobs.submit_time[job], jobs.run_time[job])
+    s.told[b] = total
+    paid: float = -(total - before) / s.waiting.shape[1]
+    return paid
 
 
 @njit(cache=True, nogil=True)
@@ -315,10 +328,13 @@ def step_rows(
         if not active[b]:
             continue
         job = s.visible[b, actions[b]]
-        if not flags.final:
+        if not (flags.final or flags.accrued):
             s.earned[b] = 0.0
         asked = decide(s, b, job if job != NO_JOB else s.waiting[b, 0], jobs, flags)
-        rewards[b] = 0.0 if flags.final and asked else -s.earned[b] / s.waiting.shape[1]
+        if flags.accrued:
+            rewards[b] = _accrued(s, b, jobs, flags)
+        else:
+            rewards[b] = 0.0 if flags.final and asked else -s.earned[b] / s.waiting.shape[1]
         terminated[b], truncated[b] = not asked, False
 
 

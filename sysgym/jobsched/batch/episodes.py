@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sysgym.core.columns import zeroed
 from sysgym.jobsched.batch.learning import FEATURES
 from sysgym.jobsched.batch.model import DECIDED_BACKFILLS, Rules
 from sysgym.jobsched.batch.prediction import CORRECTORS, PREDICTORS, Prediction
@@ -34,6 +35,7 @@ class Episodes(NamedTuple):
     committed: NDArray[np.int64]
     bound: NDArray[np.float64]
     earned: NDArray[np.float64]
+    told: NDArray[np.float64]
     waiting: NDArray[np.int64]
     waiting_count: NDArray[np.int64]
     candidates: NDArray[np.int64]
@@ -68,10 +70,12 @@ class Flags(NamedTuple):
     own_candidates: bool
     per_event: bool
     pass_when_full: bool
+    patience: float
     predictor: int
     corrector: int
     score: int
     final: bool
+    accrued: bool
 
 
 def flags_of(rules: Rules, reward: QueueReward, prediction: Prediction | None = None) -> Flags:
@@ -85,47 +89,22 @@ def flags_of(rules: Rules, reward: QueueReward, prediction: Prediction | None = 
         own_candidates=rules.candidates != rules.order,
         per_event=rules.pass_rule == "per_event",
         pass_when_full=rules.pass_when_full,
+        patience=float(rules.patience),
         predictor=PREDICTORS.index(prediction.predictor),
         corrector=CORRECTORS.index(prediction.corrector),
         score=reward.score,
         final=reward.final,
+        accrued=reward.accrued,
     )
 
 
 def allocate(episodes: int, length: int, window: int, memory: int = 0) -> Episodes:
     """Zeroed state of a number of episodes with `length` jobs each, and so many rows for a predictor."""
-
-    def zeros(dtype: Any, *shape: int) -> NDArray[Any]:
-        return np.zeros((episodes, *shape), dtype=dtype)
-
-    return Episodes(
-        time=zeros(np.float64),
-        free=zeros(np.int64),
-        first=zeros(np.int64),
-        arrived=zeros(np.int64),
-        committed=zeros(np.int64),
-        bound=zeros(np.float64),
-        earned=zeros(np.float64),
-        waiting=zeros(np.int64, length),
-        waiting_count=zeros(np.int64),
-        candidates=zeros(np.int64, length),
-        key=zeros(np.float64, length),
-        candidate_key=zeros(np.float64, length),
-        running=zeros(np.int64, length),
-        ending=zeros(np.int64, length),
-        running_count=zeros(np.int64),
-        expiring=zeros(np.int64, length),
-        expiring_count=zeros(np.int64),
-        corrections=zeros(np.int64, length),
-        start_time=zeros(np.float64, length),
-        planned_time=zeros(np.float64, length),
-        planned_end=zeros(np.float64, length),
-        real_end=zeros(np.float64, length),
-        memory=zeros(np.float64, memory, FEATURES),
-        visible=zeros(np.int64, window),
-        event_time=zeros(np.float64, 3 * length),
-        event_kind=zeros(np.int8, 3 * length),
-        event_subject=zeros(np.int64, 3 * length),
-        event_amount=zeros(np.float64, 3 * length),
-        event_count=zeros(np.int64),
+    of_jobs = (
+        "waiting", "candidates", "key", "candidate_key", "running", "ending", "expiring", "corrections", "start_time",
+        "planned_time", "planned_end", "real_end",
+    )  # fmt: skip
+    of_events = dict.fromkeys(("event_time", "event_kind", "event_subject", "event_amount"), 3 * length)
+    return zeroed(
+        Episodes, episodes, memory=(memory, FEATURES), visible=window, **dict.fromkeys(of_jobs, length), **of_events
     )

@@ -13,7 +13,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from sysgym.core.engines import copied_columns, read_only, restore_columns
+from sysgym.core.columns import copied_columns, read_only_columns, restore_columns
+from sysgym.core.compiled import uncounted
 from sysgym.core.errors import SettingError
 from sysgym.core.events import EventLog
 from sysgym.core.protocols import Engine, Slot
@@ -27,7 +28,6 @@ from sysgym.jobsched.batch.rewards import QueueReward
 from sysgym.jobsched.batch.row_play import play_episode, play_members
 from sysgym.jobsched.batch.sequences import JobSequences
 from sysgym.jobsched.batch.state_view import state_of
-from sysgym.jobsched.compiled import uncounted
 
 
 @uncounted
@@ -132,7 +132,7 @@ class BatchKernel(Engine):
         self._encode = _CACHED.get(encoding.encode) or encoding_loop(encoding.encode)
         self.plays_rows = encoding.encode is encode_queue and reward.function is None
         self._own: Episodes | None = None
-        self._read_only = Episodes(*(read_only(column) for column in self.episodes))
+        self._read_only = read_only_columns(self.episodes)
         self._shown = [name for name in Episodes._fields if not name.startswith("event_")]
         self._reward = None if reward.function is None else reward_loop(reward.function)
         self._before = allocate(num_episodes, sequences.length, encoding.window) if self._reward else self.episodes
@@ -186,6 +186,11 @@ class BatchKernel(Engine):
     def metrics(self, row: int) -> dict[str, float]:
         """See `Engine.metrics`."""
         return self.sequences.metrics(self.events(row), int(self.episodes.first[row]))
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """A copy shows its own episodes, and may write to no job; else numba would compile everything once more."""
+        self.__dict__ |= state
+        self.jobs, self._read_only = read_only_columns(self.jobs), read_only_columns(self.episodes)
 
     def play_rows(
         self, networks: RowNetwork, seeds: NDArray[np.uint64], episodes: NDArray[np.int64]

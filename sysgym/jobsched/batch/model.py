@@ -35,14 +35,15 @@ decisions; its repository for "rlscheduler"); Galleguillos et al., Cluster Compu
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sysgym.core.engines import read_only
-from sysgym.core.errors import SettingError, UnknownNameError, WorkloadError, require_bool
+from sysgym.core.columns import read_only
+from sysgym.core.errors import SettingError, UnknownNameError, WorkloadError, require_bool, require_range
 from sysgym.jobsched.batch.priorities import CHANGING, ORDERS
 from sysgym.workloads.workload import Workload
 
@@ -63,6 +64,7 @@ class Rules:
         candidates: Order in which backfilling looks at the other jobs: one that doesn't change while jobs wait.
         pass_rule: "batch" or "per_event".
         pass_when_full: Whether a submission makes a pass, per event, where its job doesn't fit.
+        patience: Seconds that a job may wait before it is chosen whatever a policy chooses, the oldest first.
     """
 
     order: str = "submitted"
@@ -71,10 +73,12 @@ class Rules:
     candidates: str = "submitted"
     pass_rule: str = "batch"
     pass_when_full: bool = True
+    patience: float = math.inf
 
     def __post_init__(self) -> None:
         require_bool("commit", self.commit)
         require_bool("pass_when_full", self.pass_when_full)
+        require_range("patience", self.patience, 0.0)
         for kind, value, known in (
             ("queue order", self.order, ORDERS),
             ("backfill", self.backfill, BACKFILLS),
@@ -87,7 +91,7 @@ class Rules:
             raise SettingError(f"backfill={self.backfill!r} keeps one shadow for a blocked job; it needs commit=True")
 
 
-def decided_rules(backfill: str, pass_rule: str, commit: bool = True) -> Rules:
+def decided_rules(backfill: str, pass_rule: str, commit: bool = True, patience: float = math.inf) -> Rules:
     """The rules where a policy decides.
 
     Raises:
@@ -95,7 +99,7 @@ def decided_rules(backfill: str, pass_rule: str, commit: bool = True) -> Rules:
     """
     if backfill not in DECIDED_BACKFILLS:
         raise UnknownNameError("backfill", backfill, DECIDED_BACKFILLS)
-    return Rules(commit=commit, backfill=backfill, pass_rule=pass_rule)
+    return Rules(commit=commit, backfill=backfill, pass_rule=pass_rule, patience=patience)
 
 
 class Jobs(NamedTuple):
@@ -198,7 +202,9 @@ def _check(workload: Workload) -> None:
             "workload.with_run_times() (--with-run-times), or take another log"
         )
     if not workload.machine.is_known:
-        raise WorkloadError(f"{source}: the log doesn't tell the size of the machine; give it with processors=...")
+        raise WorkloadError(
+            f"{source}: the log doesn't tell the size of the machine; give it with processors=... (--processors)"
+        )
     for wrong, what, advice in faults:
         if wrong.any():
             job = int(np.flatnonzero(wrong)[0])

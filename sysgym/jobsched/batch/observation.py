@@ -15,11 +15,11 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from sysgym.core.compiled import uncounted
 from sysgym.core.errors import SettingError, UnknownNameError
 from sysgym.core.protocols import ArraySpec
 from sysgym.jobsched.batch.model import Jobs, QueueState
 from sysgym.jobsched.batch.queue_features import QUEUE_FEATURES, encode_queue, machine_table
-from sysgym.jobsched.compiled import uncounted
 from sysgym.workloads.workload import Workload
 
 WINDOW = 128

@@ -7,12 +7,13 @@ They choose for good where the environment commits to a choice, so `sjf` here is
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sysgym.core.protocols import StatePolicy
-from sysgym.core.seeding import stream
+from sysgym.core.random_policy import RandomPolicy
 from sysgym.jobsched.batch.model import QueueState
 from sysgym.jobsched.batch.priorities import ORDERS, priorities
 
@@ -37,24 +38,8 @@ class PriorityPolicy(StatePolicy):
         return int(np.lexsort((visible, self._priority(state, visible)))[0])
 
 
-class RandomPolicy(StatePolicy):
-    """Picks a visible job uniformly.
-
-    Args:
-        seed: Seed of its stream.
-    """
-
-    name = "random"
-
-    def __init__(self, seed: int = 0) -> None:
-        self._generator = stream(seed, "policy")
-
-    def reset(self) -> None:
-        """Goes on with its stream, so that episodes differ."""
-
-    def act_on_state(self, state: QueueState) -> int:
-        """Any of the visible jobs."""
-        return int(self._generator.integers(np.count_nonzero(state.visible >= 0)))
+def _any_visible(state: QueueState, generator: np.random.Generator) -> int:
+    return int(generator.integers(np.count_nonzero(state.visible >= 0)))
 
 
 def fcfs() -> PriorityPolicy:
@@ -121,6 +106,6 @@ HEURISTICS: Mapping[str, Callable[[], StatePolicy]] = {
     "f1": lambda: scored("f1"),
     "wfp3_published": lambda: published("wfp3"),
     "unicep_published": lambda: published("unicep"),
-    "random": RandomPolicy,
+    "random": partial(RandomPolicy, _any_visible),
 }
 """The heuristics by name; each call builds a fresh one."""

@@ -30,11 +30,11 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from sysgym.core.engines import read_only
+from sysgym.core.columns import read_only
+from sysgym.core.compiled import uncounted
 from sysgym.core.errors import SettingError, UnknownNameError
 from sysgym.jobsched.batch import learning
 from sysgym.jobsched.batch.model import Jobs
-from sysgym.jobsched.compiled import uncounted
 
 PREDICTORS = ("requested", "perfect", "last_two", "learned")
 REQUESTED, PERFECT, LAST_TWO, LEARNED = range(len(PREDICTORS))

@@ -21,7 +21,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from sysgym.jobsched.compiled import uncounted
+from sysgym.core.compiled import uncounted
 
 ORDERS = ("submitted", "shortest", "f1", "wfp3", "unicep")
 SUBMITTED, SHORTEST, F1, WFP3, UNICEP = range(len(ORDERS))

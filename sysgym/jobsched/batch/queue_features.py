@@ -73,24 +73,28 @@ def encode_queue(state: QueueState, table: NDArray[np.float32], out: NDArray[np.
     if count == 0:
         return
     request, area = np.empty(count), np.empty(count)
-    work, startable = 0.0, 0
+    work, startable, largest = 0.0, 0, 0
     for place in range(count):
         job = visible[place]
         request[place] = jobs.requested_time[job]
         area[place] = request[place] * jobs.processors[job]
         work += area[place]
         startable += jobs.processors[job] <= state.free
+        largest = max(largest, jobs.processors[job])
     shorter, smaller = np.empty(count), np.empty(count)
     _share_below(request, shorter)
     _share_below(area, smaller)
     freed = np.empty(len(state.running) + 1)  # processors that are free once so many of the running jobs have ended
     until = np.empty(len(state.running) + 1)
     freed[0], until[0] = state.free, 0.0
-    for place in range(len(state.running)):
-        job = state.running[place]
+    known = 1
+    while known <= len(state.running) and (known == 1 or freed[known - 1] < largest):  # later ends matter to none
+        job = state.running[known - 1]
         ends = state.start_time[job - state.first] + jobs.requested_time[job]
-        freed[place + 1] = freed[place] + jobs.processors[job]
-        until[place + 1] = max(0.0, ends - state.time)
+        freed[known] = freed[known - 1] + jobs.processors[job]
+        until[known] = max(0.0, ends - state.time)
+        known += 1
+    freed, until = freed[:known], until[:known]
     for place in range(count):
         job = visible[place]
         wait, processors = state.time - jobs.submit_time[job], float(jobs.processors[job])

@@ -6,6 +6,7 @@ A policy (a trained one, a search, a user's own) chooses the next job as in `sys
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -110,6 +111,7 @@ def replay(
     *,
     backfill: str = "none",
     commit: bool = True,
+    patience: float = math.inf,
     observation: str | QueueEncoding = "features",
 ) -> Schedule:
     """Play a whole workload on its machine under one policy.
@@ -124,8 +126,11 @@ def replay(
         processors: Size of the machine, if it shall differ from the workload's.
         predictor: What a named scheduler plans with instead of requested times: a name such as "last_two" or
             "last_two+tsafrir" (see `prediction`), or a `Predictor`, which the simulator then asks.
-        backfill: One of `DECIDED_BACKFILLS`, behind the decisions of a policy that is not a name.
-        commit: Whether what such a policy chooses stays chosen until it starts; False asks again in every pass.
+        backfill: One of `DECIDED_BACKFILLS`, behind the decisions of a policy, or behind a named order that has none
+            of its own.
+        commit: Whether what is chosen in front of it stays chosen until it starts; False asks again in every pass. A
+            named scheduler without `backfill` keeps its own rule.
+        patience: Seconds that a job may wait before it is chosen instead of what such a policy chooses.
         observation: What such a policy sees.
 
     Returns:
@@ -141,15 +146,9 @@ def replay(
         raise SettingError(f"workload is {workload!r}; read the log first: replay(read_trace(path), ...)")
     if processors is not None:
         workload = workload.with_processors(processors)
-    decided = decided_rules(backfill, pass_rule, commit)
+    decided = decided_rules(backfill, pass_rule, commit, patience)
     if isinstance(policy, str):
-        if policy not in SCHEDULERS:
-            raise UnknownNameError("policy", policy, SCHEDULERS)
-        if backfill != "none":
-            raise SettingError(
-                f"backfill goes with a policy that decides, not with the scheduler {policy!r}; use 'easy'"
-            )
-        rules = PEERS.get(policy) or replace(CLASSIC[policy], pass_rule=pass_rule)
+        rules = _named_rules(policy, decided)
         return _schedule(workload, policy, rules.pass_rule, _replay_scheduler(workload, rules, engine, predictor))
     if not (hasattr(policy, "act") or hasattr(policy, "act_on_state")):
         raise SettingError(f"policy is {policy!r}; give a name, or an object with act or act_on_state")
@@ -157,6 +156,20 @@ def replay(
         raise SettingError("a predictor goes with a named scheduler; a policy that decides predicts for itself")
     events = _replay_by_decisions(workload, decided, engine, policy, observation)
     return _schedule(workload, getattr(policy, "name", type(policy).__name__), pass_rule, events)
+
+
+def _named_rules(name: str, asked: Rules) -> Rules:
+    """What a scheduler's name means under a pass rule, with the backfilling that was asked for behind an order."""
+    if name not in SCHEDULERS:
+        raise UnknownNameError("policy", name, SCHEDULERS)
+    rules = PEERS.get(name) or replace(CLASSIC[name], pass_rule=asked.pass_rule)
+    if math.isfinite(asked.patience):
+        raise SettingError(f"patience is {asked.patience:g}; it goes with a policy that decides, not with {name!r}")
+    if asked.backfill == "none":
+        return rules
+    if rules.backfill != "none":
+        raise SettingError(f"{name!r} has a backfilling of its own; leave backfill={asked.backfill!r} out")
+    return replace(asked, order=rules.order)
 
 
 def _schedule(workload: Workload, policy: str, pass_rule: str, events: EventLog) -> Schedule:

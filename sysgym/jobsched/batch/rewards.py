@@ -1,7 +1,9 @@
 """What a policy earns for its decisions on a batch machine.
 
-A named reward is minus the mean score of the episode's jobs, paid out as they start ("bounded_slowdown") or all at the
-end ("final_bounded_slowdown", as RLScheduler has it); the return is the same. A function of (state before, action,
+A named reward is minus the mean score of the episode's jobs, paid out as they start ("bounded_slowdown"), all at the
+end ("final_bounded_slowdown", as RLScheduler has it), or as the scores grow while jobs wait
+("accrued_bounded_slowdown"). The return is the same; what a discount makes of it is not: who pays at the start gains by
+putting off what has waited long. A function of (state before, action,
 state after) may stand in its place; numba-compiled ones run with the kernel.
 """
 
@@ -19,7 +21,7 @@ from sysgym.jobsched.metrics import SLOWDOWN_THRESHOLD
 RewardFunction = Callable[[QueueState, int, QueueState], float]
 
 SCORES = ("bounded_slowdown", "wait_time", "turnaround_time", "slowdown")
-REWARDS = (*SCORES, *(f"final_{score}" for score in SCORES))
+REWARDS = (*SCORES, *(f"{paid}_{score}" for paid in ("final", "accrued") for score in SCORES))
 
 
 @njit(cache=True, nogil=True)
@@ -41,11 +43,13 @@ class QueueReward:
     Attributes:
         score: Index of `SCORES`.
         final: Whether everything is paid at the end of the episode.
+        accrued: Whether scores are paid as they grow.
         function: Takes the place of the named reward.
     """
 
     score: int = 0
     final: bool = False
+    accrued: bool = False
     function: RewardFunction | None = None
 
     @classmethod
@@ -55,7 +59,14 @@ class QueueReward:
             return cls(function=reward)
         if reward not in REWARDS:
             raise UnknownNameError("reward", reward, REWARDS)
-        return cls(SCORES.index(reward.removeprefix("final_")), reward.startswith("final_"))
+        score = SCORES.index(reward.removeprefix("final_").removeprefix("accrued_"))
+        return cls(score, reward.startswith("final_"), reward.startswith("accrued_"))
+
+    def of_waiting(self, waiting: Sequence[int], now: float, jobs: Jobs, total: float) -> float:
+        """`total`, and the scores that waiting jobs would have if they started now."""
+        for job in waiting:
+            total += job_score(self.score, now - jobs.submit_time[job], jobs.run_time[job])
+        return total
 
     def of_starts(self, started: Sequence[tuple[int, float]], jobs: Jobs) -> float:
         """Summed score of (job, start time) pairs, in the order in which they started."""

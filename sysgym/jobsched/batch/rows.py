@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sysgym.jobsched.compiled import uncounted
+from sysgym.core.compiled import uncounted
 
 
 @uncounted

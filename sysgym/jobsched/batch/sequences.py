@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from sysgym.core.errors import SettingError, UnknownNameError, WorkloadError, require_range
+from sysgym.core.errors import SettingError, UnknownNameError, WorkloadError, require_options, require_range
 from sysgym.core.events import EventLog
 from sysgym.core.seeding import stream_key
 from sysgym.jobsched.batch.model import job_columns
@@ -66,9 +66,7 @@ class JobSequences:
     def start(self, seed: int, episode: int, options: Mapping[str, Any] | None = None) -> int:
         """First job of an episode: `options["start"]` (a job of the workload), or as `sampling` says."""
         latest = self._end - self.length
-        for name in options or ():
-            if name != "start":
-                raise UnknownNameError("reset option", name, ["start"])
+        require_options(options, "start")
         if options and "start" in options:
             first = options["start"]
             require_range("start", first, whole=True)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from simpy.events import EventPriority
 
-from sysgym.core.engines import read_only
+from sysgym.core.columns import read_only
 from sysgym.core.events import EventKind, EventLog, EventRecorder
 from sysgym.core.protocols import Observation, Simulator
 from sysgym.jobsched.batch.model import Jobs, QueueState, Rules, known_jobs
@@ -116,8 +116,11 @@ class BatchMachine:
         return True
 
     def decide(self, job: int) -> None:
-        """Answer the open pass with a waiting job."""
+        """Answer the open pass with a waiting job; one that has waited too long takes its place."""
         assert self.open_pass is not None
+        oldest = self.waiting[0]
+        if self.clock.now - self.submit[oldest] > self.rules.patience:
+            job = oldest
         self._continue(lambda pass_: pass_.send(job))
 
     def head(self) -> int:
@@ -325,12 +328,13 @@ class BatchSimulator(Simulator):
         jobs, processors = self.sequences.jobs, self.sequences.processors
         self.machine = BatchMachine(jobs, processors, self.rules, first, self.sequences.length)
         self.machine.run_to_decision()
+        self._told = 0.0
 
     def step(self, action: int) -> tuple[float, bool, bool]:
         """Choose the visible job that the action stands for, or the queue's head if it stands for none."""
         before, machine = self.state(), self.machine
         job = int(before.visible[action])
-        if not self.reward.final:
+        if not (self.reward.final or self.reward.accrued):
             machine.started.clear()
         machine.decide(job if job != NO_JOB else int(before.waiting[0]))
         ended = not machine.run_to_decision()
@@ -338,7 +342,11 @@ class BatchSimulator(Simulator):
             return float(self.reward.function(before, action, self.state())), ended, False
         if self.reward.final and not ended:
             return 0.0, ended, False
-        return -self.reward.of_starts(machine.started, self.sequences.jobs) / self.sequences.length, ended, False
+        earned = self.reward.of_starts(machine.started, self.sequences.jobs)
+        if self.reward.accrued:
+            total = self.reward.of_waiting(machine.waiting, machine.clock.now, self.sequences.jobs, earned)
+            earned, self._told = total - self._told, total
+        return -earned / self.sequences.length, ended, False
 
     def observe(self, observation: Observation, action_mask: NDArray[np.int8]) -> None:
         """See `Simulator.observe`."""

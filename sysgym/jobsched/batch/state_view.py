@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from sysgym.core.compiled import counted_inline
 from sysgym.jobsched.batch.dynamics import available
 from sysgym.jobsched.batch.episodes import Episodes, Flags
 from sysgym.jobsched.batch.model import Jobs, KnownJobs, QueueState
-from sysgym.jobsched.compiled import counted_inline
 
 
 @counted_inline

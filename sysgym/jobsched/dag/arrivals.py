@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sysgym.core.engines import read_only
-from sysgym.core.errors import SettingError, UnknownNameError, require_range
+from sysgym.core.columns import read_only_columns
+from sysgym.core.errors import SettingError, UnknownNameError, require_options, require_range
 from sysgym.core.instances import Fact, Instance
 from sysgym.core.seeding import stream_key
 from sysgym.jobsched.dag.generator import generated_profiles
@@ -109,9 +109,7 @@ class DagJobs:
         Raises:
             UnknownNameError: Another option.
         """
-        for option in options or ():
-            if option != "horizon_seconds":
-                raise UnknownNameError("reset option", option, ["horizon_seconds"])
+        require_options(options, "horizon_seconds")
         rules, key = self.rules, _key(seed, f"dag/{self.split}")
         kind, submit = np.zeros(rules.jobs, dtype=np.int64), np.zeros(rules.jobs, dtype=np.int64)
         for job in range(rules.jobs):
@@ -178,5 +176,5 @@ def _read(path: str) -> tuple[DagProfile, ...]:
 
 @lru_cache(maxsize=8)
 def _table(profiles: tuple[DagProfile, ...], executors: int, warm_up: int) -> ProfileTable:
-    table = make_table(profiles, executors, warm_up)
-    return ProfileTable(*(read_only(column) for column in table))
+    table: ProfileTable = read_only_columns(make_table(profiles, executors, warm_up))
+    return table

@@ -28,7 +28,7 @@ def build_engine(
         jobs: Where its jobs come from.
         num_episodes: B.
         engine: "auto", "compiled" or "simpy".
-        observation: "graph" or "rows".
+        observation: "graph", "choices" or "rows".
         reward: A name of `REWARDS`, or a function of (state before, action, state after).
 
     Raises:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sysgym.jobsched.compiled import counted, uncounted
+from sysgym.core.compiled import counted, uncounted
 from sysgym.jobsched.dag.model import (
     EXECUTOR_COLUMNS,
     FINISH,

@@ -8,11 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sysgym.core.engines import copied_columns, read_only
+from sysgym.core.choice_network import ChoiceNetwork
+from sysgym.core.columns import copied_columns, read_only, read_only_columns
+from sysgym.core.compiled import uncounted
+from sysgym.core.errors import SettingError
 from sysgym.core.events import EventLog
 from sysgym.core.protocols import Engine, Slot
-from sysgym.jobsched.compiled import uncounted
 from sysgym.jobsched.dag.arrivals import Arrivals, DagJobs
+from sysgym.jobsched.dag.choices import write_mask
 from sysgym.jobsched.dag.dynamics import decide, run_to_decision
 from sysgym.jobsched.dag.episodes import (
     AREA,
@@ -27,11 +30,13 @@ from sysgym.jobsched.dag.episodes import (
     begin,
     row_of,
 )
+from sysgym.jobsched.dag.graph_play import Arena
 from sysgym.jobsched.dag.metrics import dag_metrics
 from sysgym.jobsched.dag.model import ARRIVED, DONE, KIND, SUBMIT, TIME, DagConfig, DagState, most_stages
-from sysgym.jobsched.dag.observation import Outlook, View, new_outlook, write_graph, write_mask, write_rows
+from sysgym.jobsched.dag.observation import View, show
+from sysgym.jobsched.dag.outlook import Outlook, new_outlook
 from sysgym.jobsched.dag.profiles import ProfileTable
-from sysgym.jobsched.dag.rewards import REGRET, fluid_time, reward_code, reward_of
+from sysgym.jobsched.dag.rewards import COMPLETION, REGRET, fluid_time, reward_code, reward_of
 
 Integers = NDArray[np.int64]
 
@@ -86,7 +91,7 @@ def show_rows(
     table: ProfileTable,
     limits: Integers,
     outlook: Outlook,
-    graph: bool,
+    view: int,
     rows: NDArray[np.bool_],
     observations: NDArray[Any],
     masks: NDArray[np.int8],
@@ -97,11 +102,8 @@ def show_rows(
             continue
         r = row_of(episodes, b)
         write_mask(r.numbers, r.job, r.stage, limits, r.node, table, masks[b])
-        if graph:
-            write_graph(r.numbers, r.job, r.stage, r.executor, r.node, table, outlook, observations[b])
-        else:
-            out = observations[b].reshape(masks.shape[1], observations.shape[1] // masks.shape[1])
-            write_rows(r.numbers, r.job, r.stage, r.executor, limits, r.node, masks[b], table, outlook, out)
+        mask, row = masks[b], observations[b]
+        show(view, r.numbers, r.job, r.stage, r.executor, limits, r.node, mask, table, outlook, row)
 
 
 class DagKernel(Engine):
@@ -127,6 +129,7 @@ class DagKernel(Engine):
         count, self._per_job = jobs.rules.jobs, most_stages(self.table)
         # each job comes, ends and begins each of its stages; what is left is room for decisions
         self._sure = count * (2 + self._per_job) + 1
+        self._arena: Arena | None = None
         self._outlook = new_outlook(count, count * self._per_job)
         room = self._sure + 32 * count
         self._episodes = allocate(num_episodes, count, self._per_job, config.executors, config.stages, room)
@@ -164,7 +167,7 @@ class DagKernel(Engine):
         """See `Engine.observe`."""
         seen = slot.observations.reshape(len(slot.observations), -1)
         show_rows(
-            self._episodes, self.table, self._limits, self._outlook, self.view.is_graph, rows, seen, slot.action_masks
+            self._episodes, self.table, self._limits, self._outlook, self.view.code, rows, seen, slot.action_masks
         )
 
     def state(self, row: int) -> DagState:
@@ -184,6 +187,11 @@ class DagKernel(Engine):
             self.table,
         )
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """A copy may write to no profile either; else numba would compile everything once more."""
+        self.__dict__ |= state
+        self.table, self._known, self._arena = read_only_columns(self.table), read_only(self._limits), None
+
     def events(self, row: int) -> EventLog:
         """See `Engine.events`."""
         s, written = self._episodes, slice(self._episodes.clock[row, WRITTEN])
@@ -201,6 +209,19 @@ class DagKernel(Engine):
         return dag_metrics(
             self.events(row), arrivals, self._episodes.numbers[row, TIME] / 1000.0, self.table, self.config
         )
+
+    def play_choices(
+        self, networks: ChoiceNetwork, seeds: NDArray[np.uint64], episodes: Integers
+    ) -> tuple[NDArray[np.float64], int]:
+        """See `ChoicePlayer.play_choices`; a return is minus the mean time in the system, seconds."""
+        if self.view.name != "choices" or self._reward != COMPLETION:
+            raise SettingError(
+                "whole episodes are played by a graph network on observation='choices' with reward='completion'; give "
+                "these"
+            )
+        if self._arena is None or self._arena.widths != tuple(networks.widths.tolist()):
+            self._arena = Arena(self.config, self.jobs, self.table, tuple(networks.widths.tolist()))
+        return self._arena.play(networks, seeds, episodes)
 
     def snapshot(self) -> dict[str, NDArray[Any]]:
         """See `Engine.snapshot`."""

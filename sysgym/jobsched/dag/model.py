@@ -29,7 +29,7 @@ are asked again; and nobody moves from a job to itself.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -166,8 +166,3 @@ class DagState(NamedTuple):
         if node < 0:
             return len(self.mask) - 1
         return node * len(self.limits) + max(0, int(np.searchsorted(self.limits, limit, side="right")) - 1)
-
-
-def as_arrays(state: DagState) -> dict[str, NDArray[Any]]:
-    """The arrays of a state that differ from step to step, by name."""
-    return {name: np.array(getattr(state, name)) for name in DagState._fields if name not in ("table", "limits")}

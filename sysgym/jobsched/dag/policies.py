@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from sysgym.core.errors import require_range
 from sysgym.core.protocols import StatePolicy
 from sysgym.core.seeding import stream
+from sysgym.jobsched.dag.choices import is_selectable
 from sysgym.jobsched.dag.model import (
     ARRIVED,
     ATTACHED,
@@ -26,7 +27,7 @@ from sysgym.jobsched.dag.model import (
     SOURCE_JOB,
     DagState,
 )
-from sysgym.jobsched.dag.observation import Outlook, is_selectable, look_out, new_outlook
+from sysgym.jobsched.dag.outlook import Outlook, look_out, new_outlook
 from sysgym.jobsched.dag.profiles import ProfileTable
 
 Integers = NDArray[np.int64]

@@ -22,8 +22,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from sysgym.core.compiled import uncounted_inline
 from sysgym.core.errors import WorkloadError
-from sysgym.jobsched.compiled import uncounted_inline
 from sysgym.workloads.companions import DagProfile, StageProfile, Waves, is_acyclic
 from sysgym.workloads.draws import philox4x32
 

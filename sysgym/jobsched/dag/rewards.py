@@ -19,8 +19,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from sysgym.core.compiled import uncounted
 from sysgym.core.errors import UnknownNameError
-from sysgym.jobsched.compiled import uncounted
 from sysgym.jobsched.dag.model import ARRIVED, FINISH, FINISHED, KIND, TASKS, DagState
 from sysgym.jobsched.dag.profiles import ProfileTable
 

@@ -1,114 +1,32 @@
 """The readable truth: one episode on SimPy. `model` has the rules in words; here jobs, stages and executors act them.
 
-Nothing is kept up to date that can be looked up: who is promised, expected or saturated follows from the promises and
-from where executors are. The kernel keeps counters instead, so the two agree only if both are right.
+`cluster` says what there is and what can be looked up of it; here is what happens to it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import simpy
 from numpy.typing import NDArray
 
-from sysgym.core.engines import read_only
+from sysgym.core.columns import read_only
 from sysgym.core.events import EventKind, EventLog, EventRecorder
 from sysgym.core.protocols import Simulator
 from sysgym.jobsched.dag.arrivals import DagJobs
+from sysgym.jobsched.dag.choices import write_mask
+from sysgym.jobsched.dag.cluster import Cluster, Executor, Job, Promise, Round, Stage
 from sysgym.jobsched.dag.metrics import dag_metrics
 from sysgym.jobsched.dag.model import BUSY, IDLE, NOTHING, UNDER_WAY, WAITING, DagConfig, DagState, most_stages
-from sysgym.jobsched.dag.observation import View, new_outlook, write_graph, write_mask, write_rows
+from sysgym.jobsched.dag.observation import View, show
+from sysgym.jobsched.dag.outlook import new_outlook
 from sysgym.jobsched.dag.profiles import FIRST, FRESH, REST, task_duration
 from sysgym.jobsched.dag.rewards import REGRET, Reward, fluid_time, reward_code, reward_of
 
 
-@dataclass(eq=False)
-class Stage:
-    """A stage of a job that has arrived."""
-
-    job: Job
-    number: int
-    """Row in the state."""
-    profile: int
-    """Number in the table."""
-    tasks: int
-    first_task: int
-    """Number of its first task in the episode."""
-    parents: list[Stage] = field(default_factory=list)
-    children: list[Stage] = field(default_factory=list)
-    taken: int = 0
-    finished: int = 0
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether all its tasks have ended."""
-        return self.finished == self.tasks
-
-    @property
-    def is_runnable(self) -> bool:
-        """Whether all its parents are complete."""
-        return all(parent.is_complete for parent in self.parents)
-
-
-@dataclass(eq=False)
-class Job:
-    """A job; its stages are made when it arrives."""
-
-    number: int
-    kind: int
-    submit: int
-    first_task: int
-    tasks: int
-    finish: int = NOTHING
-    stages: list[Stage] = field(default_factory=list)
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether all its stages are."""
-        return all(stage.is_complete for stage in self.stages)
-
-    @property
-    def untaken(self) -> int:
-        """Tasks that nobody took."""
-        return self.tasks - sum(stage.taken for stage in self.stages)
-
-
-@dataclass(eq=False)
-class Executor:
-    """An executor: of no job or one, at a stage or on the way to one."""
-
-    number: int
-    status: int = IDLE
-    job: Job | None = None
-    stage: Stage | None = None
-
-
-@dataclass(eq=False)
-class Promise:
-    """Executors of a source that have a destination; None leaves them idle."""
-
-    source: Stage | None
-    """The stage whose executors they are; None within a round of a pool."""
-    target: Stage | None
-    count: int
-
-
-@dataclass(eq=False)
-class Round:
-    """A round of decisions about the executors of one source."""
-
-    job: Job | None
-    stage: Stage | None
-    leaver: Executor | None
-    free: int
-    chosen: list[Stage] = field(default_factory=list)
-    committed: int = 0
-
-
-class DagSimulator(Simulator):
+class DagSimulator(Cluster, Simulator):
     """One episode.
 
     Args:
@@ -134,7 +52,7 @@ class DagSimulator(Simulator):
         self.executors = [Executor(number) for number in range(self.config.executors)]
         self.to_come, self.jobs = self._all_jobs(), list[Job]()
         self.promises = list[Promise]()
-        self.round: Round | None = None
+        self.round = None
         self.asking: list[Job | None] = []
         self.decisions, self.area, self.added, self.is_cut = 0, 0, 0.0, False
         for job in self.to_come:
@@ -167,15 +85,12 @@ class DagSimulator(Simulator):
         state = self.state()
         action_mask[:] = state.mask
         outlook = new_outlook(len(state.job), len(state.stage))
-        before = state.numbers, state.job, state.stage, state.executor
-        if self.view.is_graph:
-            write_graph(*before, state.node, self.table, outlook, observation)
-        else:
-            write_rows(*before, self._known, state.node, state.mask, self.table, outlook, observation)
+        columns = state.numbers, state.job, state.stage, state.executor, self._known, state.node, state.mask
+        show(self.view.code, *columns, self.table, outlook, observation.reshape(-1))
 
     def state(self) -> DagState:
         """See `Simulator.state`: a snapshot that later steps leave as it is."""
-        numbers, job, stage, executor, node = self._columns()
+        numbers, job, stage, executor, node = self.columns()
         numbers, job, stage, executor, node = map(read_only, (numbers, job, stage, executor, node))
         return DagState(numbers, job, stage, executor, self._known, node, read_only(self._mask()), self.table)
 
@@ -186,65 +101,6 @@ class DagSimulator(Simulator):
     def metrics(self) -> dict[str, float]:
         """See `Simulator.metrics`."""
         return dag_metrics(self.events(), self.arrivals, self.now / 1000.0, self.table, self.config)
-
-    @property
-    def now(self) -> int:
-        """Ms since the episode began."""
-        return int(self.clock.now)
-
-    # what can be looked up
-
-    def present(self) -> Iterator[Job]:
-        """Jobs that have arrived and not ended, in the order of arrival."""
-        return (job for job in self.jobs if job.finish == NOTHING)
-
-    def promised(self, stage: Stage) -> int:
-        """Executors that are promised to a stage."""
-        return sum(promise.count for promise in self.promises if promise.target is stage)
-
-    def moving(self, stage: Stage) -> int:
-        """Executors on the way to a stage."""
-        return sum(one.status == UNDER_WAY and one.stage is stage for one in self.executors)
-
-    def untaken(self, stage: Stage) -> int:
-        """Tasks that are neither taken nor promised; below 0 where more are promised than left."""
-        return stage.tasks - stage.taken - self.promised(stage) - self.moving(stage)
-
-    def is_selectable(self, stage: Stage) -> bool:
-        """Whether a stage may be chosen now."""
-        if self.untaken(stage) <= 0 or (self.round is not None and stage in self.round.chosen):
-            return False
-        return all(self.untaken(parent) <= 0 for parent in stage.parents)
-
-    def attached(self, job: Job) -> list[Executor]:
-        """Executors that belong to a job."""
-        return [one for one in self.executors if one.job is job]
-
-    def expected(self, job: Job) -> int:
-        """Executors on their way to a job, or promised to it by others."""
-        coming = sum(self.moving(stage) for stage in job.stages)
-        return coming + sum(
-            promise.count
-            for promise in self.promises
-            if promise.target is not None and promise.target.job is job and self._source_job(promise) is not job
-        )
-
-    def visible(self) -> list[Stage]:
-        """Stages that are seen: the incomplete ones of jobs in the order of arrival, as long as whole jobs fit."""
-        shown: list[Stage] = []
-        edges = 0
-        for job in self.present():
-            stages = [stage for stage in job.stages if not stage.is_complete]
-            edges += sum(len(stage.children) for stage in stages)
-            if len(shown) + len(stages) > self.config.stages or edges > 2 * self.config.stages:
-                break
-            shown += stages
-        return shown
-
-    def _source_job(self, promise: Promise) -> Job | None:
-        if promise.source is not None:
-            return promise.source.job
-        return self.round.job if self.round is not None else None
 
     # decisions
 
@@ -276,12 +132,12 @@ class DagSimulator(Simulator):
         if closed.free > 0:
             self.promises.append(Promise(closed.stage, None, closed.free))
         if closed.leaver is not None:
-            promise = self._first_promise(closed.stage)
+            promise = self.first_promise(closed.stage)
             assert promise is not None
             self._keep(promise, closed.leaver)
             return
-        for executor in self._pool(closed.job):
-            promise = self._first_promise(None)
+        for executor in self.pool(closed.job):
+            promise = self.first_promise(None)
             assert promise is not None
             self._keep(promise, executor)
 
@@ -295,18 +151,15 @@ class DagSimulator(Simulator):
             elif self._is_over() or self.is_cut:
                 return
             elif self.clock.peek() == float("inf"):
-                self._ask_pool(next(pool for pool in (None, *self.jobs) if self._pool(pool)))
+                self._ask_pool(next(pool for pool in (None, *self.jobs) if self.pool(pool)))
             else:
                 self._pass_time()
 
     def _ask_pool(self, job: Job | None) -> None:
         """Begin a round about the idle executors of a pool, if there are any."""
-        idle = self._pool(job)
+        idle = self.pool(job)
         if idle:
             self.round = Round(job, None, None, len(idle))
-
-    def _pool(self, job: Job | None) -> list[Executor]:
-        return [one for one in self.executors if one.status == IDLE and one.job is job]
 
     # what happens
 
@@ -352,13 +205,13 @@ class DagSimulator(Simulator):
             return
         executor.status = WAITING
         unlocked = stage.is_complete and any(child.is_runnable for child in stage.children)
-        ended, promise = stage.job.is_complete, self._first_promise(stage)
+        ended, promise = stage.job.is_complete, self.first_promise(stage)
         if promise is not None:
             self._keep(promise, executor)
         elif ended or unlocked:
             self._rest(executor)
         else:
-            self.round = Round(stage.job, stage, executor, len(self._workers(stage)))
+            self.round = Round(stage.job, stage, executor, len(self.workers(stage)))
         if ended:
             self._end_job(stage.job)
         if unlocked:
@@ -449,12 +302,6 @@ class DagSimulator(Simulator):
 
     # the rest
 
-    def _workers(self, stage: Stage) -> list[Executor]:
-        return [one for one in self.executors if one.stage is stage and one.status in (BUSY, WAITING)]
-
-    def _first_promise(self, source: Stage | None) -> Promise | None:
-        return next((promise for promise in self.promises if promise.source is source), None)
-
     def _after(self, delay: int, happen: Callable[[], None]) -> None:
         self.clock.timeout(int(delay)).callbacks.append(lambda _: happen())
 
@@ -465,7 +312,7 @@ class DagSimulator(Simulator):
         """What a fluid cluster would still need; 0 where no reward asks for it."""
         if self._reward_code != REGRET:
             return 0.0
-        numbers, job, stage, *_ = self._columns()
+        numbers, job, stage, *_ = self.columns()
         return float(fluid_time(numbers, job, stage, self.config.executors, self.table)) if self.jobs else 0.0
 
     def _own_growth(self) -> float:
@@ -484,48 +331,8 @@ class DagSimulator(Simulator):
             task += tasks
         return jobs
 
-    def _can_wait(self) -> bool:
-        """Whether something would happen after "none"."""
-        return self.clock.peek() < float("inf") or (self.round is not None and self.round.committed > 0)
-
     def _mask(self) -> NDArray[np.int8]:
-        numbers, job, stage, _, node = self._columns()
+        numbers, job, stage, _, node = self.columns()
         mask = np.zeros(self.num_actions, dtype=np.int8)
         write_mask(numbers, job, stage, self.limits, node, self.table, mask)
         return mask
-
-    def _columns(self) -> tuple[NDArray[np.int64], ...]:
-        """The columns of the state, looked up one by one."""
-        asked = self.round
-        numbers = [
-            self.now, self.decisions, len(self.jobs), sum(job.finish != NOTHING for job in self.jobs),
-            _number(asked.job if asked else None), _number(asked.stage if asked else None),
-            asked.free if asked else 0, asked.committed if asked else 0, int(self._can_wait()),
-        ]  # fmt: skip
-        jobs = [
-            (job.kind, job.submit, job.finish, len(self.attached(job)), self.expected(job),
-             sum(not stage.is_complete for stage in job.stages), job.untaken, job.first_task)
-            for job in self.jobs
-        ]  # fmt: skip
-        stage = np.zeros((len(jobs) * self._per_job, 8), dtype=np.int64)
-        for each in (each for job in self.jobs for each in job.stages):
-            stage[each.number] = (
-                each.tasks, each.taken, each.finished, self.promised(each), self.moving(each),
-                len(self._workers(each)), sum(not parent.is_complete for parent in each.parents),
-                asked is not None and each in asked.chosen,
-            )  # fmt: skip
-        executors = [(one.status, _number(one.job), _number(one.stage)) for one in self.executors]
-        node = np.full(self.config.stages, NOTHING, dtype=np.int64)
-        shown = [each.number for each in self.visible()]
-        node[: len(shown)] = shown
-        return (
-            np.array(numbers, dtype=np.int64),
-            np.array(jobs, dtype=np.int64).reshape(-1, 8),
-            stage,
-            np.array(executors, dtype=np.int64),
-            node,
-        )
-
-
-def _number(thing: Job | Stage | None) -> int:
-    return NOTHING if thing is None else thing.number

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from sysgym.core.compiled import uncounted
 from sysgym.core.events import EventKind
-from sysgym.jobsched.compiled import uncounted
 from sysgym.jobsched.gpu.episodes import (
     ALLOCATED,
     ARRIVED,

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sysgym.jobsched.compiled import uncounted
+from sysgym.core.compiled import uncounted
 from sysgym.jobsched.gpu.model import WHOLE, Cluster, Jobs
 from sysgym.jobsched.gpu.placement import Nodes, Records, free_thousandths, whole_gpus
 

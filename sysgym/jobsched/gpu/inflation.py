@@ -2,7 +2,9 @@
 
 USENIX ATC 2023, section 6: tasks arrive one after another, none ends, and one that finds no room is lost. The authors'
 repository takes the list once, adds tasks drawn from it until together they ask for a ratio (1.3) of all GPUs, and
-shuffles. The allocation rate is the share of the GPUs that is in use in the end.
+shuffles. It shuffles the nodes too: each gets a random number in front of its name, and of equally good nodes the first
+by name wins. Left in the list's order, where nodes of one model stand together, packing and clustering allocate 0.6
+points less. The allocation rate is the share of the GPUs that is in use in the end.
 """
 
 from __future__ import annotations
@@ -15,6 +17,8 @@ from numpy.typing import NDArray
 from sysgym.core.errors import WorkloadError, require_range
 from sysgym.core.seeding import stream
 from sysgym.jobsched.gpu.model import WHOLE
+from sysgym.jobsched.gpu.replay import GpuSchedule, replay_gpu
+from sysgym.workloads.companions import NodeTable
 from sysgym.workloads.workload import Repair, Workload
 
 
@@ -40,9 +44,12 @@ def inflated(workload: Workload, gpus: int, ratio: float = 1.3, seed: int = 0) -
     milli = _milli(workload)
     target = ratio * gpus * WHOLE
     draws = stream(seed, "gpu/inflation")
-    rows = draws.permutation(len(workload))
-    while milli[rows].sum() <= target:
-        rows = np.concatenate([rows, draws.integers(len(workload), size=len(workload))])
+    rounds = [draws.permutation(len(workload))]
+    asked = int(milli.sum())
+    while asked <= target:
+        rounds.append(draws.integers(len(workload), size=len(workload)))
+        asked += int(milli[rounds[-1]].sum())
+    rows = np.concatenate(rounds)
     rows = rows[: int(np.searchsorted(np.cumsum(milli[rows]), target, side="right"))]
     if not len(rows):
         raise WorkloadError(f"a ratio of {ratio} of {gpus} GPUs is less than the first job asks for; give a larger one")
@@ -55,6 +62,33 @@ def inflated(workload: Workload, gpus: int, ratio: float = 1.3, seed: int = 0) -
         requested_time=unknown,
         repairs=(*workload.repairs, Repair("inflate_arrivals", len(rows), False)),
     )
+
+
+def shuffled(nodes: NodeTable, seed: int = 0) -> NodeTable:
+    """The nodes in random order."""
+    return nodes.take(stream(seed, "gpu/nodes").permutation(len(nodes)))
+
+
+def fill(
+    workload: Workload, nodes: NodeTable, policy: str, ratio: float = 1.3, scores: str = "rounded", seed: int = 0
+) -> GpuSchedule:
+    """Play inflated arrivals on nodes in random order, as in the study.
+
+    Args:
+        workload: The log.
+        nodes: The nodes.
+        policy: One of `model.POLICIES`.
+        ratio: See `inflated`.
+        scores: "rounded" or "exact", see `model.Rules`.
+        seed: Of the arrivals, of the nodes' order, and of what a policy draws.
+
+    Raises:
+        SettingError: See `inflated`.
+        WorkloadError: See `inflated` and `replay_gpu`.
+        UnknownNameError: See `replay_gpu`.
+    """
+    arrivals = inflated(workload, int(nodes.gpus.sum()), ratio, seed)
+    return replay_gpu(arrivals, shuffled(nodes, seed), policy, scores=scores, queue="loss", seed=seed)
 
 
 def with_gpu_load(workload: Workload, gpus: int, load: float) -> Workload:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sysgym.jobsched.compiled import uncounted
+from sysgym.core.compiled import uncounted
 from sysgym.jobsched.gpu.model import WHOLE, Cluster
 
 Records = np.recarray[Any, Any]

@@ -24,8 +24,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sysgym.core.compiled import uncounted
 from sysgym.core.seeding import stream_key
-from sysgym.jobsched.compiled import uncounted
 from sysgym.jobsched.gpu.fragmentation import Memo, Typical, remembered
 from sysgym.jobsched.gpu.model import POLICIES, WHOLE, Rules
 from sysgym.jobsched.gpu.placement import Nodes, Records, free_thousandths, room, whole_gpus

@@ -9,7 +9,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from sysgym.core.engines import copied_columns, read_only, restore_columns
+from sysgym.core.columns import copied_columns, read_only, restore_columns
 from sysgym.core.events import EventKind, EventLog
 from sysgym.core.protocols import Engine, Slot
 from sysgym.jobsched.rewriting.dynamics import (

@@ -96,9 +96,3 @@ def inserted(order: Sequence[int], job: int, behind: int) -> list[int]:
     rest = [other for other in order if other != job]
     at = 0 if behind == FRONT else rest.index(behind) + 1
     return [*rest[:at], job, *rest[at:]]
-
-
-def predecessor(order: Sequence[int], job: int) -> int:
-    """The job placed directly before a job, or `FRONT`."""
-    at = list(order).index(job)
-    return order[at - 1] if at else FRONT

@@ -1,13 +1,17 @@
 """Local search over placement orders: hill climbing and simulated annealing, compiled.
 
 An evaluation places all jobs anew in a changed order and asks for the mean slowdown. Both searches draw the same
-changes: half of them bring a job forward that waits, drawn by (slowdown - 1), to the place of a job that runs while it
-waits; the others insert a random job at a random place, or, rarely, let two jobs change places. Behind a change that is
-kept the jobs are sorted by their starts, which leaves the schedule or betters it: the neighbours of a place are then
-those of a time.
+changes. Most concern a job that waits, drawn by (slowdown - 1), and one that runs while it waits: mostly the two change
+places, sometimes the first goes before the second. The others insert a random job at a random place. Behind a change
+that is kept the jobs are sorted by their starts, which leaves the schedule or betters it: the neighbours of a place are
+then those of a time.
+
+The shares were chosen on 60 generated training sequences of each number of resources, among 80 mixtures that also took
+blocking jobs behind those that they block, moved jobs by a few places, and moved two at once; only the exchanges made a
+difference. The temperature of annealing was chosen among .05 to .02 on 100 validation sequences.
 
 Uniform insertion alone from SJF-offline with a temperature of 0.05, as in our reference sheet, is `Search(informed=
-False)`; the difference is reported in docs/schedulers.md.
+False)`; docs/rewriting.md reports the difference.
 """
 
 from __future__ import annotations
@@ -22,6 +26,10 @@ from numpy.typing import NDArray
 from sysgym.jobsched.rewriting.dynamics import Ints, Jobs, mean_slowdown, place_order
 from sysgym.workloads.draws import uniform
 
+EXCHANGED = 0.6
+"""Share of the changes that let a job that waits and one that it waits for change places."""
+INFORMED = 0.8
+"""Share of those that concern two such jobs."""
 _DRAWS = 6
 """Counters of an evaluation."""
 
@@ -32,7 +40,7 @@ class Search(NamedTuple):
     Attributes:
         evaluations: Schedules that it may evaluate, the first included.
         temperature: At the beginning, in units of the mean slowdown; falls linearly to 0. 0 climbs.
-        informed: Whether half of the changes are drawn by who waits for whom.
+        informed: Whether most changes are drawn by who waits for whom.
     """
 
     evaluations: int
@@ -80,20 +88,20 @@ def improve(jobs: Jobs, search: Search, key: int, room: NDArray[Any], order: Int
 def _change(jobs: Jobs, start: Ints, informed: bool, key: int, number: int, order: Ints) -> None:
     """Draw a change and make it."""
     count, at = len(order), _DRAWS * number
-    kind = uniform(key, 0, at + 1) if informed else 0.7
-    if kind < 0.5:
+    kind = uniform(key, 0, at + 1) if informed else 1.0
+    if kind < INFORMED:
         source = _waiting(jobs, start, order, uniform(key, 0, at + 2))
         target = _blocking(jobs, start, order, source, uniform(key, 0, at + 3))
+        if target >= 0 and kind < EXCHANGED:
+            order[source], order[target] = order[target], order[source]
+            return
         if target >= 0:
             _shift(order, source, target)
             return
     source = int(uniform(key, 0, at + 4) * count)
     target = int(uniform(key, 0, at + 5) * (count - 1))
     target += target >= source
-    if kind >= 0.85:
-        order[source], order[target] = order[target], order[source]
-    else:
-        _shift(order, source, target)
+    _shift(order, source, target)
 
 
 @njit(cache=True, nogil=True)

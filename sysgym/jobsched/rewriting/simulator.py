@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sysgym.core.engines import read_only
+from sysgym.core.columns import read_only
 from sysgym.core.events import EventKind, EventLog, EventRecorder
 from sysgym.core.protocols import Simulator
 from sysgym.jobsched.rewriting.construction import order_of
@@ -32,18 +32,15 @@ class RewriteSimulator(Simulator):
     Args:
         config: What is asked.
         source: Of the jobs.
-        encoder: What is seen, an object of one's own with `spec` and `encode(state, observation)`; None: `observation`.
         reward: Takes the place of the named reward.
     """
 
-    def __init__(
-        self, config: RewriteConfig, source: JobsetSource, encoder: Any = None, reward: Reward | None = None
-    ) -> None:
+    def __init__(self, config: RewriteConfig, source: JobsetSource, reward: Reward | None = None) -> None:
         config.check_source(source)
-        self.config, self.source, self.encoder, self.reward = config, source, encoder, reward
+        self.config, self.source, self.reward = config, source, reward
         self.most = source.sequence_length
         self.num_actions = self.most + 1
-        self.observation_spec = spec_of(self.most) if encoder is None else encoder.spec
+        self.observation_spec = spec_of(self.most)
 
     def reset(self, seed: int, episode: int, options: Mapping[str, Any] | None = None) -> None:
         """See `Simulator.reset`; `options["jobset"]` names the sequence."""
@@ -87,9 +84,6 @@ class RewriteSimulator(Simulator):
     def observe(self, observation: NDArray[Any], action_mask: NDArray[np.int8]) -> None:
         """See `Simulator.observe`."""
         action_mask[:] = self._allowed()
-        if self.encoder is not None:
-            self.encoder.encode(self.state(), observation)
-            return
         write_view(
             self._jobs, self.instance.demand, self.instance.capacity, np.array(self.order), self.start, self.moved,
             self.picked, self.rewrites, self.config.rewrites, self.config.moves == "published", self.slowdown,

@@ -17,7 +17,7 @@ from sysgym.jobsched.rewriting.programme import solve_programme
 from sysgym.jobsched.rewriting.search import Search, improve
 from sysgym.workloads.jobsets import Jobset
 
-SEARCHES = {"climb": 0.0, "anneal": 0.05}
+SEARCHES = {"climb": 0.0, "anneal": 0.03}
 """Searches and their temperatures."""
 METHODS = (*INITIAL, *SEARCHES, "exact", "ortools")
 
@@ -62,8 +62,8 @@ def solve(
             `anneal`), `exact` (up to 16 jobs) or `ortools` (extra `ortools`).
         evaluations: Of a search.
         initial: List schedule that a search begins with.
-        informed: Whether a search draws its changes by who waits for whom; False inserts at random.
-        temperature: Of annealing; None: 0.05.
+        informed: Whether a search draws most changes by who waits for whom; False inserts at random.
+        temperature: Of annealing; None: 0.03.
         time_limit: Seconds of OR-tools.
         seed: Of a search.
 

@@ -13,8 +13,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from sysgym.core.compiled import counted
 from sysgym.core.events import EventKind
-from sysgym.jobsched.compiled import counted
 from sysgym.jobsched.slotted.model import Sizes, SlottedConfig, SlottedState
 
 SUBMIT, BOOK, START = int(EventKind.SUBMIT), int(EventKind.BOOK), int(EventKind.START)

@@ -15,11 +15,11 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from sysgym.core.engines import read_only
+from sysgym.core.columns import read_only
+from sysgym.core.compiled import counted_inline, uncounted
 from sysgym.core.events import EventLog
 from sysgym.core.protocols import Engine, Slot
 from sysgym.core.seeding import stream_key
-from sysgym.jobsched.compiled import counted_inline, uncounted
 from sysgym.jobsched.slotted.dynamics import (
     EVENTS_PER_JOB,
     Rules,
@@ -43,7 +43,14 @@ from sysgym.jobsched.slotted.observation import (
     write_mask,
 )
 from sysgym.jobsched.slotted.rewards import Reward, reward_code, step_cost
-from sysgym.jobsched.slotted.slot_features import Layout, earliest_offset, write_choices, write_slots
+from sysgym.jobsched.slotted.slot_features import (
+    Layout,
+    choice_features,
+    earliest_offset,
+    write_choices,
+    write_foreseen,
+    write_slots,
+)
 from sysgym.workloads.jobsets import Jobset, JobsetSource
 
 
@@ -227,6 +234,23 @@ def choice_rows(
 
 
 @njit(cache=True, nogil=True)
+def foreseen_rows(
+    numbers: NDArray[np.int64],
+    memory: NDArray[np.int64],
+    past: NDArray[np.int64],
+    rows: NDArray[np.bool_],
+    features: NDArray[Any],
+    first: int,
+) -> None:
+    """Write what is to come into the last row of the chosen episodes' features, from a column on."""
+    sizes, _, layout = settings_of(numbers)
+    state, record = state_columns(memory, sizes), record_columns(past, sizes)
+    for b in range(rows.shape[0]):
+        if rows[b]:
+            write_foreseen(row_state(state, b), record.length[b], record.demand[b], features[b, -1, first:], layout)
+
+
+@njit(cache=True, nogil=True)
 def begin_rows(
     numbers: NDArray[np.int64],
     memory: NDArray[np.int64],
@@ -318,13 +342,18 @@ class SlottedKernel(Engine):
         sizes = sizes_of(config, num_episodes)
         self._memory = allocate_memory(sizes)
         self._past = np.zeros(num_episodes * (sizes.jobs * (1 + sizes.resources + 4 * EVENTS_PER_JOB) + 1), np.int64)
-        self._state, self._record = state_columns(self._memory, sizes), record_columns(self._past, sizes)
+        self._name_columns()
         self._encode_rows, layout, self._shown = _encoder_parts(encoder, config, num_episodes)
+        self._foresees = isinstance(encoder, BuiltinEncoder) and encoder.foresees
         rules = rules_of(config, max(0, reward_code(reward)))
         self._numbers = np.array([*sizes, *rules, *layout], dtype=np.int64)
         self._reward_rows = reward_loop(reward) if callable(reward) else None
         self._before = np.zeros_like(self._memory) if callable(reward) else None
         self._drawn: weakref.ref[NDArray[Any]] | None = None
+
+    def _name_columns(self) -> None:
+        sizes = sizes_of(self.config, self.num_episodes)
+        self._state, self._record = state_columns(self._memory, sizes), record_columns(self._past, sizes)
         self._read_only = SlottedState(*(read_only(column) for column in self._state))
 
     def reset(
@@ -405,6 +434,11 @@ class SlottedKernel(Engine):
         """Everything but which array was drawn last; a copy draws its first image from scratch."""
         return self.__dict__ | {"_drawn": None}
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """The columns of a copy are views of its own memory."""
+        self.__dict__ |= state
+        self._name_columns()
+
     def _draw(self, rows: NDArray[np.bool_], slot: Slot) -> None:
         observations = slot.observations
         if self._drawn is None or self._drawn() is not observations:
@@ -412,6 +446,9 @@ class SlottedKernel(Engine):
             self._drawn = weakref.ref(observations)
             self._shown[:, 0] = UNKNOWN
         self._encode_rows(self._numbers, self._memory, self._shown, rows, observations)
+        if self._foresees:
+            first = choice_features(self.config.resources)
+            foreseen_rows(self._numbers, self._memory, self._past, rows, observations, first)
 
 
 def _encoder_parts(

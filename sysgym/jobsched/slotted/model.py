@@ -34,8 +34,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from sysgym.core.compiled import counted
 from sysgym.core.errors import SettingError, UnknownNameError, WorkloadError, require_bool, require_range
-from sysgym.jobsched.compiled import counted
 from sysgym.workloads.jobsets import JobsetSource
 
 EPISODE_ENDS = ("all_done", "no_new_job")

@@ -26,6 +26,7 @@ from sysgym.jobsched.slotted.slot_features import (
     Layout,
     choice_features,
     earliest_offset,
+    foreseen_features,
     slot_features,
     write_choices,
     write_slots,
@@ -203,6 +204,7 @@ class BuiltinEncoder:
         spec: The space of one observation.
         normalised: Whether the time since the last arrival is divided by its cap.
         coloured: Whether jobs need colours.
+        foresees: Whether the last row ends with `write_foreseen`, which the engine writes: states know no future.
     """
 
     def __init__(
@@ -212,8 +214,10 @@ class BuiltinEncoder:
         *,
         normalised: bool = True,
         coloured: bool = False,
+        foresees: bool = False,
     ) -> None:
         self.draw, self._spec, self._normalised, self.coloured = draw, spec, normalised, coloured
+        self.foresees = foresees
 
     def spec(self, config: SlottedConfig) -> ArraySpec:
         """See `Encoder.spec`."""
@@ -263,6 +267,11 @@ def _choices(config: SlottedConfig) -> ArraySpec:
     return ArraySpec((config.num_actions, choice_features(config.resources)), np.float32, 0.0, 1.0)
 
 
+def _choices_foreseen(config: SlottedConfig) -> ArraySpec:
+    columns = choice_features(config.resources) + foreseen_features(config.resources)
+    return ArraySpec((config.num_actions, columns), np.float32, 0.0, 1.0)
+
+
 ENCODERS: Mapping[str, BuiltinEncoder] = {
     "image": BuiltinEncoder(draw_image, _image),
     "compact": BuiltinEncoder(write_compact, _compact),
@@ -270,10 +279,11 @@ ENCODERS: Mapping[str, BuiltinEncoder] = {
     "image_colour": BuiltinEncoder(draw_colours, _image, coloured=True),
     "slots": BuiltinEncoder(write_slots, _slots),
     "choices": BuiltinEncoder(write_choices, _choices),
+    "choices_foreseen": BuiltinEncoder(write_choices, _choices_foreseen, foresees=True),
 }
 """`image`: float32, 1 where a unit is in use; `image_uint8`: the same as bytes, with the time since the last arrival as
 a raw count; `image_colour`: float32, machine cells in the colour of their job, as published; `compact`: see
-`write_compact`; `slots`, `choices`: see `slot_features`."""
+`write_compact`; `slots`, `choices`, `choices_foreseen`: see `slot_features`."""
 
 
 def encoder_of(observation: str | Encoder) -> BuiltinEncoder | Encoder:
@@ -287,7 +297,7 @@ def encoder_of(observation: str | Encoder) -> BuiltinEncoder | Encoder:
         if observation not in ENCODERS:
             raise UnknownNameError("observation", observation, ENCODERS)
         return ENCODERS[observation]
-    if not isinstance(observation, Encoder):
+    if not isinstance(observation, Encoder) or not callable(observation.spec):
         raise SettingError(f"observation is {observation!r}; give a name or an object with spec and encode")
     return observation
 

@@ -17,7 +17,7 @@ import simpy
 from numpy.typing import NDArray
 from simpy.events import EventPriority
 
-from sysgym.core.engines import read_only
+from sysgym.core.columns import read_only
 from sysgym.core.events import EventKind, EventLog, EventRecorder
 from sysgym.core.protocols import Observation, Simulator
 from sysgym.core.seeding import stream_key
@@ -25,6 +25,7 @@ from sysgym.jobsched.slotted.metrics import slotted_metrics
 from sysgym.jobsched.slotted.model import SlottedConfig, SlottedState
 from sysgym.jobsched.slotted.observation import BuiltinEncoder, Encoder, shuffle_palette, write_mask
 from sysgym.jobsched.slotted.rewards import Reward, reward_code, step_cost
+from sysgym.jobsched.slotted.slot_features import choice_features, write_foreseen
 from sysgym.workloads.jobsets import Jobset, JobsetSource, jobset_of
 
 
@@ -111,6 +112,12 @@ class SlottedSimulator(Simulator):
         state = self.state()
         assert isinstance(observation, np.ndarray)
         self.encoder.encode(state, self.config, observation)
+        if isinstance(self.encoder, BuiltinEncoder) and self.encoder.foresees:
+            columns, layout = (
+                observation[-1, choice_features(self.config.resources) :],
+                self.encoder.layout(self.config),
+            )
+            write_foreseen(state, self.jobset.length, self.jobset.demand, columns, layout)
         write_mask(state.free, state.slot_length, state.slot_demand, self.config.usable_rows, action_mask)
 
     def state(self) -> SlottedState:

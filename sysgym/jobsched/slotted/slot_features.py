@@ -3,7 +3,8 @@
 The image shows rectangles, from which a network has to find out what a scheduler asks at once: which jobs could start,
 beside which others, in whose way they would be. These encoders answer that, scaled to about 0..1. `slots` has a row a
 slot. `choices` has a row for each action, void included, so that one network, shared over the rows, scores them all,
-and its last row, void's, describes the state as a whole.
+and its last row, void's, describes the state as a whole. `choices_foreseen` adds to that row what no policy may see:
+what is still to come, for the value that an actor-critic learns beside its policy (`write_foreseen`).
 """
 
 from __future__ import annotations
@@ -23,6 +24,11 @@ LENGTHS = (1, 2, 3, 9, 1 << 30)
 """Longest job of each class of lengths that `write_choices` counts."""
 CHOICE_FEATURES, STATE_FEATURES = 8, 6 + len(LENGTHS)
 """Columns of `write_choices` on a job and on the state, besides those that there are for each resource."""
+
+AHEAD = (1, 2, 3, 4, 6, 8, 11, 15, 20, 27, 36, 50)
+"""Spans of elements to come that `write_foreseen` sums up."""
+SHORT = 3
+"""Longest job that it counts as short."""
 
 
 class Layout(NamedTuple):
@@ -215,3 +221,68 @@ def slot_features(resources: int) -> int:
 def choice_features(resources: int) -> int:
     """Columns of `write_choices`."""
     return CHOICE_FEATURES + STATE_FEATURES + resources * (3 + len(PROFILE))
+
+
+@njit(cache=True, nogil=True)
+def write_foreseen(
+    state: SlottedState, lengths: NDArray[Any], demands: NDArray[Any], out: NDArray[Any], layout: Layout
+) -> None:
+    """Write what a policy does not know, shape (`foreseen_features`,), everything scaled to 0..1.
+
+    For each span of `AHEAD`: short jobs to come an element, long ones, and for each resource the load w to come as
+    w / (w + 1). Then the share of elements to come, and what waits in the backlog, of which a policy sees the number
+    alone: short jobs and long ones by the slots, and for each resource the work, in capacities times horizons, as
+    w / (w + 1).
+
+    Args:
+        state: Of one episode.
+        lengths: Of its jobset, (n,), elements to come included.
+        demands: Likewise, (n, R).
+        out: Where it is written.
+        layout: Of the encoder.
+    """
+    horizon, resources = state.free.shape
+    width, slots = 2 + resources, state.slot_length.shape[0]
+    out[:] = 0
+    step, at = 0, 0
+    for span in AHEAD:
+        if at > 0:
+            out[at : at + width] = out[at - width : at]
+        while step < span:
+            step += 1
+            element = state.element + step
+            if element < state.elements:
+                _count(lengths[element], demands[element], out[at : at + width])
+        at += width
+    for number in range(len(AHEAD)):
+        _scale(out[number * width : (number + 1) * width], AHEAD[number], layout.capacity * AHEAD[number])
+    out[at] = max(0, state.elements - state.element) / state.elements
+    waiting = out[at + 1 :]
+    for place in range(state.backlog_count):
+        job = state.backlog_job[place]
+        _count(state.job_length[job], state.job_demand[job], waiting)
+    _scale(waiting, state.backlog_count + slots, layout.capacity * horizon)
+
+
+@njit(cache=True, nogil=True)
+def _count(length: int, demand: NDArray[Any], out: NDArray[Any]) -> None:
+    """Add an element to the number of short jobs, of long ones, and to the work by resource."""
+    if length > 0:
+        out[0 if length <= SHORT else 1] += 1
+        for resource in range(demand.shape[0]):
+            out[2 + resource] += length * demand[resource]
+
+
+@njit(cache=True, nogil=True)
+def _scale(out: NDArray[Any], most: int, unit: int) -> None:
+    """Bring what `_count` has added up to 0..1."""
+    out[0] /= most
+    out[1] /= most
+    for column in range(2, out.shape[0]):
+        work = out[column] / unit
+        out[column] = work / (work + 1)
+
+
+def foreseen_features(resources: int) -> int:
+    """Columns of `write_foreseen`."""
+    return (len(AHEAD) + 1) * (2 + resources) + 1

@@ -6,9 +6,9 @@ Compiled functions over one episode's columns, for the simulator and the kernel 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from sysgym.core.compiled import compiled
 from sysgym.learned_index.tuning.model import BITS_OF, COUNT, LEAF_OF, REFERENCE_LOG_BYTES, ROOT_OF
 
 Reals = NDArray[np.float64]
@@ -18,7 +18,7 @@ _PRIOR = 0.3
 """What an estimate weighs against evaluations nearby."""
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def dominated(log_bytes: Reals, latency: Reals, reference: float) -> float:
     """Hypervolume of points up to the reference point; those with NaN don't count. O(n log n)."""
     order = np.argsort(log_bytes)
@@ -30,7 +30,7 @@ def dominated(log_bytes: Reals, latency: Reals, reference: float) -> float:
     return area
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def insert_point(front: Reals, size: int, x: float, y: float) -> int:
     """Add a point to a front of points (shape (room, 2), growing x and falling y); the new number of points."""
     if x >= REFERENCE_LOG_BYTES:
@@ -57,7 +57,7 @@ def insert_point(front: Reals, size: int, x: float, y: float) -> int:
     return size
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def added(front: Reals, size: int, x: float, y: float, reference: float) -> float:
     """Hypervolume that a point adds to a front; O(front)."""
     if x >= REFERENCE_LOG_BYTES or y >= reference:
@@ -77,7 +77,7 @@ def added(front: Reals, size: int, x: float, y: float, reference: float) -> floa
     return area
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def learn(action: int, surprise: float, weight: Reals, shift: Reals) -> None:
     """Let what an evaluation showed beyond its estimate count for candidates near it.
 
@@ -97,7 +97,7 @@ def learn(action: int, surprise: float, weight: Reals, shift: Reals) -> None:
         shift[other] += near * near * surprise
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def expect(estimate: Reals, latency: Reals, weight: Reals, shift: Reals, expected: Reals, confidence: Reals) -> None:
     """Latencies as they are expected now, and how sure that is; evaluated ones are known."""
     for i in range(COUNT):
@@ -107,7 +107,7 @@ def expect(estimate: Reals, latency: Reals, weight: Reals, shift: Reals, expecte
             expected[i], confidence[i] = latency[i], 1.0
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def gains(
     log_bytes: Reals, expected: Reals, allowed: NDArray[np.bool_], front: Reals, size: int, reference: float,
     promise: float, gain: Reals,

@@ -14,10 +14,10 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from sysgym.core.engines import read_only
+from sysgym.core.columns import read_only
 from sysgym.core.errors import UnknownNameError
 from sysgym.core.seeding import stream_key
-from sysgym.learned_index.tuning import costs, tables
+from sysgym.learned_index.tuning import costs
 from sysgym.learned_index.tuning.dynamics import dominated
 from sysgym.learned_index.tuning.model import aliases, leaf_bytes, root_bytes
 from sysgym.workloads.draws import integer
@@ -98,8 +98,8 @@ class Instance:
         """The columns of `model.TuningState` that an episode does not change."""
         return {
             "keys": self.keys,
-            "log_bytes": self.log_bytes,
-            "estimate": self.estimate,
+            "log_bytes": read_only(self.log_bytes),
+            "estimate": read_only(self.estimate),
             "reference": self.reference,
             "promise": self.promise,
             "quantiles": read_only(self.quantiles),
@@ -111,13 +111,6 @@ class Instance:
     def distinct(self) -> NDArray[np.bool_]:
         """Configurations that are no alias of one with a smaller fan-out."""
         return read_only(~aliases(self.keys))
-
-
-def describe(name: str, keys: NDArray[np.uint64], halvings: NDArray[np.float64] | None = None) -> Instance:
-    """An instance over sorted keys; without given halvings all 399 configurations are built."""
-    found = tables.evaluate_all(keys) if halvings is None else halvings
-    features = tables.quantiles(keys), tables.gap_shares(keys), tables.outlier_share(keys)
-    return Instance(name, len(keys), int(keys[-1] - keys[0]), found, tables.estimate_all(keys), *features)
 
 
 def pack(instances: dict[str, list[Instance]]) -> dict[str, NDArray[np.generic]]:

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-from sysgym.core.engines import copied_columns, read_only, restore_columns
-from sysgym.core.errors import SettingError
+from sysgym.core.columns import copied_columns, read_only, restore_columns, zeroed
+from sysgym.core.compiled import compiled
+from sysgym.core.errors import SettingError, require_options
 from sysgym.core.events import EventKind, EventLog
 from sysgym.core.protocols import Engine, Slot
 from sysgym.learned_index.tuning.dynamics import added, expect, gains, insert_point, learn
@@ -78,28 +78,14 @@ def _tables(instances: Sequence[Instance]) -> Tables:
 
 
 def _allocate(searches: int, evaluations: int) -> Searches:
-    def zeros(dtype: Any, *shape: int) -> NDArray[Any]:
-        return np.zeros((searches, *shape), dtype=dtype)
-
-    names = ("latency", "expected", "confidence", "weight", "shift", "gain")
-    columns = {name: zeros(np.float64, COUNT) for name in names}
-    return Searches(
-        instance=zeros(np.int64),
-        time=zeros(np.float64),
-        evaluations=zeros(np.int64),
-        last=zeros(np.int64),
-        front_size=zeros(np.int64),
-        area=zeros(np.float64),
-        loss=zeros(np.float64),
-        allowed=zeros(np.bool_, COUNT),
-        **columns,
-        front=zeros(np.float64, evaluations + 1, 2),
-        measured=zeros(np.float64, evaluations, 3),
-        chosen=zeros(np.int64, evaluations),
-    )
+    of_configurations = ("allowed", "latency", "expected", "confidence", "weight", "shift", "gain")
+    return zeroed(
+        Searches, searches, front=(evaluations + 1, 2), measured=(evaluations, 3), chosen=evaluations,
+        **dict.fromkeys(of_configurations, COUNT),
+    )  # fmt: skip
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _look_ahead(s: Searches, tables: Tables, b: int) -> None:
     k = s.instance[b]
     expect(tables.estimate[k], s.latency[b], s.weight[b], s.shift[b], s.expected[b], s.confidence[b])
@@ -107,7 +93,7 @@ def _look_ahead(s: Searches, tables: Tables, b: int) -> None:
           tables.promise[k], s.gain[b])  # fmt: skip
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def begin_rows(s: Searches, tables: Tables, rows: NDArray[np.int64]) -> None:
     """Begin a search in each of the rows, whose key sets are set."""
     for b in rows:
@@ -120,7 +106,7 @@ def begin_rows(s: Searches, tables: Tables, rows: NDArray[np.int64]) -> None:
         _look_ahead(s, tables, b)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def step_rows(
     s: Searches, tables: Tables, rules: Rules, actions: NDArray[np.int64], active: NDArray[np.bool_],
     rewards: NDArray[np.float64], terminated: NDArray[np.bool_],
@@ -147,7 +133,7 @@ def step_rows(
         terminated[b] = s.time[b] >= rules.seconds or s.evaluations[b] >= rules.evaluations or not s.allowed[b].any()
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def show_rows(
     s: Searches, tables: Tables, rules: Rules, rows: NDArray[np.bool_], observations: NDArray[np.float32],
     masks: NDArray[np.int8],
@@ -199,6 +185,7 @@ class TuningKernel(Engine):
         options: Mapping[str, Any] | None = None,
     ) -> None:
         """See `Engine.reset`."""
+        require_options(options)
         chosen = (
             instance_number(int(seed), int(episode), self.split, len(self.instances))
             for seed, episode in zip(seeds, episodes, strict=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +13,7 @@ from sysgym.core.errors import KeyValueError, UnknownNameError
 from sysgym.learned_index.keys import map_stored, prepare_keys
 from sysgym.learned_index.machine import unlocked
 from sysgym.learned_index.tuning import costs, tables
-from sysgym.learned_index.tuning.instances import Instance, describe
+from sysgym.learned_index.tuning.instances import Instance
 from sysgym.learned_index.tuning.model import COUNT
 
 LATENCIES = ("model", "measured")
@@ -48,6 +50,20 @@ class LiveInstance(Instance):
         return self._found[action]
 
 
+def instances_of(keys: Any, latency: str = "model") -> Sequence[Instance]:
+    """What an environment plays: a user's keys as one live instance, or instances as they are.
+
+    Raises:
+        KeyValueError: See `live_instance`.
+        UnknownNameError: Likewise.
+    """
+    if isinstance(keys, Instance):
+        return (keys,)
+    if isinstance(keys, Sequence) and keys and all(isinstance(one, Instance) for one in keys):
+        return keys
+    return (live_instance(keys, latency),)
+
+
 def live_instance(keys: NDArray[np.generic], latency: str = "model") -> LiveInstance:
     """An instance over a user's keys.
 
@@ -66,7 +82,7 @@ def live_instance(keys: NDArray[np.generic], latency: str = "model") -> LiveInst
         raise KeyValueError("there are no keys; a search needs at least one")
     mapped = np.empty(len(array), dtype=np.uint64)
     map_stored(unlocked(stored), *codec.form, mapped)
-    known = describe(f"{array.dtype}-{len(array)}", mapped, np.zeros(COUNT))
+    known = tables.describe(f"{array.dtype}-{len(array)}", mapped, np.zeros(COUNT))
     live = LiveInstance(**vars(known))
     for name, value in (("_keys", mapped), ("_measured", latency == "measured"), ("_found", {})):
         object.__setattr__(live, name, value)

@@ -7,9 +7,9 @@ be, and what it would gain. `flat` is the key set's features and the last evalua
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from sysgym.core.compiled import compiled
 from sysgym.core.protocols import ArraySpec
 from sysgym.learned_index.tuning.model import (
     BITS_OF,
@@ -36,12 +36,12 @@ def spec_of(encoder: str) -> ArraySpec:
     return ArraySpec(shape, np.float32, 0.0, 1.0)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _unit(value: float) -> float:
     return min(max(value, 0.0), 1.0)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def write_rows(
     keys: int, left: float, log_bytes: NDArray[np.float64], allowed: NDArray[np.bool_], estimate: NDArray[np.float64],
     expected: NDArray[np.float64], confidence: NDArray[np.float64], gain: NDArray[np.float64], reference: float,
@@ -79,7 +79,7 @@ def write_rows(
         row[25] = _unit((BITS_OF[i] - np.log2(keys) + 24.0) / 24.0)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def write_flat(
     keys: int, left: float, log_bytes: NDArray[np.float64], latency: NDArray[np.float64], last: int, reference: float,
     hypervolume: float, quantiles: NDArray[np.float32], gaps: NDArray[np.float32], outliers: float,
@@ -104,7 +104,7 @@ def write_flat(
         observation[147] = _unit(log_bytes[last] / REFERENCE_LOG_BYTES)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def write_mask(allowed: NDArray[np.bool_], action_mask: NDArray[np.int8]) -> None:
     """1 for what was not evaluated yet; everything, once nothing is left."""
     for i in range(COUNT):

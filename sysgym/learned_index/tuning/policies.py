@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sysgym.core.protocols import StatePolicy
+from sysgym.core.random_policy import RandomPolicy
 from sysgym.core.seeding import stream
 from sysgym.learned_index.tuning.model import BITS_OF, COUNT, FANOUT_BITS, TuningState, action_of
 
@@ -26,22 +28,9 @@ class Default(StatePolicy):
         return _DEFAULT
 
 
-class Random(StatePolicy):
-    """A configuration that was not evaluated yet.
-
-    Args:
-        seed: Of its stream.
-    """
-
-    def __init__(self, seed: int = 0) -> None:
-        self._generator = stream(seed, "policy")
-
-    def reset(self) -> None:
-        """Goes on with its stream, so that episodes differ."""
-
-    def act_on_state(self, state: TuningState) -> int:
-        """See `StatePolicy`."""
-        return int(self._generator.choice(np.flatnonzero(state.allowed)))
+def _any_new(state: TuningState, generator: np.random.Generator) -> int:
+    """A configuration that was not evaluated yet."""
+    return int(generator.choice(np.flatnonzero(state.allowed)))
 
 
 class Grid(StatePolicy):
@@ -119,7 +108,7 @@ def two_phase_shuffled(seed: int = 0) -> TwoPhase:
 
 HEURISTICS: Mapping[str, Callable[..., StatePolicy]] = {
     "default": Default,
-    "random": Random,
+    "random": partial(RandomPolicy, _any_new),
     "grid": Grid,
     "two_phase": two_phase,
     "two_phase_shuffled": two_phase_shuffled,

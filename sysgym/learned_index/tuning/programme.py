@@ -14,9 +14,9 @@ A node visited costs what a query costs without its last mile, for want of a mea
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from sysgym.core.compiled import compiled
 from sysgym.learned_index.tuning import costs
 from sysgym.learned_index.tuning.dynamics import dominated
 
@@ -57,7 +57,7 @@ def _best(distances: NDArray[np.float64], wider: float, weight: float, halving: 
     return time, size
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _solve(
     x: NDArray[np.float64], start: int, end: int, low: float, high: float, wider: float, weight: float, halving: float,
     depth: int,

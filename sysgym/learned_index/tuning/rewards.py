@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from numba import njit
-
+from sysgym.core.compiled import compiled
 from sysgym.core.errors import UnknownNameError, require_range
 from sysgym.learned_index.tuning.model import REFERENCE_LOG_BYTES, TuningState
 
@@ -47,7 +46,7 @@ class RewardRule:
         return self.weight if self.name == "weighted" else self.max_log_bytes
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def loss_of(kind: int, parameter: float, log_bytes: float, latency: float, reference: float) -> float:
     """What "weighted" and "capped" want to be small, of one index; 1 is plain search."""
     loss = latency / reference

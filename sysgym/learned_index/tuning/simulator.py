@@ -10,8 +10,8 @@ import numpy as np
 import simpy
 from numpy.typing import NDArray
 
-from sysgym.core.engines import read_only
-from sysgym.core.errors import SettingError, UnknownNameError, require_range
+from sysgym.core.columns import read_only
+from sysgym.core.errors import SettingError, UnknownNameError, require_options, require_range
 from sysgym.core.events import EventKind, EventLog, EventRecorder
 from sysgym.core.protocols import Observation, Simulator
 from sysgym.learned_index.tuning.dynamics import added, expect, gains, insert_point, learn
@@ -66,6 +66,7 @@ class TuningSimulator(Simulator):
 
     def reset(self, seed: int, episode: int, options: Mapping[str, Any] | None = None) -> None:
         """See `Simulator.reset`."""
+        require_options(options)
         self.instance = self.instances[instance_number(seed, episode, self.split, len(self.instances))]
         self.allowed = self.instance.distinct.copy()
         self.latency = np.full(COUNT, np.nan)

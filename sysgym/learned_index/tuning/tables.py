@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from sysgym.learned_index.machine import BLOCK
 from sysgym.learned_index.rmi import RMI
+from sysgym.learned_index.tuning.instances import Instance
 from sysgym.learned_index.tuning.model import COUNT, FANOUT_BITS, LEAVES, ROOTS, action_of, aliases, configuration
 
 SAMPLE = 4096
@@ -75,6 +76,13 @@ def _sampled_log_window(index: RMI) -> float:
     counts = leaves["count"].astype(np.float64)
     windows = np.minimum(leaves["high"].astype(np.float64) - leaves["low"], counts)
     return float((counts * np.log2(np.maximum(windows, 1.0))).sum() / max(1.0, counts.sum()))
+
+
+def describe(name: str, keys: NDArray[np.uint64], halvings: NDArray[np.float64] | None = None) -> Instance:
+    """An instance over sorted keys; without given halvings all 399 configurations are built."""
+    found = evaluate_all(keys) if halvings is None else halvings
+    features = quantiles(keys), gap_shares(keys), outlier_share(keys)
+    return Instance(name, len(keys), int(keys[-1] - keys[0]), found, estimate_all(keys), *features)
 
 
 def quantiles(keys: NDArray[np.uint64]) -> NDArray[np.float32]:

@@ -8,13 +8,16 @@ not count in seconds (times) or KB (memory):
 or the same in a TOML file. Columns that the mapping leaves out are taken by our own names where the file has them; an
 empty name leaves a column out. `processors` is the requested count, `allocated_processors` the granted one. A mapping
 may also name the columns of `EXTRA_COLUMNS`, such as `gpus` and `gpu_type`.
+
+Submissions may be calendar times too (YYYY-MM-DD hh:mm:ss, T for the space): local ones or, with Z or +00:00 behind
+each, UTC. They become seconds since the first, as `wall_clock` says.
 """
 
 from __future__ import annotations
 
 import math
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,8 +28,9 @@ from numpy.typing import NDArray
 from sysgym.core.errors import InputFileError, SettingError, UnknownNameError
 from sysgym.workloads.job_table import COLUMNS, JobTable, make_columns
 from sysgym.workloads.raw_table import Fault, RawTable, codes, first_lines, known_or
-from sysgym.workloads.text_table import parse_cells, split_rows
+from sysgym.workloads.text_table import parse_cells, split_rows, wall_time
 from sysgym.workloads.trace_file import TraceFile
+from sysgym.workloads.wall_clock import Readings, since_first
 from sysgym.workloads.workload import EXTRA_COLUMNS
 
 _DELIMITERS = ",;\t"
@@ -95,8 +99,13 @@ def parse(file: TraceFile, columns: Mapping[str, Any] | str | Path | None = None
     lines = np.array(rows.lines, dtype=np.int64)
     faults = list(rows.faults)
     given: dict[str, NDArray[Any]] = {}
+    header: dict[str, str] = {}
     for name, source in _sources(file, rows.names, columns).items():
         texts = cells.get(source.column, ())
+        if name == "submit_time" and _holds_times(texts):
+            given[name], found, header = _times(texts, source.column, lines)
+            faults += found
+            continue
         values, found = parse_cells(texts, "number", source.column, lines)
         if name in _TEXT_COLUMNS and found:
             given[name] = parse_cells(texts, "text", source.column, lines)[0]
@@ -105,7 +114,32 @@ def parse(file: TraceFile, columns: Mapping[str, Any] | str | Path | None = None
             found += _absent(values, source.column, lines) if not found else []
         faults += found
         given[_OWN_NAMES.get(name, name)] = source.in_our_unit(known_or(values))
-    return RawTable(given, lines, tuple(faults), {}, rows.blank_lines, fields=len(rows.names))
+    return RawTable(given, lines, tuple(faults), header, rows.blank_lines, fields=len(rows.names))
+
+
+def _holds_times(texts: Sequence[str]) -> bool:
+    """Whether the first cell that holds anything is a calendar time."""
+    first = next((text.strip() for text in texts if text.strip()), "")
+    return wall_time(_without_utc(first)) is not None
+
+
+def _without_utc(text: str) -> str:
+    return text.removesuffix("Z").removesuffix("+00:00").rstrip()
+
+
+def _times(
+    texts: Sequence[str], column: str, lines: NDArray[np.int64]
+) -> tuple[NDArray[Any], list[Fault], dict[str, str]]:
+    """Calendar times, what is none, and the zone where every cell names it."""
+    cells = [text.strip() for text in texts]
+    bare = [_without_utc(cell) for cell in cells]
+    utc = all(short != cell for short, cell in zip(bare, cells, strict=True))
+    times, found = parse_cells(bare if utc else cells, "time", column, lines)
+    absent = np.flatnonzero(np.isnat(times))
+    if len(absent) and not found:
+        message = "'' is not a time; a job needs its submission"
+        found = [Fault("not_a_time", message, len(absent), first_lines(lines[absent]), column)]
+    return times, found, {"TimeZoneString": "UTC"} if utc else {}
 
 
 def _absent(values: NDArray[np.float64], column: str, lines: NDArray[np.int64]) -> list[Fault]:
@@ -116,9 +150,22 @@ def _absent(values: NDArray[np.float64], column: str, lines: NDArray[np.int64]) 
     return [Fault("not_a_number", message, len(absent), first_lines(lines[absent]), column)]
 
 
-def jobs(path: Path, raw: RawTable) -> JobTable:
-    """Jobs by the mapping; users and other names that are text become numbers from 1 in order of appearance."""
+def jobs(path: Path, raw: RawTable, time_zone: str | None = None) -> JobTable:
+    """Jobs by the mapping; users and other names that are text become numbers from 1 in order of appearance.
+
+    Raises:
+        SettingError: A zone for submissions that are seconds, or UTC already.
+    """
     given = dict(raw.columns)
+    header: dict[str, str] = {}
+    readings: Readings = ()
+    if given["submit_time"].dtype.kind == "M":
+        zone = raw.header.get("TimeZoneString")
+        if None not in (zone, time_zone):
+            raise SettingError(f"the times of {path} are {zone} already; leave time_zone out")
+        given["submit_time"], header, readings = since_first(path, raw, "submit_time", zone or time_zone)
+    elif time_zone is not None:
+        raise SettingError(f"time_zone is for calendar times; {path} has submissions in seconds, leave time_zone out")
     categories = {}
     for name, column in raw.columns.items():
         if column.dtype.kind == "O":
@@ -127,7 +174,7 @@ def jobs(path: Path, raw: RawTable) -> JobTable:
             given[name] = np.where(column == -1, np.nan, column)
     if "run_time" not in given:
         given["run_time"] = np.full(len(raw), np.nan)
-    return JobTable(make_columns(path, given, raw.lines), categories=categories)
+    return JobTable(make_columns(path, given, raw.lines), header, categories=categories, readings=readings)
 
 
 def _sources(file: TraceFile, names: list[str], columns: Mapping[str, Any] | str | Path | None) -> dict[str, _Source]:
@@ -141,7 +188,9 @@ def _sources(file: TraceFile, names: list[str], columns: Mapping[str, Any] | str
     for name in _REQUIRED:
         if name not in entries or (name == "submit_time" and name not in sources):
             raise InputFileError(
-                file.path, f"no column {name}; name it with columns={{{name!r}: ...}}, the file has {', '.join(names)}"
+                file.path,
+                f"no column {name}; name it with columns={{{name!r}: ...}} (--columns {name}=...), the file has "
+                f"{', '.join(names)}",
             )
     for source in sources.values():
         if source.column not in names:

@@ -54,7 +54,7 @@ def parse_parquet(file: TraceFile, format: str) -> RawTable:
     opened = _open(file)
     try:
         table = opened.read()
-    except Exception as error:
+    except _faults() as error:
         raise _damaged(file, error) from None
     faults = header_faults(table.column_names, schema)
     columns: dict[str, NDArray[Any]] = {}
@@ -76,8 +76,15 @@ def _open(file: TraceFile) -> Any:
         raise InputFileError(file.path, "is a Parquet file; install pyarrow: pip install 'sysgym[parquet]'") from None
     try:
         return parquet.ParquetFile(io.BytesIO(file.data))
-    except Exception as error:
+    except _faults() as error:
         raise _damaged(file, error) from None
+
+
+def _faults() -> tuple[type[Exception], ...]:
+    """What pyarrow raises for a damaged file."""
+    import pyarrow  # noqa: PLC0415  an extra
+
+    return pyarrow.ArrowException, OSError, ValueError
 
 
 def _damaged(file: TraceFile, error: Exception) -> InputFileError:

@@ -11,9 +11,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from sysgym.core.compiled import compiled
 from sysgym.core.errors import require_range
 from sysgym.workloads.models.variates import Counter, exponential, stream_of, uniform
 from sysgym.workloads.workload import Machine, Provenance, Workload
@@ -79,7 +79,7 @@ def downey(
     return Workload.from_columns(columns, Machine(processors, "generator"), provenance)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def speedup(processors: float, parallelism: float, variance: float) -> float:
     """Speedup on n processors of a job with average parallelism A and variance of parallelism sigma (Downey 1997).
 
@@ -98,7 +98,7 @@ def speedup(processors: float, parallelism: float, variance: float) -> float:
     return a
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _jobs(
     key: int,
     counter: Counter,
@@ -118,7 +118,7 @@ def _jobs(
     return run, size
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _arrivals(key: int, counter: Counter, jobs: int, mean_gap: float, night_rate: float) -> NDArray[np.float64]:
     """Poisson with two rates: unit exponentials through the integral of the rate."""
     submit = np.empty(jobs)

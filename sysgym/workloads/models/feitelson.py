@@ -11,9 +11,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from sysgym.core.compiled import compiled
 from sysgym.core.errors import require_range
 from sysgym.workloads.models.variates import Counter, exponential, stream_of, uniform
 from sysgym.workloads.workload import Machine, Provenance, Workload
@@ -84,7 +84,7 @@ def _cumulative(weights: NDArray[np.float64]) -> NDArray[np.float64]:
     return total
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _generate(
     key: int, counter: Counter, jobs: int, sizes: NDArray[np.float64], repeats: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:

@@ -17,9 +17,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from sysgym.core.compiled import compiled
 from sysgym.core.errors import require_bool, require_range
 from sysgym.workloads.models.variates import Counter, gamma, stream_of, uniform
 from sysgym.workloads.workload import Machine, Provenance, Workload
@@ -162,7 +162,7 @@ def bucket_weights(shape: float, scale: float) -> NDArray[np.float64]:
     return normalised
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _generate(
     key: int,
     counter: Counter,
@@ -211,7 +211,7 @@ def _generate(
     return arrival, run, size
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _size(
     key: int,
     counter: Counter,
@@ -235,7 +235,7 @@ def _size(
     return min(processors, nodes)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _run_time(
     key: int,
     counter: Counter,

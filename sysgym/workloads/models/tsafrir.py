@@ -13,10 +13,10 @@ from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-from sysgym.core.engines import read_only
+from sysgym.core.columns import read_only
+from sysgym.core.compiled import compiled
 from sysgym.core.errors import SettingError, WorkloadError, require_range
 from sysgym.workloads.models.variates import Counter, integer, stream_of
 from sysgym.workloads.workload import Repair, Workload
@@ -104,7 +104,7 @@ def tsafrir_estimates(run_time: NDArray[np.float64], longest: float, seed: int =
     return dealt
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _deal(estimates: NDArray[np.float64], last: NDArray[np.int64], key: int, counter: Counter) -> None:
     """Give the k-th longest run one of the estimates k..last[k], all of which are long enough, in place."""
     for k in range(len(estimates)):

@@ -8,9 +8,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from sysgym.core.compiled import compiled
 from sysgym.core.seeding import stream_key
 from sysgym.workloads import draws
 
@@ -22,27 +22,27 @@ def stream_of(seed: int, model: str, name: str) -> tuple[int, Counter]:
     return stream_key(seed, f"workloads/{model}/{name}"), np.zeros(1, dtype=np.int64)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def uniform(key: int, counter: Counter) -> float:
     """A float in (0, 1), never 0, so that its logarithm is finite."""
     counter[0] += 1
     return draws.uniform(key, counter[0] >> 32, counter[0] & 0xFFFFFFFF) + 2.0**-54
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def normal(key: int, counter: Counter) -> float:
     """A standard normal variate (Box and Muller, 1958); one of the pair, for a simple stream."""
     size = math.sqrt(-2.0 * math.log(uniform(key, counter)))
     return size * math.cos(2.0 * math.pi * uniform(key, counter))
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def exponential(key: int, counter: Counter) -> float:
     """An exponential variate of mean 1."""
     return -math.log(uniform(key, counter))
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def gamma(key: int, counter: Counter, shape: float, scale: float) -> float:
     """A gamma variate with shape at least 1 (Marsaglia and Tsang, ACM TOMS 26(3), 2000)."""
     d = shape - 1.0 / 3.0
@@ -54,7 +54,7 @@ def gamma(key: int, counter: Counter, shape: float, scale: float) -> float:
             return d * v * scale
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def integer(key: int, counter: Counter, low: int, high: int) -> int:
     """An integer in low..high, both included."""
     return min(high, low + int(uniform(key, counter) * (high - low + 1)))

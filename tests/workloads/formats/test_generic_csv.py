@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sysgym.core.errors import InputFileError, SettingError, UnknownNameError
-from sysgym.workloads import Repair, read_trace
+from sysgym.workloads import Repair, read_trace, validate
 
 PLAIN = "job_id,submit_time,run_time,requested_time,processors,user\n3,0,10,20,2,7\n5,4.5,1,9,1,8\n"
 HOUSE = "who;queued;elapsed;cores;mem;state\nann;2000;1500;4;2;done\nbob;1000;-1;1;;done\nann;3000;500;2;1;done\n"
@@ -136,3 +136,41 @@ def test_columns_of_gpu_clusters_by_mapping(tmp_path):
 def test_json_is_no_table(tmp_path):
     with pytest.raises(InputFileError, match="is no known format"):
         read_trace(table(tmp_path, '[{"status": "Pass", "vc": "a", "job'))
+
+
+TIMES = "queued,elapsed,cores\n{}\n"
+QUEUED = {"submit_time": "queued", "run_time": "elapsed", "processors": "cores"}
+
+
+@pytest.mark.parametrize(
+    ("cells", "zone", "seconds"),
+    [
+        (("2024-03-10T01:59:00", "2024-03-10 03:00:00.5"), None, [0, 3660.5]),
+        (("2024-03-10T01:59:00", "2024-03-10 03:00:00.5"), "America/Los_Angeles", [0, 60.5]),
+        (("2024-03-10T01:59:00Z", "2024-03-10 03:00:00+00:00"), None, [0, 3660]),
+    ],
+)
+def test_submissions_as_calendar_times(tmp_path, cells, zone, seconds):
+    path = table(tmp_path, TIMES.format("\n".join(f"{cell},5,1" for cell in cells)))
+    workload = read_trace(path, processors=4, columns=QUEUED, time_zone=zone)
+    assert workload.submit_time.tolist() == seconds
+    assert workload.provenance.header["FirstSubmit"].startswith("2024-03-10T")
+    report = validate(path, columns=QUEUED, time_zone="America/Los_Angeles")
+    assert ("local_time" in {anomaly.rule for anomaly in report.anomalies}) == (report.header == {})
+
+
+@pytest.mark.parametrize(
+    ("cells", "zone", "error", "what"),
+    [
+        (("2024-03-10T01:59:00", "2024-13-10T00:00:00"), None, InputFileError, "line 3, column queued: .* not a time"),
+        (("2024-03-10T01:59:00", "2024-03-10T01:59:00Z"), None, InputFileError, "line 3, column queued: .* not a time"),
+        (("2024-03-10T01:59:00", ""), None, InputFileError, "line 3, column queued: '' is not a time"),
+        (("2024-03-10T01:59:00", "17"), None, InputFileError, "line 3, column queued: '17' is not a time"),
+        (("2024-03-10T01:59:00Z",), "Europe/Paris", SettingError, "are UTC already"),
+        (("17",), "Europe/Paris", SettingError, "submissions in seconds"),
+    ],
+)
+def test_what_is_no_calendar_time(tmp_path, cells, zone, error, what):
+    path = table(tmp_path, TIMES.format("\n".join(f"{cell},5,1" for cell in cells)))
+    with pytest.raises(error, match=what):
+        read_trace(path, processors=4, columns=QUEUED, time_zone=zone)

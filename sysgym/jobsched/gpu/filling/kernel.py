@@ -9,11 +9,13 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from sysgym.core.errors import require_options
 from sysgym.core.events import EventKind, EventLog
 from sysgym.core.protocols import Engine, Slot
+from sysgym.core.row_network import RowNetwork, best_row
 from sysgym.jobsched.gpu.filling.metrics import filling_metrics
 from sysgym.jobsched.gpu.filling.model import Filling, FillState, Seen, chosen_node, draw_task, look, task_key
-from sysgym.jobsched.gpu.filling.observation import largest_memory, spec_of, write_view
+from sysgym.jobsched.gpu.filling.observation import FEATURES, largest_memory, spec_of, write_view
 from sysgym.jobsched.gpu.filling.simulator import state_of
 from sysgym.jobsched.gpu.fragmentation import Typical
 from sysgym.jobsched.gpu.placement import Nodes, Records, change
@@ -21,6 +23,9 @@ from sysgym.jobsched.gpu.placement import Nodes, Records, change
 _SUBMIT, _START, _DROP, _PLACE = (
     int(kind) for kind in (EventKind.SUBMIT, EventKind.START, EventKind.DROP, EventKind.PLACE)
 )
+
+
+_best_row: Any = njit(cache=True, nogil=True)(best_row)
 
 
 class Clusters(NamedTuple):
@@ -109,6 +114,18 @@ def _next_task(c: Clusters, b: int, source: Source) -> bool:
 
 
 @njit(cache=True, nogil=True)
+def _place(c: Clusters, b: int, source: Source, node: int) -> tuple[int, bool]:
+    """Place the task at the head on a node with room: thousandths of GPUs that it takes, and whether another comes."""
+    job = c.job[b]
+    change(_nodes(c, b), source.jobs, job, node, c.seen.bits[b, node], 1)
+    milli = source.jobs[job].gpus * source.jobs[job].share
+    _log(c, b, _PLACE, node)
+    _log(c, b, _START, milli)
+    c.steps[b] += 1
+    return milli, _next_task(c, b, source)
+
+
+@njit(cache=True, nogil=True)
 def begin_rows(c: Clusters, rows: NDArray[np.int64], source: Source) -> None:
     """Begin an episode in each of the rows, whose keys, episodes and nodes are set."""
     for b in rows:
@@ -129,15 +146,8 @@ def step_rows(
     for b in range(len(active)):
         if not active[b]:
             continue
-        job = c.job[b]
-        node = chosen_node(_seen(c, b), actions[b])
-        change(_nodes(c, b), source.jobs, job, node, c.seen.bits[b, node], 1)
-        milli = source.jobs[job].gpus * source.jobs[job].share
-        _log(c, b, _PLACE, node)
-        _log(c, b, _START, milli)
-        rewards[b] = milli / source.capacity
-        c.steps[b] += 1
-        terminated[b] = not _next_task(c, b, source)
+        milli, going = _place(c, b, source, chosen_node(_seen(c, b), actions[b]))
+        rewards[b], terminated[b] = milli / source.capacity, not going
 
 
 @njit(cache=True, nogil=True)
@@ -155,6 +165,58 @@ def show_rows(
             write_view(_nodes(c, b), source.jobs, c.job[b], _seen(c, b), source.memory, gone, observations[b], masks[b])
 
 
+@njit(cache=True, nogil=True)
+def play_members(
+    c: Clusters,
+    source: Source,
+    empty: Nodes,
+    keys: NDArray[np.int64],
+    episodes: NDArray[np.int64],
+    networks: RowNetwork,
+    missed: NDArray[np.float64],
+) -> int:
+    """Play episodes with each of M networks, which take the node with room that they score highest.
+
+    Args:
+        c: State with at least one row.
+        source: What the clusters share.
+        empty: The empty nodes.
+        keys: Of the tasks, (W,).
+        episodes: Their numbers, (W,).
+        networks: M networks.
+        missed: Written, (M, W): the share of all GPUs that is left free, negative.
+
+    Returns:
+        Decisions.
+    """
+    count, first = len(empty.table), np.zeros(1, dtype=np.int64)
+    view, mask = np.zeros((count, FEATURES), dtype=np.float32), np.zeros(count, dtype=np.int8)
+    below = np.empty(networks.widths.max(), dtype=np.float32)
+    above, able, decisions = np.empty_like(below), np.empty(count, dtype=np.int64), 0
+    for number in range(len(keys)):
+        for member in range(len(networks.weights)):
+            c.key[0], c.episode[0] = keys[number], episodes[number]
+            c.nodes.free_gpu[0], c.nodes.running[0] = empty.free_gpu, empty.running
+            for node in range(count):
+                c.nodes.table[0, node] = empty.table[node]
+            begin_rows(c, first, source)
+            missed[member, number] = -1.0
+            going = c.steps[0] < source.tasks
+            while going:
+                gone = c.steps[0] / source.tasks
+                write_view(_nodes(c, 0), source.jobs, c.job[0], _seen(c, 0), source.memory, gone, view, mask)
+                found = 0
+                for node in range(count):  # rows with room move to the front
+                    if mask[node] == 1:
+                        view[found], able[found] = view[node], node
+                        found += 1
+                best = _best_row(networks.weights[member], networks.widths, networks.tanh, view[:found], below, above)
+                milli, going = _place(c, 0, source, able[best])
+                missed[member, number] += milli / source.capacity
+                decisions += 1
+    return decisions
+
+
 class FillKernel(Engine):
     """Compiled engine of B clusters.
 
@@ -169,6 +231,7 @@ class FillKernel(Engine):
         memory = largest_memory(filling)
         self._source = Source(filling.jobs, filling.typical, filling.tasks, filling.capacity, memory)
         self._clusters = allocate(filling, num_episodes)
+        self._own: Clusters | None = None
 
     def reset(
         self,
@@ -178,6 +241,7 @@ class FillKernel(Engine):
         options: Mapping[str, Any] | None = None,
     ) -> None:
         """See `Engine.reset`."""
+        require_options(options)
         self._clusters.key[rows] = [task_key(int(seed), self.filling.split) for seed in seeds]
         self._clusters.episode[rows] = episodes
         for part, empty in zip(self._clusters.nodes, self.filling.nodes, strict=True):
@@ -213,6 +277,17 @@ class FillKernel(Engine):
     def metrics(self, row: int) -> dict[str, float]:
         """See `Engine.metrics`."""
         return filling_metrics(self.events(row), self.filling.capacity)
+
+    def play_rows(
+        self, networks: RowNetwork, seeds: NDArray[np.uint64], episodes: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float64], int]:
+        """See `RowPlayer.play_rows`; a return is the allocation rate less 1."""
+        if self._own is None:
+            self._own = allocate(self.filling, 1)
+        keys = np.array([task_key(int(seed), self.filling.split) for seed in seeds], dtype=np.int64)
+        missed = np.empty((len(networks.weights), len(keys)))
+        decisions = play_members(self._own, self._source, self.filling.nodes, keys, episodes, networks, missed)
+        return missed, int(decisions)
 
     def snapshot(self) -> dict[str, NDArray[Any]]:
         """See `Engine.snapshot`."""

@@ -16,10 +16,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from sysgym.core.compiled import uncounted
 from sysgym.core.errors import SettingError, UnknownNameError, require_range
 from sysgym.core.instances import Instance
 from sysgym.core.seeding import stream_key
-from sysgym.jobsched.compiled import uncounted
 from sysgym.jobsched.gpu.fragmentation import Typical, least_fragmenting, typical_table
 from sysgym.jobsched.gpu.instances import cluster_of, jobs_of, nodes_of, refuse_impossible
 from sysgym.jobsched.gpu.metrics import capacity_milli
@@ -30,6 +30,8 @@ from sysgym.workloads.draws import integer
 from sysgym.workloads.gpu_pods import gpu_cluster
 from sysgym.workloads.workload import SPLITS, Workload
 
+NODES = 24
+"""Nodes that are generated unless a number is given."""
 MOST_TASKS = 1_000_000
 """Most tasks of an episode."""
 
@@ -39,8 +41,9 @@ class Filling:
     """What episodes are played on.
 
     Attributes:
-        workload: The log that tasks are drawn from, all of it or a split.
-        nodes: The empty nodes.
+        workload: The log, all of it.
+        table: Its nodes.
+        nodes: The same, empty.
         jobs: The jobs of the log as records.
         typical: The typical tasks of the whole log.
         capacity: Thousandths of all GPUs.
@@ -49,6 +52,7 @@ class Filling:
     """
 
     workload: Workload
+    table: NodeTable
     nodes: Nodes
     jobs: Records
     typical: Typical
@@ -67,8 +71,8 @@ class Filling:
 
 
 def filling_of(
-    workload: Workload | None = None,
-    nodes: NodeTable | str | int = 24,
+    workload: Workload | Filling | None = None,
+    nodes: NodeTable | str | int | None = None,
     ratio: float = 1.2,
     split: str = "train",
     cluster_seed: int = 0,
@@ -76,8 +80,9 @@ def filling_of(
     """Log and cluster of the episodes.
 
     Args:
-        workload: A log that tells of GPUs; None generates 2,000 pods.
-        nodes: A list of nodes or "64x8", or how many are generated.
+        workload: A log that tells of GPUs; None generates 2,000 pods. Of another `Filling` the log is taken, and the
+            nodes where none are given.
+        nodes: A list of nodes or "64x8", or how many are generated; None: 24.
         ratio: GPUs that an episode's tasks ask for in the mean, as a multiple of all.
         split: "train", "valid", "test" or "all" of the log's jobs.
         cluster_seed: Of what is generated.
@@ -93,11 +98,14 @@ def filling_of(
     require_range("cluster_seed", cluster_seed, 0, whole=True)
     if isinstance(nodes, bool):
         raise SettingError(f"nodes is {nodes!r}; give a number, a NodeTable, or a text such as '64x8'")
-    generated = gpu_cluster(2_000, nodes if isinstance(nodes, int) else 24, cluster_seed)
+    if isinstance(workload, Filling):
+        nodes = workload.table if nodes is None else nodes
+        workload = workload.workload
+    generated = gpu_cluster(2_000, nodes if isinstance(nodes, int) else NODES, cluster_seed)
     whole = workload if workload is not None else generated[0]
     if not isinstance(whole, Workload):
         raise SettingError(f"workload is {workload!r}; read the log first, with sysgym.workloads.read_trace")
-    table = generated[1] if isinstance(nodes, int) else nodes_of(whole, nodes)
+    table = generated[1] if nodes is None or isinstance(nodes, int) else nodes_of(whole, nodes)
     cluster = cluster_of(table)
     jobs = jobs_of(whole, table, cluster)
     refuse_impossible(whole, table, cluster, jobs)
@@ -108,7 +116,7 @@ def filling_of(
         raise SettingError(f"{whole.provenance.source}: no job of the split {split!r} asks for a GPU; give another log")
     tasks = min(MOST_TASKS, max(1, int(np.ceil(ratio * capacity / mean))))
     typical = typical_table(cluster, jobs)
-    return Filling(whole, empty_nodes(cluster), records(part._asdict()), typical, capacity, tasks, split)
+    return Filling(whole, table, empty_nodes(cluster), records(part._asdict()), typical, capacity, tasks, split)
 
 
 class Seen(NamedTuple):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from sysgym.core.compiled import uncounted
 from sysgym.core.protocols import ArraySpec
-from sysgym.jobsched.compiled import uncounted
 from sysgym.jobsched.gpu.filling.model import Filling, Seen
 from sysgym.jobsched.gpu.model import WHOLE
 from sysgym.jobsched.gpu.placement import Nodes, Records, free_thousandths

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sysgym.core.protocols import StatePolicy
-from sysgym.core.seeding import stream
+from sysgym.core.random_policy import RandomPolicy
 from sysgym.jobsched.gpu.filling.model import FillState
 from sysgym.jobsched.gpu.model import WHOLE
 
@@ -34,25 +35,9 @@ class ScoredPolicy(StatePolicy):
         return int(np.where(state.fits == 1, self.score(state), np.inf).argmin())
 
 
-class RandomPolicy(StatePolicy):
-    """Takes any node with room.
-
-    Args:
-        seed: Seed of its stream.
-    """
-
-    name = "random"
-
-    def __init__(self, seed: int = 0) -> None:
-        self._generator = stream(seed, "policy")
-
-    def reset(self) -> None:
-        """Goes on with its stream, so that episodes differ."""
-
-    def act_on_state(self, state: FillState) -> int:
-        """Uniform over the nodes with room."""
-        able = np.flatnonzero(state.fits)
-        return int(able[self._generator.integers(len(able))])
+def _any_with_room(state: FillState, generator: np.random.Generator) -> int:
+    able = np.flatnonzero(state.fits)
+    return int(able[generator.integers(len(able))])
 
 
 def _shares(state: FillState) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -85,6 +70,6 @@ HEURISTICS: Mapping[str, Callable[[], StatePolicy]] = {
     "dot_product": lambda: ScoredPolicy("dot_product", _dot_product),
     "fgd": lambda: ScoredPolicy("fgd", _fgd),
     "fgd_exact": lambda: ScoredPolicy("fgd_exact", lambda state: state.increase),
-    "random": RandomPolicy,
+    "random": partial(RandomPolicy, _any_with_room),
 }
 """The heuristics by name; a shared GPU is always the one of least fragmentation."""

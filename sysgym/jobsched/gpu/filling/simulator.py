@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from typing import Any
 
 import numpy as np
 import simpy
 from numpy.typing import NDArray
 
-from sysgym.core.engines import read_only
+from sysgym.core.columns import read_only
+from sysgym.core.errors import require_options
 from sysgym.core.events import EventKind, EventLog, EventRecorder
 from sysgym.core.protocols import Observation, Simulator
 from sysgym.jobsched.gpu.filling.metrics import filling_metrics
@@ -17,20 +18,24 @@ from sysgym.jobsched.gpu.filling.model import Filling, FillState, Seen, chosen_n
 from sysgym.jobsched.gpu.filling.observation import largest_memory, spec_of, write_view
 from sysgym.jobsched.gpu.placement import Nodes, change
 
+Reward = Callable[[FillState, int, FillState], float]
+
 
 class FillSimulator(Simulator):
     """One episode of filling.
 
     Args:
         filling: Log and cluster.
+        reward: Takes the place of the task's share of the GPUs: a function of (state before, action, state after).
     """
 
-    def __init__(self, filling: Filling) -> None:
-        self.filling, self.num_actions = filling, len(filling.nodes.table)
+    def __init__(self, filling: Filling, reward: Reward | None = None) -> None:
+        self.filling, self.num_actions, self.reward = filling, len(filling.nodes.table), reward
         self.observation_spec, self._memory = spec_of(filling), largest_memory(filling)
 
     def reset(self, seed: int, episode: int, options: Mapping[str, Any] | None = None) -> None:
         """See `Simulator.reset`."""
+        require_options(options)
         self._key, self._episode = task_key(seed, self.filling.split), episode
         self.nodes = Nodes._make(part.copy() for part in self.filling.nodes)
         count = self.num_actions
@@ -43,10 +48,13 @@ class FillSimulator(Simulator):
 
     def step(self, action: int) -> tuple[float, bool, bool]:
         """Put the task on a node; the first with room stands for one that has none."""
-        milli = self._milli()
+        milli, before = self._milli(), None if self.reward is None else self.state()
         self.decision.succeed(action)
         self._run_to_decision()
-        return milli / self.filling.capacity, not self.asking, False
+        earned = milli / self.filling.capacity
+        if self.reward is not None and before is not None:
+            earned = float(self.reward(before, action, self.state()))
+        return earned, not self.asking, False
 
     def _play(self) -> Generator[simpy.Event, int, None]:
         """The life of the cluster: tasks come, find room or don't, and are put on nodes."""
@@ -80,6 +88,7 @@ class FillSimulator(Simulator):
 
     def observe(self, observation: Observation, action_mask: NDArray[np.int8]) -> None:
         """See `Simulator.observe`."""
+        assert isinstance(observation, np.ndarray)
         gone = self.steps / self.filling.tasks
         write_view(self.nodes, self.filling.jobs, self.job, self.seen, self._memory, gone, observation, action_mask)
 
