@@ -135,6 +135,8 @@ def _policy_of(hello: dict[str, Any], observation_space: Any, action_space: Any)
         and item.__module__ == module.__name__
         and any(callable(getattr(item, door, None)) for door in hello["doors"])
     }
+    if not hello["class"] and not classes and any(callable(getattr(module, door, None)) for door in hello["doors"]):
+        return module  # functions: the file itself is the policy
     wanted = hello["class"] or ("Policy" if "Policy" in classes or len(classes) != 1 else next(iter(classes)))
     if wanted not in classes:
         found = ", ".join(sorted(classes)) or "none"

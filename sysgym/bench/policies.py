@@ -1,8 +1,8 @@
 """From what a user writes to a policy that can act.
 
 A policy is named (a heuristic that comes with the environment), stored (a checkpoint of ours, or a stable-baselines3
-zip), or written (`file.py` or `file.py:ClassName`, a class built as `Policy(observation_space, action_space)`). A
-checkpoint plays greedily; `file.safetensors:sampled` draws its actions.
+zip), or written (`file.py` or `file.py:ClassName`, a class built as `Policy(observation_space, action_space)`; without
+a class, functions of its methods' names). A checkpoint plays greedily; `file.safetensors:sampled` draws its actions.
 """
 
 from __future__ import annotations
@@ -159,6 +159,8 @@ def _from_code(path: Path, class_name: str | None, env: gym.Env[Any, Any], seed:
         for name, item in vars(module).items()
         if inspect.isclass(item) and item.__module__ == module.__name__ and _acts(item)
     }
+    if class_name is None and not classes and _acts(module):  # functions: the file itself is the policy
+        return module
     if class_name is None:
         class_name = "Policy" if "Policy" in classes or len(classes) != 1 else next(iter(classes))
     if class_name not in classes:

@@ -44,6 +44,12 @@ def test_a_policy_file_needs_no_constructor(code):
     assert evaluate(code(text), TOY, scenarios=2).values == evaluate("first", TOY, scenarios=2).values
 
 
+@pytest.mark.parametrize("limits", [None, LIMITS], ids=["trusted", "isolated"])
+def test_a_function_is_a_policy(code, limits):
+    found = evaluate(code("def act(observation, action_mask): return 0\n"), TOY, scenarios=2, limits=limits)
+    assert found.values == evaluate("first", TOY, scenarios=2).values
+
+
 class Batch:
     """The shortest job, for many observations at once; keeps how many it was asked for."""
 
