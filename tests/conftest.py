@@ -51,9 +51,9 @@ def shared_data():
 
 @pytest.fixture(scope="session")
 def local_ray():
-    """One small Ray for all tests; whatever asks for Ray uses it."""
+    """One small Ray for all tests; whatever asks for Ray uses it. Its workers are as important as everybody else."""
     ray = pytest.importorskip("ray")
     ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR",
-             object_store_memory=100 * 2**20)  # fmt: skip
+             object_store_memory=100 * 2**20, _system_config={"worker_niceness": 0})  # fmt: skip
     yield ray
     ray.shutdown()
