@@ -93,7 +93,7 @@ def test_a_failing_run_is_recorded_tried_again_and_stops_no_other(study, broken,
     order = broken + '[[policies]]\npolicy = "longest"'
     found, seen = states(study(order))
     assert seen == ["started", "done", "started", "done", "started", "failed", "started", "done"]
-    assert found[2].result.failure == "KeyError: 'nothing' (broken.py, line 6)"
+    assert found[2].result.failure == "broken: KeyError: 'nothing' (broken.py, line 6)"
     assert found[2].values == [] and found[2].failed and not found[3].failed
     _, seen = states(study(order))
     assert seen == ["kept", "kept", "kept", "started", "failed"]
@@ -367,7 +367,7 @@ def test_a_policy_that_exits_ends_its_own_run_only(study, tmp_path, jobs, capfd)
     extra = '[[policies]]\npolicy = "exits.py"\n[[policies]]\npolicy = "leaves.py"\n[[policies]]\npolicy = "longest"'
     found, seen = states(study(extra), jobs=jobs)
     assert sorted(state for state in seen if state != "started") == ["done"] * 3 + ["failed"] * 2
-    assert found[2].result.failure == "SystemExit (exits.py, line 8)"
+    assert found[2].result.failure == "exits: SystemExit (exits.py, line 8)"
     assert found[3].result.failure == f"{tmp_path / 'leaves.py'}, line 2: SystemExit: 3"
     assert "module" not in "".join(capfd.readouterr())
 
@@ -375,7 +375,7 @@ def test_a_policy_that_exits_ends_its_own_run_only(study, tmp_path, jobs, capfd)
 def test_a_failure_of_any_words_can_be_recorded(study, tmp_path):
     text = BROKEN.replace('return {}["nothing"]', 'raise ValueError("\\ud800\\nline")')
     (tmp_path / "broken.py").write_text(text)
-    assert states(study(CODE))[0][2].result.failure == "ValueError: ? line (broken.py, line 6)"
+    assert states(study(CODE))[0][2].result.failure == "broken: ValueError: ? line (broken.py, line 6)"
 
 
 @pytest.mark.parametrize(
