@@ -94,7 +94,8 @@ def is_encoder(observation: object) -> bool:
     """Whether an argument `observation` is an encoder of the form that every environment takes."""
     spec = getattr(observation, "spec", None)
     named = isinstance(spec, Mapping) and len(spec) > 0 and all(isinstance(part, ArraySpec) for part in spec.values())
-    return callable(getattr(observation, "encode", None)) and (named or isinstance(spec, ArraySpec))
+    encode = getattr(observation, "encode", None)
+    return callable(encode) and takes(encode, 2) and (named or isinstance(spec, ArraySpec))
 
 
 def encoded(engine: Engine, observation: object) -> Engine:

@@ -11,6 +11,7 @@ from sysgym.core.errors import SysgymError
 from sysgym.core.protocols import ArraySpec
 from sysgym.envs.base import EngineEnv
 from sysgym.envs.registration import ENVIRONMENTS
+from sysgym.jobsched.batch.observation import QueueEncoding
 from tests.contracts.test_registry import as_bytes, play
 
 IDS = [row.env_id for row in ENVIRONMENTS]
@@ -148,3 +149,18 @@ def test_dynamics_of_ones_own_are_what_is_played(env_id):
         assert paid == due
         if paid[1] or paid[2]:
             break
+
+
+def test_encoders_for_kernels_are_told_from_the_common_form():
+    spec = ArraySpec((4, 1), np.float32, 0.0, 1.0)
+    queue = QueueEncoding(spec, lambda workload: workload.run_time, lambda state, table, out: out.fill(0.25), 4)
+
+    class Slots:
+        def spec(self, config):
+            return ArraySpec((1,), np.float32, 0.0, 1.0)
+
+        def encode(self, state, config, out):
+            out[0] = 0.5
+
+    assert np.all(gym.make("sysgym/BatchSched-v0", observation=queue).reset(seed=0)[0] == 0.25)
+    assert gym.make("sysgym/JobSched-v0", observation=Slots()).reset(seed=0)[0] == 0.5
