@@ -247,7 +247,3 @@ class NativeReinforce(NativeLearner[Any], Reinforce):
             chosen, masks, rollout.actions.ravel(), old, weights.astype(np.float32), 0.0, entropy_weight
         )
         return {name: value for name, value in metrics.items() if name not in RATIO_METRICS}
-
-
-def _means_over(step: Callable[[Rows], dict[str, float]], parts: list[Rows]) -> dict[str, float]:
-    return means([step(part) for part in parts])
