@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sysgym.bench.records import append_record
-from sysgym.cli import main
+from sysgym.cli import main, show
 from sysgym.workloads import poisson_pareto, write_swf
 from tests.bench.conftest import make_record
 
@@ -59,6 +59,25 @@ def test_every_command_has_a_help_with_an_example(command):
     for name in ["envs", "run", "train", "evaluate", "replay", "leaderboard", "report", "demo", "simplify"]:
         code, out, _ = command(name, "--help")
         assert code == 0 and f"Example: sysgym {name}" in " ".join(out.split())
+
+
+def test_a_table_keeps_words_and_intervals_whole_in_80_columns(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
+    row = {"rank": "=10", "policy": "wfp3_published *", "mean [95 % CI]": "50.72 [27.7, 74.1]", "score": "-0.100",
+           "ratio to *": "3.09 [2.36, 4.02]", "verdict": "no difference"}  # fmt: skip
+    show.print_table("narrow", [row, row | {"policy": "x" * 100, "verdict": "worse"}])
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert all(word in lines[3] for word in ("wfp3_published", row["mean [95 % CI]"], row["ratio to *"]))
+    assert "no difference" in " ".join(lines[3:5]) and "\u2026" not in "".join(lines)
+    assert sum(line.count("x") for line in lines[4:]) == 100
+    show.print_table("wide", [{"policy": "a", "mean": 1.5}])
+    assert "a        1.500" in capsys.readouterr().out
+
+
+def test_envs_are_listed_whole_in_80_columns(command):
+    code, out, _ = command("envs")
+    assert code == 0 and "sysgym/Placement-v0  over_share (min)" in out and "round_robin" in out
 
 
 def test_envs_lists_ids_and_heuristics(command):

@@ -360,7 +360,7 @@ def demo(
     out.print("The whole log, the trained policy beside the classic ones:")
     replay(trace, [*_classic(), str(trained_policy(study))], clean, processors, columns=columns)
     show_written(page, as_json)
-    out.print(f"{time.perf_counter() - began:.0f} s", highlight=False)
+    out.print(f"all of it took {time.perf_counter() - began:.0f} s", highlight=False)
 
 
 def _classic() -> list[str]:

@@ -16,8 +16,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 out, log = Console(), Console(stderr=True)
-NARROW = 8
-"""Columns of so few characters are shown whole, however small the terminal; wider ones give way."""
+SHORT = 24
+"""Figures with intervals, and words, of up to so many characters are never broken."""
 
 
 @contextmanager
@@ -46,21 +46,38 @@ def print_json(value: Any) -> None:
 
 
 def print_table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Rows as a table; numbers to the right."""
+    """Rows as a table; numbers to the right. Where the terminal is narrow, headings and sentences go on below."""
     out.print(escape(title), highlight=False)
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1), header_style="bold")
-    for name, value in rows[0].items():
+    columns = [[name.replace("_", " "), *(figure(row[name]) for row in rows)] for name in rows[0]]
+    gap = 2 if sum(map(_least, columns)) + 2 * len(columns) <= out.width else 1
+    table = Table(box=SIMPLE_HEAD, padding=(0, gap - 1), collapse_padding=True, header_style="bold")
+    table.pad_edge, table.show_edge = False, False
+    widths = _widths(columns, out.width - gap * (len(columns) - 1))
+    for column, width, value in zip(columns, widths, rows[0].values(), strict=True):
         right = isinstance(value, int | float)
-        longest = max(len(figure(row[name])) for row in rows)
-        table.add_column(
-            name.replace("_", " "),
-            justify="right" if right else "left",
-            no_wrap=right or longest < 30,
-            min_width=max(longest, len(name)) if longest <= NARROW else None,
-        )
-    for row in rows:
-        table.add_row(*(escape(figure(value)) for value in row.values()))
+        table.add_column(column[0], width=width, justify="right" if right else "left", overflow="fold")
+    for cells in list(zip(*columns, strict=True))[1:]:
+        table.add_row(*map(escape, cells))
     out.print(table)
+    out.print()
+
+
+def _widths(columns: Sequence[Sequence[str]], room: int) -> list[int]:
+    """What each column gets of a terminal: the least that keeps words whole, then more where something still wraps."""
+    widths = [_least(column) for column in columns]
+    wanted = [max(map(len, column)) - width for column, width in zip(columns, widths, strict=True)]
+    spare = max(0, room - sum(widths))
+    for served, place in enumerate(sorted(range(len(columns)), key=wanted.__getitem__)):
+        more = min(wanted[place], spare // (len(columns) - served))
+        widths[place] += more
+        spare -= more
+    return widths
+
+
+def _least(column: Sequence[str]) -> int:
+    """Characters that a column needs: its longest word, and all of a figure with its interval."""
+    whole = [cell for cell in column if "[" in cell] + [word for cell in column for word in cell.split()]
+    return max((len(text) for text in whole if len(text) <= SHORT), default=SHORT if whole else 1)
 
 
 def figure(value: Any) -> str:
