@@ -17,7 +17,7 @@ app.add_typer(index_app, name="index")
 Keys = Annotated[
     str,
     typer.Argument(
-        help="A key set (uniform, osm, lognormal, normal, steps), a .npy, a .csv or .txt of a key a line, or a SOSD file."
+        help="A key set (uniform, osm, lognormal, normal, steps), .npy, .csv or .txt (a key a line), or a SOSD file."
     ),
 ]
 
