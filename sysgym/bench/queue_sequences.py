@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from sysgym.agents import load
 from sysgym.bench.policies import shipped_policy
+from sysgym.core.engines import allocate_slot
 from sysgym.core.errors import SettingError
-from sysgym.core.protocols import ArraySpec, Engine, Slot, StatePolicy
+from sysgym.core.protocols import ArraySpec, Engine, StatePolicy
 from sysgym.core.row_network import RowNetwork
 from sysgym.jobsched.batch.engine import build_engine
 from sysgym.jobsched.batch.kernel import BatchKernel
@@ -70,12 +71,9 @@ def _network(policy: str) -> RowNetwork:
 
 def _asked(engine: Engine, policy: StatePolicy) -> NDArray[np.float64]:
     """The scores of episodes 0, 1, ... under a policy that is asked for every decision."""
-    count, spec = engine.num_episodes, engine.observation_spec
-    assert isinstance(spec, ArraySpec)
+    count = engine.num_episodes
+    slot = allocate_slot(engine.observation_spec, count, engine.num_actions)
     rows, actions, active = np.arange(count), np.zeros(count, dtype=np.int64), np.ones(count, dtype=np.bool_)
-    flags = np.zeros((2, count), dtype=np.bool_)
-    seen, masks = np.empty((count, *spec.shape), spec.dtype), np.empty((count, engine.num_actions), np.int8)
-    slot = Slot(seen, masks, np.zeros(count), *flags)
     engine.reset(rows, np.full(count, SEED, dtype=np.uint64), rows)
     while active.any():
         for row in np.flatnonzero(active).tolist():

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from sysgym.core.errors import InputFileError, KeyTypeError, KeyValueError, UnknownNameError
+from sysgym.core.errors import InputFileError, KeyTypeError, KeyValueError, require_known
 from sysgym.learned_index import storage
 from sysgym.learned_index.directory import aligned, build_directory
 from sysgym.learned_index.gapped_kernel import (
@@ -78,8 +78,7 @@ class GappedIndex:
             KeyTypeError: Keys without an exact order here, or values that are no 64-bit integers.
             UnknownNameError: Another policy for duplicates.
         """
-        if duplicates not in POLICIES:
-            raise UnknownNameError("duplicates policy", duplicates, POLICIES)
+        require_known("duplicates policy", duplicates, POLICIES)
         numbers = None
         if sort:
             keys = query_array(keys)

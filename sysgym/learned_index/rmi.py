@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from sysgym.core.errors import SettingError, UnknownNameError
+from sysgym.core.errors import SettingError, require_known
 from sysgym.learned_index.directory import build_directory
 from sysgym.learned_index.learned import LearnedIndex
 from sysgym.learned_index.leaves import DIRECTORY, LINEAR, STRAIGHT, Route, fit_leaves, new_route, route_keys
@@ -47,10 +47,8 @@ class RMI(LearnedIndex):
 
     def _fit(self, root: str = "histogram", leaf: str = "linear", leaves: int | None = None) -> None:
         self._require_countable()
-        if root not in ROOTS:
-            raise UnknownNameError("root", root, ROOTS)
-        if leaf not in MODELS:
-            raise UnknownNameError("leaf", leaf, MODELS)
+        require_known("root", root, ROOTS)
+        require_known("leaf", leaf, MODELS)
         count = max(1, len(self) // 256) if leaves is None else leaves
         if not isinstance(count, int | np.integer) or not 1 <= count <= MAX_LEAVES:
             raise SettingError(f"leaves is {leaves}; it must be a whole number from 1 to 2^26")

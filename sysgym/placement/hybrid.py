@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sysgym.core.compiled import compiled
-from sysgym.core.errors import GraphError, InfeasibleError, SettingError, UnknownNameError, require_range
+from sysgym.core.errors import GraphError, InfeasibleError, SettingError, require_known, require_range
 from sysgym.placement.graphs import parse_json, read_text
 
 RECOMPUTE = ("choose", "none", "all")
@@ -167,8 +167,7 @@ def plan_hybrid(
     require_range("micro_batches", micro_batches, 1)
     require_range("bandwidth", bandwidth, 0.0, open_low=True)
     require_range("memory_bytes", memory_bytes, 0.0)
-    if recompute not in RECOMPUTE:
-        raise UnknownNameError("recompute", recompute, RECOMPUTE)
+    require_known("recompute", recompute, RECOMPUTE)
     allowed = _allowed(graph, tensor_degrees, recompute)
     sets = _closed_sets(graph, set_limit) if pipeline else [0, (1 << len(graph.node_ids)) - 1]
     shares = [d for d in range(1, min(devices, micro_batches) + 1) if micro_batches % d == 0]
@@ -304,7 +303,96 @@ def _packed(bits: NDArray[Any]) -> NDArray[np.int64]:
 
 
 @compiled
-def _outer(  # noqa: PLR0912, PLR0915  one table, filled in one walk
+def _is_within(smaller: NDArray[np.int64], larger: NDArray[np.int64]) -> bool:
+    """Whether all bits of some words are set in others too."""
+    for word in range(len(smaller)):  # noqa: SIM110  numba has no generators
+        if smaller[word] & ~larger[word]:
+            return False
+    return True
+
+
+@compiled
+def _difference(larger: NDArray[Any], smaller: NDArray[Any], layers: NDArray[np.int64]) -> int:
+    """Write the layers of one set that are not in another; returns how many."""
+    size = 0
+    for node in range(len(larger)):
+        if larger[node] and not smaller[node]:
+            layers[size] = node
+            size += 1
+    return size
+
+
+@compiled
+def _is_offered(v: LayerVariants, t: int, layers: NDArray[np.int64]) -> bool:
+    """Whether every layer has a variant of a tensor degree."""
+    for node in layers:  # noqa: SIM110  numba has no generators
+        if v.seconds[t, 0, node] == np.inf and v.seconds[t, 1, node] == np.inf:
+            return False
+    return True
+
+
+@compiled
+def _amounts_by_alive(
+    v: LayerVariants, t: int, layers: NDArray[Any], larger: NDArray[Any], smaller: NDArray[Any], memory: float,
+    picked: NDArray[Any], amounts: NDArray[np.float64],
+) -> int:  # fmt: skip
+    """Write `_amounts` of a stage, (3, total + 1), by the micro-batches alive; returns the most that fit."""
+    most, switched = 0, True
+    for alive in range(1, amounts.shape[1]):
+        fits, _, changed = _pick(v, t, layers, alive, memory, picked)
+        if not fits:
+            break
+        if changed or switched:
+            amounts[0, alive], amounts[1, alive], amounts[2, alive] = _amounts(v, t, layers, larger, smaller, picked)
+        else:
+            amounts[:, alive] = amounts[:, alive - 1]
+        most, switched = alive, changed
+    return most
+
+
+@compiled
+def _put_in_front(
+    best: NDArray[np.float64], choice: NDArray[np.int64], i: int, j: int, t: int, degree: int, shares: NDArray[Any],
+    amounts: NDArray[np.float64], most: int, bandwidth: float, batches: int, known: float,
+) -> None:  # fmt: skip
+    """Let the stage of set i without set j, with every data degree, stand in front of the plans of set j."""
+    devices, total = best.shape[1] - 1, best.shape[2] - 1
+    for c in range(len(shares)):
+        d = shares[c]
+        used = d * degree
+        if used > devices:
+            break
+        for s in range(d, total + 1):
+            alive = (s + d - 1) // d
+            if alive > most:
+                break
+            time = (amounts[0, alive] + 2.0 * amounts[1, alive] / bandwidth) / d
+            time += 4.0 * (d - 1) / d * amounts[2, alive] / (batches * bandwidth)
+            if time > known * (1.0 + 1e-12):
+                continue
+            for k in range(used, devices + 1):
+                behind = best[j, k - used, s - d]
+                value = max(time, behind)
+                if value < best[i, k, s]:
+                    best[i, k, s] = value
+                    choice[i, k, s] = (j * 64 + t) * 4096 + c
+                if behind <= time:
+                    break  # more devices behind this stage gain nothing
+
+
+@compiled
+def _allow_fewer(best: NDArray[np.float64]) -> None:
+    """Of one set, (devices + 1, total + 1): whoever may use more may use fewer."""
+    for k in range(best.shape[0]):
+        for s in range(best.shape[1]):
+            if k > 0:
+                best[k, s] = min(best[k, s], best[k - 1, s])
+            if s > 0:
+                best[k, s] = min(best[k, s], best[k, s - 1])
+
+
+@compiled
+def _outer(
     bits: NDArray[Any], v: LayerVariants, degrees: NDArray[Any], shares: NDArray[Any], devices: int, total: int,
     memory: float, bandwidth: float, batches: int, work: NDArray[Any], known: float,
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:  # fmt: skip
@@ -318,8 +406,7 @@ def _outer(  # noqa: PLR0912, PLR0915  one table, filled in one walk
     best[0] = 0.0
     choice = np.full((sets, devices + 1, total + 1), -1, dtype=np.int64)
     picked, layers = np.zeros(count, dtype=np.int64), np.zeros(count, dtype=np.int64)
-    seconds, border, weights = np.zeros(total + 1), np.zeros(total + 1), np.zeros(total + 1)
-    words = _packed(bits)
+    amounts, words = np.zeros((3, total + 1)), _packed(bits)
     rate = 1.0 / known if known < np.inf and known > 0.0 else 0.0
     filled = np.ceil(work * rate - 1e-9)
     for i in range(1, sets):
@@ -327,65 +414,16 @@ def _outer(  # noqa: PLR0912, PLR0915  one table, filled in one walk
         for j in range(i):
             if filled[j] + max(1.0, np.ceil((work[i] - work[j]) * rate - 1e-9)) > left:
                 continue
-            nested = True
-            for word in range(words.shape[1]):
-                if words[j, word] & ~words[i, word]:
-                    nested = False
-                    break
-            if not nested:
+            if not _is_within(words[j], words[i]):
                 continue
-            size = 0
-            for node in range(count):
-                if bits[i, node] and not bits[j, node]:
-                    layers[size] = node
-                    size += 1
-            stage = layers[:size]
+            stage = layers[: _difference(bits[i], bits[j], layers)]
             for t in range(len(degrees)):
-                available = True
-                for node in stage:
-                    if v.seconds[t, 0, node] == np.inf and v.seconds[t, 1, node] == np.inf:
-                        available = False
-                        break
-                if not available or degrees[t] > devices:
-                    continue
-                most, switched = 0, True
-                for alive in range(1, total + 1):
-                    fits, changed = _pick(v, t, stage, alive, memory, picked)[::2]
-                    if not fits:
-                        break
-                    if changed or switched:
-                        seconds[alive], border[alive], weights[alive] = _amounts(v, t, stage, bits[i], bits[j], picked)
-                    else:
-                        seconds[alive], border[alive] = seconds[alive - 1], border[alive - 1]
-                        weights[alive] = weights[alive - 1]
-                    most, switched = alive, changed
-                for c in range(len(shares)):
-                    d = shares[c]
-                    used = d * degrees[t]
-                    if used > devices:
-                        break
-                    for s in range(d, total + 1):
-                        alive = (s + d - 1) // d
-                        if alive > most:
-                            break
-                        time = (seconds[alive] + 2.0 * border[alive] / bandwidth) / d
-                        time += 4.0 * (d - 1) / d * weights[alive] / (batches * bandwidth)
-                        if time > known * (1.0 + 1e-12):
-                            continue
-                        for k in range(used, devices + 1):
-                            behind = best[j, k - used, s - d]
-                            value = max(time, behind)
-                            if value < best[i, k, s]:
-                                best[i, k, s] = value
-                                choice[i, k, s] = (j * 64 + t) * 4096 + c
-                            if behind <= time:
-                                break  # more devices behind this stage gain nothing
-        for k in range(devices + 1):
-            for s in range(total + 1):
-                if k > 0 and best[i, k - 1, s] <= best[i, k, s]:
-                    best[i, k, s] = best[i, k - 1, s]
-                if s > 0 and best[i, k, s - 1] <= best[i, k, s]:
-                    best[i, k, s] = best[i, k, s - 1]
+                if degrees[t] <= devices and _is_offered(v, t, stage):
+                    most = _amounts_by_alive(v, t, stage, bits[i], bits[j], memory, picked, amounts)
+                    _put_in_front(
+                        best, choice, i, j, t, degrees[t], shares, amounts, most, bandwidth, batches, known
+                    )  # fmt: skip
+        _allow_fewer(best[i])
     return best, choice
 
 

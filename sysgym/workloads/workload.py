@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sysgym.core.columns import read_only
-from sysgym.core.errors import SettingError, UnknownNameError, WorkloadError, require_range
+from sysgym.core.errors import SettingError, UnknownNameError, WorkloadError, require_known, require_range
 from sysgym.core.instances import Change, Instance
 from sysgym.workloads.companions import DagProfile, Dependencies, NodeTable
 
@@ -254,8 +254,7 @@ class Workload:
         Raises:
             UnknownNameError: The column has no labels.
         """
-        if column not in self.categories:
-            raise UnknownNameError("column of names", column, self.categories)
+        require_known("column of names", column, self.categories)
         names = self.categories[column]
         numbers = self.extra[column] if column in self.extra else getattr(self, column)
         return tuple(names[number - 1] if number > 0 else "" for number in numbers.tolist())
@@ -281,8 +280,7 @@ class Workload:
 
     def split(self, name: str) -> Workload:
         """One of the splits in `SPLITS`: a contiguous range of jobs, disjoint in order of submission."""
-        if name not in SPLITS:
-            raise UnknownNameError("split", name, SPLITS)
+        require_known("split", name, SPLITS)
         begin, end = (round(share * len(self)) for share in SPLITS[name])
         return self.take(slice(begin, end))
 

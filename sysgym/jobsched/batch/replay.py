@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sysgym.core.engines import ENGINES, allocate_slot, resolve_engine
-from sysgym.core.errors import SettingError, UnknownNameError, require_range
+from sysgym.core.errors import SettingError, require_known, require_range
 from sysgym.core.events import EventLog
 from sysgym.core.protocols import Policy, StatePolicy
 from sysgym.jobsched.batch.conservative import ConservativeMachine
@@ -22,7 +22,7 @@ from sysgym.jobsched.batch.conservative_kernel import replay_conservatively, res
 from sysgym.jobsched.batch.dynamics import replay_in_order
 from sysgym.jobsched.batch.engine import build_engine
 from sysgym.jobsched.batch.episodes import allocate, flags_of
-from sysgym.jobsched.batch.kernel import BatchKernel, event_log
+from sysgym.jobsched.batch.kernel import BatchKernel
 from sysgym.jobsched.batch.model import Rules, decided_rules
 from sysgym.jobsched.batch.observation import QueueEncoding
 from sysgym.jobsched.batch.prediction import Forecast, Prediction, Predictor, with_memory
@@ -140,8 +140,7 @@ def replay(
         WorkloadError: The workload can't be replayed; the message names job and remedy.
         UnknownNameError: An unknown policy, pass rule or backfilling.
     """
-    if engine not in ENGINES:
-        raise UnknownNameError("engine", engine, ENGINES)
+    require_known("engine", engine, ENGINES)
     if not isinstance(workload, Workload):
         raise SettingError(f"workload is {workload!r}; read the log first: replay(read_trace(path), ...)")
     if processors is not None:
@@ -160,8 +159,7 @@ def replay(
 
 def _named_rules(name: str, asked: Rules) -> Rules:
     """What a scheduler's name means under a pass rule, with the backfilling that was asked for behind an order."""
-    if name not in SCHEDULERS:
-        raise UnknownNameError("policy", name, SCHEDULERS)
+    require_known("policy", name, SCHEDULERS)
     rules = PEERS.get(name) or replace(CLASSIC[name], pass_rule=asked.pass_rule)
     if math.isfinite(asked.patience):
         raise SettingError(f"patience is {asked.patience:g}; it goes with a policy that decides, not with {name!r}")
@@ -200,7 +198,7 @@ def _replay_scheduler(workload: Workload, rules: Rules, engine: str, predictor: 
     else:
         flags = flags_of(rules, QueueReward(), prediction)
         replay_in_order(episodes, jobs, flags, sequences.processors)
-    return event_log(episodes, 0)
+    return EventLog.of_row(episodes, 0, episodes.event_count[0])
 
 
 def _prediction(predictor: str | Predictor | None) -> Prediction:

@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from sysgym.cli import main
 from sysgym.placement.pipeline import SCHEDULES
+from tests.cli.conftest import refused
 
 NODE = (
     "node{} -- Linear -- forward_compute_time=1.0, backward_compute_time=2.0, activation_size=8.0, parameter_size=4.0"
@@ -20,17 +20,11 @@ def profile(tmp_path):
     return path
 
 
-def _run(monkeypatch, *words):
-    monkeypatch.setattr(sys, "argv", ["sysgym", "place", *map(str, words)])
-    with pytest.raises(SystemExit) as stop:
-        main()
-    return stop.value.code
-
-
-def test_place_prints_one_json_object_and_writes_what_it_is_asked_to(profile, tmp_path, monkeypatch, capsys):
+def test_place_prints_one_json_object_and_writes_what_it_is_asked_to(command, profile, tmp_path):
     files = ["--output", tmp_path / "out.json", "--timeline", tmp_path / "time.svg"]
-    assert _run(monkeypatch, profile, "--devices", "2xV100", "--time-limit", "0.5", "--json", *files) == 0
-    row = json.loads(capsys.readouterr().out)
+    code, out, _ = command("place", profile, "--devices", "2xV100", "--time-limit", "0.5", "--json", *files)
+    assert code == 0
+    row = json.loads(out)
     assert row["objective"] == pytest.approx(6.0, rel=1e-3)
     assert sorted(row["assignment"]) == [0, 0, 1, 1]
     assert row["node_ids"] == ["node0", "node1", "node2", "node3"]
@@ -38,18 +32,19 @@ def test_place_prints_one_json_object_and_writes_what_it_is_asked_to(profile, tm
     assert (tmp_path / "time.svg").read_text().startswith("<svg")
 
 
-def test_place_shows_a_table(profile, monkeypatch, capsys):
-    assert _run(monkeypatch, profile, "--devices", "2xV100", "--method", "metis") == 0
-    shown = capsys.readouterr().out
-    assert "V100-1" in shown
-    assert "max_load" in shown
+def test_place_shows_a_table(command, profile):
+    code, out, _ = command("place", profile, "--devices", "2xV100", "--method", "metis")
+    assert code == 0
+    assert "V100-1" in out
+    assert "max_load" in out
 
 
-def test_a_torch_model_is_planned_from_its_name(tmp_path, monkeypatch, capsys):
+def test_a_torch_model_is_planned_from_its_name(command, tmp_path):
     small = ["--layers", "2", "--width", "32", "--vocabulary", "60", "--length", "8", "--batch", "2"]
     files = ["--output", tmp_path / "plan.json", "--timeline", tmp_path / "step.json"]
-    assert _run(monkeypatch, "transformer", *small, "--devices", "2xA100", "--schedules", "--json", *files) == 0
-    row = json.loads(capsys.readouterr().out)
+    code, out, _ = command("place", "transformer", *small, "--devices", "2xA100", "--schedules", "--json", *files)
+    assert code == 0
+    row = json.loads(out)
     assert row["device_map"]["tokens"] == 0
     assert row["seconds"] <= row["equal_split_seconds"]
     assert {each["schedule"] for each in row["schedules"]} == {*SCHEDULES, "spilled"}
@@ -58,26 +53,27 @@ def test_a_torch_model_is_planned_from_its_name(tmp_path, monkeypatch, capsys):
     assert json.loads((tmp_path / "step.json").read_text())["traceEvents"]
 
 
-def test_a_module_of_ones_own_is_planned_and_shown(tmp_path, monkeypatch, capsys):
+def test_a_module_of_ones_own_is_planned_and_shown(command, tmp_path, monkeypatch):
     (tmp_path / "mymodels.py").write_text(
         "import torch\ndef build():\n    m = torch.nn.Sequential(*[torch.nn.Linear(8, 8) for _ in range(4)])\n"
         "    return m, torch.zeros(2, 8)\n"
     )
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
-    assert _run(monkeypatch, "mymodels:build", "--devices", "2xT4", "--schedules") == 0
-    shown = capsys.readouterr().out
+    code, out, _ = command("place", "mymodels:build", "--devices", "2xT4", "--schedules")
+    assert code == 0
     for word in ("split points: ", "zb-h1", "equally many blocks", "T4-1"):
-        assert word in shown
+        assert word in out
 
 
-def test_schedules_are_compared_on_a_profile(profile, monkeypatch, capsys):
-    assert _run(monkeypatch, profile, "--devices", "2xV100", "--schedules", "--json") == 0
-    rows = {each["schedule"]: each for each in json.loads(capsys.readouterr().out)["schedules"]}
+def test_schedules_are_compared_on_a_profile(command, profile):
+    code, out, _ = command("place", profile, "--devices", "2xV100", "--schedules", "--json")
+    assert code == 0
+    rows = {each["schedule"]: each for each in json.loads(out)["schedules"]}
     assert rows["1f1b"]["seconds"] == pytest.approx((8 + 2 - 1) * 6e-3, rel=1e-3)
     assert rows["gpipe"]["in_flight"] == 8
-    assert _run(monkeypatch, profile, "--devices", "2xV100", "--schedules") == 0
-    assert "pipemare" in capsys.readouterr().out
+    code, out, _ = command("place", profile, "--devices", "2xV100", "--schedules")
+    assert code == 0 and "pipemare" in out
 
 
 @pytest.mark.parametrize(
@@ -92,11 +88,8 @@ def test_schedules_are_compared_on_a_profile(profile, monkeypatch, capsys):
         (("missing.json", "--devices", "2xA100"), "No such file"),
     ],
 )
-def test_mistakes_with_models_are_one_line_and_exit_code_2(monkeypatch, capsys, words, message):
-    assert _run(monkeypatch, *words) == 2
-    error = capsys.readouterr().err
-    assert message in error
-    assert error.count("\n") == 1
+def test_mistakes_with_models_are_one_line_and_exit_code_2(command, words, message):
+    assert refused(command("place", *words), message)
 
 
 @pytest.mark.parametrize(
@@ -107,14 +100,12 @@ def test_mistakes_with_models_are_one_line_and_exit_code_2(monkeypatch, capsys, 
         (("--devices", "V100", "--method", "x"), "method"),
     ],
 )
-def test_mistakes_are_one_line_and_exit_code_2(profile, monkeypatch, capsys, words, message):
-    assert _run(monkeypatch, profile, *words) == 2
-    error = capsys.readouterr().err
-    assert message in error
-    assert error.count("\n") == 1
+def test_mistakes_are_one_line_and_exit_code_2(command, profile, words, message):
+    assert refused(command("place", profile, *words), message)
 
 
-def test_the_shipped_policy_places_from_the_command_line(profile, monkeypatch, capsys):
-    assert _run(monkeypatch, profile, "--devices", "2xA100", "--method", "policy", "--json") == 0
-    row = json.loads(capsys.readouterr().out)
+def test_the_shipped_policy_places_from_the_command_line(command, profile):
+    code, out, _ = command("place", profile, "--devices", "2xA100", "--method", "policy", "--json")
+    assert code == 0
+    row = json.loads(out)
     assert row["method"] == "policy" and set(row["assignment"]) == {0, 1}

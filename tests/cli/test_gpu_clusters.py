@@ -5,7 +5,7 @@ import json
 import pytest
 
 from sysgym.workloads import poisson_pareto, write_swf
-from tests.test_cli import command, refused  # noqa: F401  the fixtures of every command
+from tests.cli.conftest import refused
 
 PODS = """name,cpu_milli,memory_mib,num_gpu,gpu_milli,gpu_spec,qos,pod_phase,creation_time,deletion_time,scheduled_time
 p0,2000,1024,1,500,,LS,Succeeded,0,110,10
@@ -32,7 +32,7 @@ def lists(tmp_path):
     return write
 
 
-def test_every_policy_has_a_row(command, lists):  # noqa: F811
+def test_every_policy_has_a_row(command, lists):
     pods, nodes = lists(spec="T4|A10")
     code, out, _ = command("replay", pods, "--nodes", nodes)
     assert code == 0 and "4 jobs on 3 nodes with 4 GPUs (nodes.csv)" in out
@@ -43,7 +43,7 @@ def test_every_policy_has_a_row(command, lists):  # noqa: F811
     assert row["queue"] == "srtf" and row["mean_wait"] > 0.0 and 0 < row["highest_allocation_rate"] <= 1
 
 
-def test_a_cluster_is_filled(command, lists):  # noqa: F811
+def test_a_cluster_is_filled(command, lists):
     pods, nodes = lists()
     code, out, _ = command("replay", pods, "--nodes", nodes, "--inflate", 2, "--policy", "best_fit", "--json")
     row = json.loads(out)
@@ -51,7 +51,7 @@ def test_a_cluster_is_filled(command, lists):  # noqa: F811
     assert row["mean_turnaround"] is None and row["last_allocation_rate"] == row["highest_allocation_rate"]
 
 
-def test_gangs_on_equal_nodes(command, lists):  # noqa: F811
+def test_gangs_on_equal_nodes(command, lists):
     pods, _ = lists(gpus=16)
     log = pods.with_name("philly.csv")
     log.write_text("timestamp,duration,num_gpus,gpu_time,cluster\n2017-10-03 10:00:00,60,16,960,a\n")
@@ -61,7 +61,7 @@ def test_gangs_on_equal_nodes(command, lists):  # noqa: F811
     refused(command("replay", log, "--nodes", "1x8", "--drop-impossible"), "no job finds room on the empty cluster")
 
 
-def test_mistakes_are_one_line(command, lists, tmp_path):  # noqa: F811
+def test_mistakes_are_one_line(command, lists, tmp_path):
     pods, nodes = lists(spec="H100")
     refused(command("replay", pods, "--nodes", nodes), "line 3", "type H100, which no node has", "T4, V100M16")
     pods, nodes = lists(gpus=64)
@@ -84,7 +84,7 @@ def test_mistakes_are_one_line(command, lists, tmp_path):  # noqa: F811
     refused(command("replay", tmp_path / "log.swf", "--queue", "srtf"), "--queue srtf", "give --nodes too")
 
 
-def test_tasks_without_resources_are_refused_or_counted(command, lists):  # noqa: F811
+def test_tasks_without_resources_are_refused_or_counted(command, lists):
     pods, nodes = lists()
     pods.write_text(pods.read_text().replace("p3,1000,1024,0,0", "p3,0,0,0,0").replace("p0,2000", "p0,0"))
     refused(command("replay", pods, "--nodes", nodes, "--clean", "none"), "line 5")

@@ -109,20 +109,22 @@ class CompiledBehaviour(Behaviour):
         log_probabilities: NDArray[np.float64],
     ) -> None:
         """See `Behaviour.choose`."""
-        row = decide(
-            self._weights,
-            self._widths,
-            self._activation,
-            self._encoded(observations),
-            self._outputs[0],
-            masks,
-            uniforms,
-            self._scratch,
-            actions,
-            log_probabilities,
-        )
+        row = self._decide(observations, masks, uniforms, actions, log_probabilities)
         if row >= 0:
             raise SysgymError(f"the action mask of row {row} allows no action; an environment must allow at least one")
+
+    def _decide(
+        self,
+        observations: NDArray[np.generic],
+        masks: NDArray[np.int8],
+        uniforms: NDArray[np.float64],
+        actions: NDArray[np.int64],
+        log_probabilities: NDArray[np.float64],
+    ) -> int:
+        """`choose` in one compiled call; returns the first row that allows nothing, or -1."""
+        inputs = self._encoded(observations)
+        drawn = masks, uniforms, self._scratch, actions, log_probabilities
+        return decide(self._weights, self._widths, self._activation, inputs, self._outputs[0], *drawn)
 
     def _encoded(self, observations: NDArray[np.generic]) -> Floats:
         """Observations (N, *shape) as `Network.inputs` has them, (N, features)."""
@@ -153,31 +155,17 @@ class CompiledBytes(CompiledBehaviour):
         seen, numbers = self._cells(observations)
         return forward_bytes(self._weights, self._widths, self._activation, seen, numbers, self._outputs[0]).copy()
 
-    def choose(
+    def _decide(
         self,
         observations: NDArray[np.generic],
         masks: NDArray[np.int8],
         uniforms: NDArray[np.float64],
         actions: NDArray[np.int64],
         log_probabilities: NDArray[np.float64],
-    ) -> None:
-        """See `Behaviour.choose`."""
+    ) -> int:
         seen, numbers = self._cells(observations)
-        row = decide_bytes(
-            self._weights,
-            self._widths,
-            self._activation,
-            seen,
-            numbers,
-            self._outputs[0],
-            masks,
-            uniforms,
-            self._scratch,
-            actions,
-            log_probabilities,
-        )
-        if row >= 0:
-            raise SysgymError(f"the action mask of row {row} allows no action; an environment must allow at least one")
+        drawn = masks, uniforms, self._scratch, actions, log_probabilities
+        return decide_bytes(self._weights, self._widths, self._activation, seen, numbers, self._outputs[0], *drawn)
 
     def _cells(self, observations: NDArray[np.generic]) -> tuple[NDArray[np.uint8], Rows]:
         """Observations as (N, cells), and the numbers below N."""
@@ -203,33 +191,20 @@ class CompiledChoices(CompiledBehaviour):
         flat = np.ascontiguousarray(inputs[..., : self._widths[0]]).reshape(rows * actions, -1)
         return forward(self._weights, self._widths, self._activation, flat, memory).reshape(rows, actions).copy()
 
-    def choose(
+    def _decide(
         self,
         observations: NDArray[np.generic],
         masks: NDArray[np.int8],
         uniforms: NDArray[np.float64],
         actions: NDArray[np.int64],
         log_probabilities: NDArray[np.float64],
-    ) -> None:
-        """See `Behaviour.choose`; only the rows of allowed actions pass."""
+    ) -> int:
         inputs = self._encoded(observations)
-        row = decide_choices(
-            self._weights,
-            self._widths,
-            self._activation,
-            inputs,
-            self._gathered,
-            self._outputs[0],
-            self._logits,
-            self._numbers,
-            masks,
-            uniforms,
-            self._scratch,
-            actions,
-            log_probabilities,
-        )
-        if row >= 0:
-            raise SysgymError(f"the action mask of row {row} allows no action; an environment must allow at least one")
+        drawn = masks, uniforms, self._scratch, actions, log_probabilities
+        return decide_choices(
+            self._weights, self._widths, self._activation, inputs, self._gathered, self._outputs[0], self._logits,
+            self._numbers, *drawn,
+        )  # fmt: skip
 
     def _encoded(self, observations: NDArray[np.generic]) -> Floats:
         """Observations (N, A, F) as `Network.inputs` has them."""

@@ -12,12 +12,12 @@ import pytest
 from sysgym.bench.demo import prepare
 from sysgym.bench.study import expand, read_study
 from sysgym.workloads import poisson_pareto, write_swf
-from tests.test_cli import command, log, refused  # noqa: F401  the fixtures of every command
+from tests.cli.conftest import refused
 from tests.workloads.formats import made_tables as made
 from tests.workloads.made_logs import swf_row, write_log
 
 
-def test_validate_says_what_is_wrong_and_how_bad(command, tmp_path):  # noqa: F811
+def test_validate_says_what_is_wrong_and_how_bad(command, tmp_path):
     rows = [swf_row(1, run=30), swf_row(2), swf_row(2)]
     code, out, _ = command("trace", "validate", write_log(tmp_path / "log.swf", rows))
     assert code == 0
@@ -31,7 +31,7 @@ def test_validate_says_what_is_wrong_and_how_bad(command, tmp_path):  # noqa: F8
     assert report["anomalies"][0]["first_lines"] == [2]
 
 
-def test_a_schema_and_a_baseline(command, log, tmp_path):  # noqa: F811
+def test_a_schema_and_a_baseline(command, log, tmp_path):
     schema, base = tmp_path / "schema.toml", tmp_path / "base.json"
     assert command("trace", "infer", log, "--output", schema)[0] == 0
     assert command("trace", "validate", log, "--schema", schema)[0] == 0
@@ -44,7 +44,7 @@ def test_a_schema_and_a_baseline(command, log, tmp_path):  # noqa: F811
     assert code == 1 and "drift in gap between arrivals" in " ".join(out.split())
 
 
-def test_stats_draws_a_page(command, log, tmp_path):  # noqa: F811
+def test_stats_draws_a_page(command, log, tmp_path):
     page = tmp_path / "page.html"
     code, out, _ = command("trace", "stats", log, "--output", page)
     assert code == 0 and "arrivals by hour" in out
@@ -55,7 +55,7 @@ def test_stats_draws_a_page(command, log, tmp_path):  # noqa: F811
     assert page.read_text() == html
 
 
-def test_stats_of_a_pipe(command, log, tmp_path):  # noqa: F811
+def test_stats_of_a_pipe(command, log, tmp_path):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     writer = threading.Thread(target=lambda: pipe.write_bytes(log.read_bytes()))
@@ -66,7 +66,7 @@ def test_stats_of_a_pipe(command, log, tmp_path):  # noqa: F811
 
 
 @pytest.mark.parametrize("name", sorted(made.TEXTS))
-def test_stats_of_every_format(command, tmp_path, name):  # noqa: F811
+def test_stats_of_every_format(command, tmp_path, name):
     path = tmp_path / "log"
     path.write_text(made.TEXTS[name][0])
     code, out, _ = command("trace", "stats", path, "--json")
@@ -75,7 +75,7 @@ def test_stats_of_every_format(command, tmp_path, name):  # noqa: F811
     assert command("trace", "stats", path)[0] == 0
 
 
-def test_stats_count_hours_on_the_clock_of_the_log(command, tmp_path):  # noqa: F811
+def test_stats_count_hours_on_the_clock_of_the_log(command, tmp_path):
     header = ["; MaxProcs: 8", "; UnixStartTime: 1509865200", "; TimeZoneString: US/Pacific"]  # 2017-11-05 00:00 there
     rows = [swf_row(job, submit=hour * 3600 + 60) for job, hour in enumerate((0, 1, 2, 3, 30), 1)]
     code, out, _ = command("trace", "stats", write_log(tmp_path / "log.swf", rows, header), "--json")
@@ -86,7 +86,7 @@ def test_stats_count_hours_on_the_clock_of_the_log(command, tmp_path):  # noqa: 
     assert summary["arrivals_by_weekday"] == [1, 0, 0, 0, 0, 0, 4]
 
 
-def test_mistakes(command, log, tmp_path):  # noqa: F811
+def test_mistakes(command, log, tmp_path):
     assert refused(command("trace", "validate", tmp_path / "absent.swf"), "no such file")
     bad = tmp_path / "s.toml"
     bad.write_text("format = ")
@@ -100,7 +100,7 @@ def test_mistakes(command, log, tmp_path):  # noqa: F811
     assert refused(command("replay", other, "--processors", 64), "format 'gavel'", "no run times")
 
 
-def test_generate_writes_a_log_that_replays(command, tmp_path):  # noqa: F811
+def test_generate_writes_a_log_that_replays(command, tmp_path):
     path = tmp_path / "made.swf.gz"
     words = "--jobs 400 --processors 64 --load 0.9 --estimates tsafrir --seed 3"
     code, out, _ = command("trace", "generate", "lublin", *words.split(), "--output", path, "--json")
@@ -116,7 +116,7 @@ def test_generate_writes_a_log_that_replays(command, tmp_path):  # noqa: F811
     assert refused(command("trace", "generate", "downey", "--set", "nights=2", "--output", path), "unknown setting")
 
 
-def test_replay_of_a_part_at_another_load(command, log):  # noqa: F811
+def test_replay_of_a_part_at_another_load(command, log):
     words = "--policy easy --json --window 50:250 --load 0.7"
     code, out, _ = command("replay", log, *words.split())
     assert code == 0 and json.loads(out)["jobs"] == 200
@@ -134,7 +134,7 @@ def test_replay_of_a_part_at_another_load(command, log):  # noqa: F811
     assert refused(command("replay", log, "--load", "-1"), "load is -1")
 
 
-def test_fetch_lists_logs_and_says_what_to_do_without_a_network(command, tmp_path):  # noqa: F811
+def test_fetch_lists_logs_and_says_what_to_do_without_a_network(command, tmp_path):
     code, out, _ = command("trace", "fetch")
     assert code == 0 and "KTH-SP2-1996" in out and "unverified" in out
     manifest = tmp_path / "MANIFEST.toml"
@@ -147,7 +147,7 @@ def test_fetch_lists_logs_and_says_what_to_do_without_a_network(command, tmp_pat
     assert refused(command("trace", "fetch", "KTH-SP3-1996"), "did you mean KTH-SP2-1996")
 
 
-def test_a_table_of_ones_own_goes_through_every_command_about_logs(command, tmp_path):  # noqa: F811
+def test_a_table_of_ones_own_goes_through_every_command_about_logs(command, tmp_path):
     rng = np.random.default_rng(0)
     queued = np.datetime64("2024-03-10T01:00:00") + np.cumsum(rng.integers(0, 60, 400)).astype("timedelta64[s]")
     rows = zip(queued, rng.integers(1, 400, 400), rng.integers(1, 9, 400), strict=True)

@@ -6,7 +6,7 @@ import torch
 
 from sysgym.agents.actor import Behaviour, Weights
 from sysgym.agents.architecture import choose_architecture
-from sysgym.agents.compiled import CompiledBehaviour
+from sysgym.agents.compiled_behaviour import CompiledBehaviour
 from sysgym.agents.networks import build_network
 from sysgym.agents.spaces import Spaces
 from sysgym.core.errors import SysgymError
