@@ -1,4 +1,4 @@
-"""Commands about production logs: replay, and the demo."""
+"""Commands about production logs: replay, compare, predictors, and the demo."""
 
 from __future__ import annotations
 
