@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sysgym.core.compiled import compiled
 from sysgym.core.protocols import StatePolicy
 from sysgym.exprsimp.arena import FULL
-from sysgym.exprsimp.dynamics import World, empty, exchanged, load_table, make_world, normal_form, prepared
+from sysgym.exprsimp.dynamics import World, empty, exchanged, load_table, make_world, normal_form, prepared, write_table
 from sysgym.exprsimp.episode import EpisodeConfig, ExpressionState
 from sysgym.exprsimp.kernel import rewrite
 from sysgym.exprsimp.observation import count_occurrences
@@ -62,13 +62,7 @@ def shortest_way(  # noqa: PLR0911, PLR0912  one search, and every way to run ou
             count = prepared(world, root)
             if count == FULL:
                 return FULL
-            for row in range(count):
-                term = memo.order[row]
-                terms[row] = term
-                table[row, 0], table[row, 4] = arena.nodes[term, 0], arena.nodes[term, 4]
-                for child in range(1, 4):
-                    operand = arena.nodes[term, child]
-                    table[row, child] = memo.place[operand] if operand >= 0 else -1
+            write_table(world, count, terms, table)
             count_occurrences(table, count, occurrences)
             for row in range(count):
                 term = terms[row]

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sysgym.core.columns import copied_columns, read_only, restore_columns
+from sysgym.core.columns import copied_columns, read_only, restore_columns, zeroed
 from sysgym.core.compiled import compiled
 from sysgym.core.events import EventKind, EventLog
 from sysgym.core.protocols import Engine, Slot
@@ -303,13 +303,10 @@ class RewriteKernel(Engine):
         restore_columns(self._episodes, snapshot)
 
     def _allocate(self, published: bool) -> Episodes:
-        most, graph = self.most, (self.most + 1 if published else 1,) * 2
-        shapes: dict[str, tuple[int, ...]] = dict.fromkeys(Episodes._fields[:7], ())
-        shapes |= dict.fromkeys(("arrival", "length", "order", "start", "moved", "best_start"), (most,))
-        shapes |= {"demand": (most, self.source.resources), "needs": (most, self._layout.words)}
-        shapes |= {"starts": (self.config.rewrites + 1, most), "links": graph, "tried": graph}
-        kinds: dict[str, Any] = dict.fromkeys(("slowdown", "best", "initial"), np.float64)
-        kinds |= {"starts": np.int32, "tried": np.bool_}
-        return Episodes(
-            **{name: np.zeros((self.num_episodes, *shapes[name]), kinds.get(name, np.int64)) for name in shapes}
-        )
+        most = self.most
+        graph = (most + 1, most + 1) if published else (1, 1)
+        of_jobs = dict.fromkeys(("arrival", "length", "order", "start", "moved", "best_start"), most)
+        return zeroed(
+            Episodes, self.num_episodes, **of_jobs, demand=(most, self.source.resources),
+            needs=(most, self._layout.words), starts=(self.config.rewrites + 1, most), links=graph, tried=graph,
+        )  # fmt: skip
