@@ -21,9 +21,6 @@ from sysgym.learned_index.directory import aligned, build_directory
 from sysgym.learned_index.gapped_kernel import (
     BULK,
     FULL,
-    SLOTS,
-    WORDS,
-    Arena,
     bulk_load,
     copy_entries,
     get_batch,
@@ -32,6 +29,7 @@ from sysgym.learned_index.gapped_kernel import (
     rank_batch,
     rows_needed,
 )
+from sysgym.learned_index.gapped_rows import SLOTS, WORDS, Arena
 from sysgym.learned_index.keys import Codec, exact_queries, map_queries, map_stored, prepare_keys, query_array, unmap
 from sysgym.learned_index.last_mile import new_scratch
 from sysgym.learned_index.machine import unlocked
