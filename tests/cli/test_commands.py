@@ -296,3 +296,16 @@ def test_splits_and_secrets_are_named_where_they_are_wrong(command, tmp_path):
     assert refused(command("run", study), "unknown key 'study_version'")
     study.write_text(f'{text}split = "tets"\n')
     assert refused(command("run", study), "'train', 'valid', 'test' or 'sealed', not 'tets'")
+
+
+@pytest.mark.xdist_group("batch")
+def test_a_demo_trains_on_a_log_tests_it_and_leaves_everything_in_its_folder(command, tmp_path):
+    path, folder = tmp_path / "mine.swf", tmp_path / "demo"
+    write_swf(poisson_pareto(jobs=7_800, processors=32, load=0.9, seed=3), path)
+    code, out, err = command("demo", path, "--output", folder, "--seconds", 1)
+    assert code == 0, err
+    replayed = out.partition("The whole log")[2]
+    assert "easy" in replayed and "trained" in replayed, out
+    assert "PPO" in (folder / "report.html").read_text() and (folder / "trained.safetensors").is_file()
+    kinds = [json.loads(line)["policy"]["kind"] for line in (folder / "demo.results" / "records.jsonl").open()]
+    assert kinds.count("learned") == 1 and kinds.count("heuristic") == len(kinds) - 1
