@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from sysgym.bench.records import append_record
+from sysgym.workloads import poisson_pareto, write_swf
 from tests.bench.conftest import make_record
 from tests.cli.conftest import refused
 
