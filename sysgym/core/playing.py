@@ -1,4 +1,4 @@
-"""Whole episodes of an engine under a policy, for replays, tunings and simplifications; `bench.play` has evaluations."""
+"""Whole episodes of an engine under a policy, as replays and tunings play them; `bench.play` has evaluations."""
 
 from __future__ import annotations
 
