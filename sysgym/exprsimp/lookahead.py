@@ -94,7 +94,7 @@ def shortest_way(
     for layer in range(depth):
         first = filled
         for before in front:
-            filled = _expand(world, before, filled, states, seen, table, terms, occurrences)
+            filled = _expand(world, int(before), filled, states, seen, table, terms, occurrences)
             if filled == FULL:
                 return FULL
         if filled == first:
