@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from sysgym.agents import load
 from sysgym.bench.policies import shipped_policy
-from sysgym.core.engines import allocate_slot
 from sysgym.core.errors import SettingError
+from sysgym.core.playing import play_rows_on_state
 from sysgym.core.protocols import ArraySpec, Engine, StatePolicy
 from sysgym.core.row_network import RowNetwork
 from sysgym.jobsched.batch.engine import build_engine
@@ -72,12 +72,5 @@ def _network(policy: str) -> RowNetwork:
 def _asked(engine: Engine, policy: StatePolicy) -> NDArray[np.float64]:
     """The scores of episodes 0, 1, ... under a policy that is asked for every decision."""
     count = engine.num_episodes
-    slot = allocate_slot(engine.observation_spec, count, engine.num_actions)
-    rows, actions, active = np.arange(count), np.zeros(count, dtype=np.int64), np.ones(count, dtype=np.bool_)
-    engine.reset(rows, np.full(count, SEED, dtype=np.uint64), rows)
-    while active.any():
-        for row in np.flatnonzero(active).tolist():
-            actions[row] = policy.act_on_state(engine.state(row))
-        engine.step(actions, active, slot)
-        active &= ~slot.terminated
+    play_rows_on_state(engine, policy, np.full(count, SEED, dtype=np.uint64), np.arange(count))
     return np.array([engine.metrics(row)["mean_bounded_slowdown"] for row in range(count)])

@@ -87,7 +87,7 @@ class GappedIndex:
         numbers = _values(values, len(array)) if numbers is None else numbers
         index = cls(codec, duplicates)
         mapped = np.empty(len(array), dtype=np.uint64)
-        map_stored(unlocked(stored), *codec.form, mapped)
+        map_stored(unlocked(stored), codec.form, mapped)
         if duplicates == "overwrite" and len(mapped):
             last = np.append(mapped[1:] != mapped[:-1], True)
             mapped, numbers = mapped[last], numbers[last]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from sysgym.core.compiled import uncounted
 from sysgym.learned_index.last_mile import lower_bound, settle
-from sysgym.learned_index.machine import BLOCK, popcount
+from sysgym.learned_index.machine import BLOCK, IDENTITY, popcount
 
 SLOTS = 512
 WORDS = SLOTS // 64
@@ -114,8 +114,8 @@ def window_start(arena: Arena, row: int, query: np.uint64) -> int:
 def slot_of(arena: Arena, row: int, query: np.uint64) -> int:
     """First slot that is not below the query; SLOTS if there is none."""
     if arena.slope[row] == 0.0:
-        return lower_bound(arena.keys[row], ZERO, ZERO, np.uint64(63), query, 0, SLOTS)
-    slot, _ = settle(arena.keys[row], ZERO, ZERO, np.uint64(63), query, window_start(arena, row, query))
+        return lower_bound(arena.keys[row], IDENTITY, query, 0, SLOTS)
+    slot, _ = settle(arena.keys[row], IDENTITY, query, window_start(arena, row, query))
     return slot
 
 

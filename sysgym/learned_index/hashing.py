@@ -76,7 +76,7 @@ class HashIndex:
         if len(array) > np.iinfo(np.uint32).max:
             raise SettingError(f"{len(array)} keys are too many for one HashIndex; at most 2^32 - 1")
         mapped = np.empty(len(array), dtype=np.uint64)
-        map_stored(unlocked(stored), *codec.form, mapped)
+        map_stored(unlocked(stored), codec.form, mapped)
         distinct = np.unique(mapped)
         count = max(1, len(distinct) // 64) if leaves is None else leaves
         return cls(codec, mapped, slots_per_key, RMI.build(distinct, leaves=count) if hash == "learned" else None)

@@ -63,10 +63,10 @@ class RMI(LearnedIndex):
             self._route = self._new_route(root, count)
             self._leaves = self._new_leaves(count)
             starts = np.empty(count + 1, dtype=np.int64)
-            route_keys(self._stored, *self._codec.form, self._route, self._leaves, starts)
+            route_keys(self._stored, self._codec.form, self._route, self._leaves, starts)
         self._bends = np.zeros(2 * len(self._leaves)) if leaf == "cubic" else STRAIGHT
-        form, spline = self._codec.form, leaf == "linear_spline"
-        fit_leaves(self._stored, *form, starts, spline, self._leaves, self._bends)
+        spline = leaf == "linear_spline"
+        fit_leaves(self._stored, self._codec.form, starts, spline, self._leaves, self._bends)
 
     def _pivots(self, count: int) -> NDArray[np.int64]:
         """Ranges of about equal size whose borders don't cut a run of equal keys."""

@@ -34,7 +34,7 @@ from sysgym.learned_index.keys import (
     store,
 )
 from sysgym.learned_index.last_mile import search_plain
-from sysgym.learned_index.machine import BLOCK, unlocked
+from sysgym.learned_index.machine import BLOCK, Form, unlocked
 from sysgym.learned_index.scalar import PLAIN, AddressTable, search_address
 
 _SIGNED_MOST = (1 << 63) - 1
@@ -215,7 +215,7 @@ class SortedIndex(ABC):
     def _find_all(self, values: NDArray[np.uint64], step: np.uint64, out: NDArray[np.int64], threads: int) -> int:
         values = unlocked(values)
         if len(self) < BLOCK:
-            return int(search_plain(self._stored, *self._codec.form, values, step, out))
+            return int(search_plain(self._stored, self._codec.form, values, step, out))
         require_range("threads", threads, 1)
         workers = min(int(threads), max(1, len(values) // _CHUNK))
         if workers == 1:
@@ -236,7 +236,7 @@ class SortedIndex(ABC):
         left = self._search_array(array, "left", None, 1)
         if array.dtype == self._codec.dtype and self._codec.dtype.kind != "S":
             values = unlocked(map_queries(array, self._codec, "left").values)
-            keep_found(self._stored, *self._codec.form, values, left.reshape(-1))
+            keep_found(self._stored, self._codec.form, values, left.reshape(-1))
         else:
             left[left == self._search_array(array, "right", None, 1)] = -1
         return left if isinstance(queries, np.ndarray) or array.ndim else int(left[()])
@@ -317,15 +317,13 @@ class SortedIndex(ABC):
 @uncounted
 def keep_found(
     stored: NDArray[Any],
-    sign: np.uint64,
-    flip: np.uint64,
-    shift: np.uint64,
+    form: Form,
     values: NDArray[np.uint64],
     positions: NDArray[np.int64],
 ) -> None:
     """Replace the positions at which another key stands by -1."""
     for i in range(len(positions)):
-        if positions[i] == len(stored) or mapped_key(stored[positions[i]], sign, flip, shift) != values[i]:
+        if positions[i] == len(stored) or mapped_key(stored[positions[i]], form) != values[i]:
             positions[i] = -1
 
 

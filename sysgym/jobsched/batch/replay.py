@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sysgym.core.engines import ENGINES, allocate_slot, resolve_engine
-from sysgym.core.errors import SettingError, require_known, require_range
+from sysgym.core.engines import ENGINES, resolve_engine
+from sysgym.core.errors import SettingError, require_known
 from sysgym.core.events import EventLog
+from sysgym.core.playing import play_alone
 from sysgym.core.protocols import Policy, StatePolicy
 from sysgym.jobsched.batch.conservative import ConservativeMachine
 from sysgym.jobsched.batch.conservative_kernel import replay_conservatively, reservations_of
@@ -232,19 +233,5 @@ def _replay_by_decisions(
     if network is not None and isinstance(player, BatchKernel) and player.plays_rows:
         player.play_row(network)
         return player.events(0)
-    slot = allocate_slot(player.observation_spec, 1, player.num_actions)
-    row, on = np.zeros(1, dtype=np.int64), np.ones(1, dtype=np.bool_)
-    player.reset(row, row.astype(np.uint64), row)
-    player.observe(on, slot)
-    if hasattr(policy, "reset"):
-        policy.reset()
-    action = np.zeros(1, dtype=np.int64)
-    while not slot.terminated[0]:
-        if hasattr(policy, "act_on_state"):
-            chosen = policy.act_on_state(player.state(0))
-        else:
-            chosen = policy.act(slot.observations[0], slot.action_masks[0])
-        require_range("the policy's action", chosen, 0, player.num_actions - 1, whole=True)
-        action[0] = chosen
-        player.step(action, on, slot)
+    play_alone(player, policy)
     return player.events(0)

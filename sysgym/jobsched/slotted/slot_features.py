@@ -57,6 +57,16 @@ def earliest_offset(free: NDArray[Any], usable_rows: int, length: int, demand: N
 
 
 @compiled
+def _write_profile(free: NDArray[Any], capacity: int, out: NDArray[Any]) -> None:
+    """Units in use in each row of `PROFILE` and each resource, as shares of the capacity."""
+    at = 0
+    for ahead in PROFILE:
+        for resource in range(free.shape[1]):
+            out[at] = 1 - free[min(ahead, free.shape[0] - 1), resource] / capacity
+            at += 1
+
+
+@compiled
 def write_slots(state: SlottedState, shown: NDArray[Any], rows: NDArray[Any], layout: Layout) -> None:
     """Write one row of features a slot, shape (M, `slot_features`), everything scaled to about 0..1.
 
@@ -95,11 +105,7 @@ def write_slots(state: SlottedState, shown: NDArray[Any], rows: NDArray[Any], la
         rows[slot, first + 1] = startable / slots
         rows[slot, first + 2] = min(1.0, (waiting + state.backlog_count) / (4 * slots))
         rows[slot, first + 3] = state.since / layout.since_unit
-        at = first + COMMON_FEATURES
-        for ahead in PROFILE:
-            for resource in range(resources):
-                rows[slot, at] = 1 - state.free[min(ahead, horizon - 1), resource] / layout.capacity
-                at += 1
+        _write_profile(state.free, layout.capacity, rows[slot, first + COMMON_FEATURES :])
 
 
 @compiled
@@ -143,11 +149,7 @@ def _write_state(state: SlottedState, offsets: NDArray[Any], layout: Layout, out
     for resource in range(resources):
         work = out[STATE_FEATURES + resource] / (layout.capacity * horizon)
         out[STATE_FEATURES + resource] = work / (work + 1)
-    at = STATE_FEATURES + resources
-    for ahead in PROFILE:
-        for resource in range(resources):
-            out[at] = 1 - state.free[min(ahead, horizon - 1), resource] / layout.capacity
-            at += 1
+    _write_profile(state.free, layout.capacity, out[STATE_FEATURES + resources :])
 
 
 @compiled

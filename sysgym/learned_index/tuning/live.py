@@ -80,7 +80,7 @@ def live_instance(keys: NDArray[np.generic], latency: str = "model") -> LiveInst
     if not len(array):
         raise KeyValueError("there are no keys; a search needs at least one")
     mapped = np.empty(len(array), dtype=np.uint64)
-    map_stored(unlocked(stored), *codec.form, mapped)
+    map_stored(unlocked(stored), codec.form, mapped)
     known = tables.describe(f"{array.dtype}-{len(array)}", mapped, np.zeros(COUNT))
     live = LiveInstance(**vars(known))
     for name, value in (("_keys", mapped), ("_measured", latency == "measured"), ("_found", {})):
