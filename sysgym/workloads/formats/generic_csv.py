@@ -110,7 +110,7 @@ def parse(file: TraceFile, columns: Mapping[str, Any] | str | Path | None = None
             given[name], found, header = _times(_in_our_form(texts, source.form), source.column, lines)
             faults += found
             continue
-        is_duration = name in _DURATIONS and _first(texts, duration)
+        is_duration = name in _DURATIONS and source == _Source(source.column) and _first(texts, duration)
         values, found = parse_cells(texts, "duration" if is_duration else "number", source.column, lines)
         if name in _TEXT_COLUMNS and found:
             given[name] = parse_cells(texts, "text", source.column, lines)[0]
@@ -141,9 +141,9 @@ def _in_our_form(texts: Sequence[str], form: str | None) -> Sequence[str]:
 def _rewritten(text: str, form: str) -> str:
     try:
         time = datetime.strptime(text, form)
-    except ValueError:
+        return time.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ") if time.tzinfo else time.isoformat(" ", "seconds")
+    except (ValueError, OverflowError):
         return text
-    return time.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ") if time.tzinfo else time.isoformat(" ", "seconds")
 
 
 def _no_submission(found: Sequence[Fault]) -> list[Fault]:
