@@ -240,7 +240,7 @@ def test_slurm_leaves_steps_out_and_knows_what_did_not_run(file):
         [5, 1],
         [5, 30],
     ]
-    assert (kept.labels("user"), kept.labels("executable")) == (("ann", "bob"), ("a", 'say "b', "c"))
+    assert (kept.labels("user"), kept.labels("executable")) == (("bob", "ann"), ('say "b', "a"))
     assert [(repair.rule, repair.count) for repair in kept.repairs if repair.dropped] == [
         ("drop_nonpositive_run_time", 1)
     ]
