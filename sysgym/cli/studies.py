@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 MANY_TABLES = 4
 """Environments of a problem above which a terminal shows their board alone."""
 
+MANY_WEIGHTS = 8
+"""Trained policies of a study above which a terminal names the folder instead."""
+
 
 @app.command()
 def envs(as_json: Json = False) -> None:
@@ -211,8 +214,22 @@ def run(
             print_json(json.loads(record.line()))
     else:
         show_leaderboard(records)
+        show_weights(study)
     if any(record.failed for record in records):
         raise typer.Exit(1)
+
+
+def show_weights(study: Path) -> None:
+    """Where the trained policies of a study lie, under which names."""
+    from sysgym.bench.study import expand, read_study
+
+    trained = {run.weights: run.label for run in reversed(expand(read_study(study))) if run.training_seed is not None}
+    found = [(path, label) for path, label in reversed(trained.items()) if path.is_file()]
+    for path, label in found[:MANY_WEIGHTS]:
+        out.print(f"trained {escape(label)}: {escape(str(path))}", highlight=False, soft_wrap=True)
+    if len(found) > MANY_WEIGHTS:
+        folder = found[0][0].parent
+        out.print(f"and {len(found) - MANY_WEIGHTS} more in {escape(str(folder))}", highlight=False, soft_wrap=True)
 
 
 @app.command()
