@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -317,9 +318,34 @@ def show_verdicts(verdicts: Sequence[Verdict], as_json: bool) -> None:
     if as_json:
         print_json(rows)
     else:
-        print_table("Records played again", rows)
+        _summarise(verdicts)
     if any(row["outcome"] == "differs" for row in rows):
         raise typer.Exit(1)
+
+
+def _summarise(verdicts: Sequence[Verdict]) -> None:
+    """Records by study; then what differs one by one, and what was not played by its cause."""
+    studies: dict[str, list[Verdict]] = {}
+    for verdict in verdicts:
+        studies.setdefault(verdict.record.study, []).append(verdict)
+    rows = [
+        {
+            "study": study,
+            "records": len(found),
+            "verified": sum(verdict.verified for verdict in found),
+            "differ": sum(bool(verdict.fault) for verdict in found),
+            "not played": sum(bool(verdict.skipped) for verdict in found),
+        }
+        for study, found in studies.items()
+    ]
+    print_table("Records played again", rows)
+    for verdict in verdicts:
+        if verdict.fault:
+            facts = verdict.record
+            where = f"{facts.study}: {facts.policy.name} on {facts.environment.name}, run {facts.run}"
+            out.print(f"differs: {escape(where)}: {escape(verdict.fault)}", highlight=False)
+    for cause, count in Counter(verdict.skipped for verdict in verdicts if verdict.skipped).items():
+        out.print(f"not played: {count}: {escape(cause)}", highlight=False)
 
 
 def run_study_with_bar(
