@@ -145,6 +145,17 @@ def test_example_a_has_its_optimum():
     assert placement.lower_bound == pytest.approx(60)
 
 
+@pytest.mark.parametrize("objective", ["max_load", "latency", "makespan"])
+def test_auto_proves_the_best_of_few_placements_and_needs_no_time(objective):
+    for seed in range(4):
+        graph = random_graph(np.random.default_rng(seed), 5, ("gpu", "cpu"))
+        cluster = Cluster.uniform(2, cpus=1, bandwidth=1.0, host_bandwidth=1.0)
+        values = [evaluate(graph, cluster, list(d), objective).objective for d in itertools.product(range(3), repeat=5)]
+        placement = solve(graph, cluster, objective, time_limit=60.0)
+        assert placement.objective == placement.lower_bound == min(values)
+        assert placement.status == "optimal" and placement.seconds < 30
+
+
 def test_heft_of_the_classic_graph():
     graph, cluster = example_c()
     rules = ExecutionRules(channel="none", queue="priority")
