@@ -165,7 +165,8 @@ def _contiguous(problem: Problem, found: _Found, share: float = 1.0) -> None:
     limit = int(min(60_000, max(1_000, share * problem.time_limit * 4e6 / len(problem.contraction.size))))
     orders = max(1, _orders(problem, share))
     exact = solve_contiguous(problem.graph, problem.cluster, limit, pairs, problem.seed, orders)
-    found.status = "optimal contiguous" if exact.status == "optimal" else exact.status
+    if problem.objective == "max_load":  # of other objectives its answer is a placement like others
+        found.status = "optimal contiguous" if exact.status == "optimal" else exact.status
     found.offer(problem, problem.group(exact.assignment))
 
 

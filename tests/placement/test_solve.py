@@ -156,6 +156,12 @@ def test_auto_proves_the_best_of_few_placements_and_needs_no_time(objective):
         assert placement.status == "optimal" and placement.seconds < 30
 
 
+def test_the_contiguous_programme_claims_no_optimum_of_what_it_does_not_look_at():
+    for objective, status in (("max_load", "optimal contiguous"), ("latency", "feasible"), ("makespan", "feasible")):
+        placement = solve(example_b(), Cluster.uniform(2), objective, "contiguous", time_limit=1.0)
+        assert placement.status == status and placement.gap > 0
+
+
 def test_heft_of_the_classic_graph():
     graph, cluster = example_c()
     rules = ExecutionRules(channel="none", queue="priority")
