@@ -130,7 +130,8 @@ class SimulatorEngine(Engine):
         kinds: list[type[Simulator]] = state["simulators"]
         self.simulators = [object.__new__(kind) for kind in kinds]
         for simulator, built in zip(self.simulators, self._built, strict=True):
-            vars(simulator).update(built)
+            take_over = getattr(simulator, "__setstate__", vars(simulator).update)
+            take_over(built)
         self._play_again()
 
     def _play_again(self) -> None:

@@ -75,7 +75,7 @@ class QueueSimulator(Simulator):
     def state(self) -> QueueState:
         """See `Simulator.state`."""
         busy = read_only(np.array(self.busy, dtype=np.int64))
-        return QueueState(self.steps, self.busy.count(IDLE), self.head, busy, self._priorities)
+        return QueueState(self.steps, self.busy.count(IDLE), self.head, busy, read_only(self._priorities))
 
     def events(self) -> EventLog:
         """See `Simulator.events`."""
