@@ -19,8 +19,8 @@ KERNELS = {
         "test_replays.py",
         "test_comparisons.py",
     ),
-    "learned_index": ("tests/learned_index/", "IndexTune", "test_index_records.py"),
-    "placement": ("tests/placement/", "Placement"),
+    "learned_index": ("tests/learned_index/", "IndexTune", "test_index_records.py", "test_tuning.py"),
+    "placement": ("tests/placement/", "test_placement.py", "Placement"),
 }
 """Words in the names of tests that need the same kernels."""
 

@@ -22,6 +22,7 @@ from sysgym.agents.checkpoint import plain
 from sysgym.agents.environments import Arrays, Environments
 from sysgym.agents.inference import masked_probabilities, sample
 from sysgym.agents.rollout import Rollout
+from sysgym.core.columns import part_of
 from sysgym.core.protocols import Slot
 from sysgym.core.seeding import stream_key
 
@@ -166,9 +167,7 @@ class Actor:
         self.generator.bit_generator.state = values["stream"]
         if not tensors:
             return True
-        prefix = "environments/"
-        stood = {name.removeprefix(prefix): array for name, array in tensors.items() if name.startswith(prefix)}
-        if not self.environments.restore(stood, tensors["observations"]):
+        if not self.environments.restore(part_of(tensors, "environments/"), tensors["observations"]):
             return False
         self._begun = True
         self._observations[...], self._masks[...] = tensors["observations"], tensors["masks"]

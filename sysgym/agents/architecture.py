@@ -39,7 +39,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from sysgym.agents.spaces import Spaces
-from sysgym.core.errors import SettingError, UnknownNameError
+from sysgym.core.errors import SettingError, require_known
 from sysgym.core.term_network import EPISODE, term_shapes
 
 GRAPH_KINDS = ("pointer", "leading", "graph")
@@ -131,10 +131,8 @@ def choose_architecture(
     """
     kind = kind or _kind_for(spaces)
     activation = activation or ("tanh" if kind == "flat" else "relu")
-    if kind not in KINDS:
-        raise UnknownNameError("network", kind, KINDS)
-    if activation not in ACTIVATIONS:
-        raise UnknownNameError("activation", activation, ACTIVATIONS)
+    require_known("network", kind, KINDS)
+    require_known("activation", activation, ACTIVATIONS)
     if kind in GRAPH_KINDS:
         _require_graph(spaces, kind, normalize)
     elif kind == "terms":

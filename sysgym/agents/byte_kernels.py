@@ -8,11 +8,11 @@ behind the first layer is as in `kernels`. Observations stay bytes throughout, s
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-from sysgym.agents.gradients import last_layer, policy_head
+from sysgym.agents.gradients import last_layer, policy_head, shard_of
 from sysgym.agents.kernels import TANH, activate, backward, choose, forward
+from sysgym.core.compiled import compiled, compiled_ieee
 
 Floats = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
@@ -24,7 +24,7 @@ WORD = 8
 _ZERO, _ONE = np.float32(0.0), np.float32(1.0)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled_ieee
 def forward_bytes(
     weights: Floats, widths: NDArray[np.int64], activation: int, inputs: Bytes, rows: Rows, outputs: Floats
 ) -> Floats:
@@ -47,7 +47,7 @@ def forward_bytes(
     return forward(weights[outs * (ins + 1) :], widths[1:], activation, above, outputs[len(rows) * outs :])
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled_ieee
 def backward_bytes(
     weights: Floats,
     widths: NDArray[np.int64],
@@ -84,7 +84,7 @@ def backward_bytes(
     gradient[: outs * ins].reshape(outs, ins)[:] = columns.T
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def decide_bytes(
     weights: Floats,
     widths: NDArray[np.int64],
@@ -103,7 +103,7 @@ def decide_bytes(
     return choose(logits, masks, uniforms, scratch, actions, log_probabilities)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def forward_byte_shards(
     weights: Floats,
     widths: NDArray[np.int64],
@@ -117,11 +117,11 @@ def forward_byte_shards(
 ) -> None:
     """As `gradients.forward_shards`; nothing is gathered."""
     for shard in range(first, shards, step):
-        part = rows[shard * len(rows) // shards : (shard + 1) * len(rows) // shards]
+        part = shard_of(rows, shard, shards)
         forward_bytes(weights, widths, activation, inputs, part, outputs[shard])
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def policy_byte_shards(
     weights: Floats,
     widths: NDArray[np.int64],
@@ -144,7 +144,7 @@ def policy_byte_shards(
 ) -> None:
     """As `gradients.policy_shards`."""
     for shard in range(first, shards, step):
-        part = rows[shard * len(rows) // shards : (shard + 1) * len(rows) // shards]
+        part = shard_of(rows, shard, shards)
         logits = last_layer(outputs[shard], len(part), widths)
         slopes = last_layer(deltas[shard], len(part), widths)
         policy_head(

@@ -6,6 +6,7 @@ a SHA-256 over all arrays and facts: a file that was damaged, or is not ours, is
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import importlib.metadata
 import json
@@ -13,18 +14,26 @@ import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
 
+from sysgym.core.columns import part_of
 from sysgym.core.errors import CheckpointError
 from sysgym.core.files import atomic_write
 
+if TYPE_CHECKING:
+    from sysgym.agents.architecture import Architecture
+    from sysgym.agents.progress import History
+    from sysgym.agents.spaces import Spaces
+
 FORMAT = "sysgym-agent"
 VERSION = 1
+SAVE_SECONDS = 30.0
+"""Time between two checkpoints of a run that writes one."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +51,7 @@ class Checkpoint:
 
     def part(self, prefix: str) -> dict[str, NDArray[Any]]:
         """The arrays whose name begins with a prefix, under the rest of their name."""
-        return {name.removeprefix(prefix): array for name, array in self.tensors.items() if name.startswith(prefix)}
+        return part_of(self.tensors, prefix)
 
 
 def write(path: str | Path, checkpoint: Checkpoint) -> None:
@@ -100,9 +109,33 @@ def read(path: str | Path) -> Checkpoint:
     return Checkpoint(json.loads(facts), tensors)
 
 
-def versions_of(*packages: str) -> dict[str, str]:
-    """The versions of Python and of some packages, for a checkpoint's facts."""
-    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in packages}
+class Run(Protocol):
+    """What a training and a search have in common."""
+
+    env_id: str
+    environment: Mapping[str, Any]
+    spaces: Spaces
+    architecture: Architecture
+    settings: Any
+    seed: int
+    history: History
+
+
+def facts_of(run: Run, algorithm: str, *packages: str) -> dict[str, Any]:
+    """The facts of a checkpoint that cannot be resumed from, with the versions of some packages."""
+    return {
+        "env_id": run.env_id,
+        "environment": run.environment,
+        "spaces": plain(dataclasses.asdict(run.spaces)),
+        "architecture": plain(dataclasses.asdict(run.architecture)),
+        "algorithm": algorithm,
+        "settings": plain(dataclasses.asdict(run.settings)),
+        "seed": run.seed,
+        "frames": run.history.frames,
+        "curve": list(run.history.curve),
+        "versions": {"python": platform.python_version()}
+        | {name: importlib.metadata.version(name) for name in packages},
+    }
 
 
 def plain(value: Any) -> Any:

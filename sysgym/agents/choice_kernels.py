@@ -8,17 +8,17 @@ masks say which of them mean something. States that allow one action only need n
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from sysgym.agents.gradients import last_layer, policy_head
 from sysgym.agents.kernels import backward, choose, forward
+from sysgym.core.compiled import compiled
 
 Floats = NDArray[np.float32]
 Rows = NDArray[np.int64]
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def gather_allowed(inputs: Floats, rows: Rows, masks: NDArray[np.int8], width: int, memory: Floats) -> int:
     """Write the allowed rows of the chosen states of (M, A, F) side by side into flat memory; returns how many.
 
@@ -35,7 +35,7 @@ def gather_allowed(inputs: Floats, rows: Rows, masks: NDArray[np.int8], width: i
     return found
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def spread(outputs: Floats, rows: Rows, masks: NDArray[np.int8], logits: Floats) -> None:
     """Write outputs of gathered rows, (n, 1), to their places in (k, A); 0 elsewhere."""
     found = 0
@@ -48,7 +48,7 @@ def spread(outputs: Floats, rows: Rows, masks: NDArray[np.int8], logits: Floats)
                     found += 1
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def collect(slopes: Floats, rows: Rows, masks: NDArray[np.int8], deltas: Floats) -> None:
     """The inverse of `spread`, for the gradient by the logits."""
     found = 0
@@ -60,7 +60,7 @@ def collect(slopes: Floats, rows: Rows, masks: NDArray[np.int8], deltas: Floats)
                     found += 1
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def decide_choices(
     weights: Floats,
     widths: NDArray[np.int64],
@@ -81,7 +81,7 @@ def decide_choices(
     return choose(logits, masks, uniforms, scratch, actions, log_probabilities)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def forward_choice_shards(
     weights: Floats,
     widths: NDArray[np.int64],
@@ -106,7 +106,7 @@ def forward_choice_shards(
         )  # fmt: skip
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def choice_shards(
     weights: Floats,
     widths: NDArray[np.int64],
@@ -143,7 +143,7 @@ def choice_shards(
         backward(weights, widths, activation, inputs, outputs[shard], deltas[shard], gradients[shard])
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _logits(
     weights: Floats,
     widths: NDArray[np.int64],
@@ -161,7 +161,7 @@ def _logits(
     return count
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _allowed(mask: NDArray[np.int8]) -> int:
     count = 0
     for action in range(len(mask)):

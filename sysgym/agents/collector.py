@@ -47,7 +47,7 @@ from numpy.typing import ArrayLike, NDArray
 from sysgym.agents.inbox import Batch, Collected, Inbox, Message, Receiver, Reply
 from sysgym.agents.settings import require_choice
 from sysgym.agents.windows import Fields, Window, Windows
-from sysgym.core.errors import SettingError, UnknownNameError, require_range
+from sysgym.core.errors import SettingError, require_known, require_range
 from sysgym.core.seeding import stream
 
 __all__ = ["Batch", "Collected", "Collector", "Receiver", "Reply"]
@@ -229,8 +229,7 @@ class Collector:
     def _labels(self, labels: Sequence[str] | None) -> Sequence[str]:
         chosen = list(self.receivers) if labels is None else labels
         for label in chosen:
-            if label not in self.receivers:
-                raise UnknownNameError("label", label, self.receivers)
+            require_known("label", label, self.receivers)
         return chosen
 
     def _require_open(self) -> None:

@@ -16,10 +16,10 @@ A minibatch is cut into S shards of rows that do not depend on the number of thr
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from sysgym.agents.kernels import backward, forward
+from sysgym.core.compiled import compiled, compiled_ieee
 
 Floats = NDArray[np.float32]
 Rows = NDArray[np.int64]
@@ -28,7 +28,7 @@ SUMS = ("policy_loss", "entropy", "approximate_kl", "approximate_kl_k1", "clip_s
 """What `policy_shards` adds up beside the gradient."""
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled_ieee
 def policy_head(
     logits: Floats,
     rows: Rows,
@@ -103,7 +103,7 @@ def policy_head(
                 deltas[k, j] = slope - pull if j == a else slope
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled_ieee
 def value_head(
     values: Floats, rows: Rows, returns: Floats, old: Floats, clip: float, weight: float, count: int, deltas: Floats
 ) -> float:
@@ -129,7 +129,7 @@ def value_head(
     return total
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled_ieee
 def log_taken(
     logits: Floats, rows: Rows, masks: NDArray[np.int8], actions: Rows, log_probabilities: NDArray[np.float64]
 ) -> None:
@@ -145,7 +145,13 @@ def log_taken(
         log_probabilities[k] = logits[k, actions[m]] - largest - np.log(total)
 
 
-@njit(cache=True, nogil=True)
+@compiled
+def shard_of(rows: Rows, shard: int, shards: int) -> Rows:
+    """The rows of a shard, as a view."""
+    return rows[shard * len(rows) // shards : (shard + 1) * len(rows) // shards]
+
+
+@compiled
 def gather(inputs: Floats, rows: Rows, memory: Floats) -> Floats:
     """The chosen rows of (M, F) side by side in flat memory; returns them, (k, F)."""
     width = inputs.shape[1]
@@ -155,14 +161,14 @@ def gather(inputs: Floats, rows: Rows, memory: Floats) -> Floats:
     return chosen
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def last_layer(memory: Floats, rows: int, widths: NDArray[np.int64]) -> Floats:
     """The last layer's part of flat memory that is laid out layer after layer, (rows, outputs)."""
     before, outputs = rows * widths[1:-1].sum(), widths[-1]
     return memory[before : before + rows * outputs].reshape(rows, outputs)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def forward_shards(
     weights: Floats,
     widths: NDArray[np.int64],
@@ -177,11 +183,11 @@ def forward_shards(
 ) -> None:
     """Forward of shards `first`, `first + step`, ...; each keeps its inputs and outputs in its row of the memory."""
     for shard in range(first, shards, step):
-        part = rows[shard * len(rows) // shards : (shard + 1) * len(rows) // shards]
+        part = shard_of(rows, shard, shards)
         forward(weights, widths, activation, gather(inputs, part, gathered[shard]), outputs[shard])
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def policy_shards(
     weights: Floats,
     widths: NDArray[np.int64],
@@ -204,7 +210,7 @@ def policy_shards(
 ) -> None:
     """The policy's gradient of shards that `forward_shards` has been through; see `policy_head`."""
     for shard in range(first, shards, step):
-        part = rows[shard * len(rows) // shards : (shard + 1) * len(rows) // shards]
+        part = shard_of(rows, shard, shards)
         logits = last_layer(outputs[shard], len(part), widths)
         slopes = last_layer(deltas[shard], len(part), widths)
         policy_head(
@@ -214,7 +220,7 @@ def policy_shards(
         backward(weights, widths, activation, inputs, outputs[shard], deltas[shard], gradients[shard])
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def value_shards(
     weights: Floats,
     widths: NDArray[np.int64],
@@ -235,7 +241,7 @@ def value_shards(
 ) -> None:
     """The value's gradient of shards that `forward_shards` has been through; see `value_head`."""
     for shard in range(first, shards, step):
-        part = rows[shard * len(rows) // shards : (shard + 1) * len(rows) // shards]
+        part = shard_of(rows, shard, shards)
         values = last_layer(outputs[shard], len(part), widths)
         slopes = last_layer(deltas[shard], len(part), widths)
         sums[shard, 0] = value_head(values, part, returns, old, clip, weight, len(rows), slopes)

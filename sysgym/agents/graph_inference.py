@@ -9,16 +9,16 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from sysgym.agents.architecture import Architecture
 from sysgym.agents.spaces import Spaces
+from sysgym.core.compiled import compiled
 
 Array = NDArray[np.float32]
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _mean_by(values: Array, source: NDArray[np.int64], target: NDArray[np.int64], size: int) -> Array:
     """Means (size, h) of the rows `source` of `values` that share a `target`; 0 where there are none."""
     total = np.zeros((size, values.shape[1]), dtype=np.float32)

@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import numpy as np
 import scipy.linalg.cython_blas  # noqa: F401  numba's products; loaded now, so that its threads can be limited
-from numba import njit
 from numpy.typing import NDArray
+
+from sysgym.core.compiled import compiled, compiled_ieee
 
 Floats = NDArray[np.float32]
 
@@ -44,7 +45,7 @@ _Q0, _Q1, _Q2, _Q3 = _EVEN
 _ZERO, _ONE = np.float32(0.0), np.float32(1.0)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled_ieee
 def activate(outputs: Floats, bias: Floats, activation: int) -> None:
     """Add the bias to (rows, width) and apply the activation, in place."""
     rows, width = outputs.shape
@@ -63,7 +64,7 @@ def activate(outputs: Floats, bias: Floats, activation: int) -> None:
                 out[unit] = max(out[unit] + bias[unit], _ZERO)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled_ieee
 def forward(weights: Floats, widths: NDArray[np.int64], activation: int, inputs: Floats, outputs: Floats) -> Floats:
     """Apply the layers to (rows, inputs); what each puts out goes to `outputs`. Returns the last layer's, as a view."""
     rows, below = inputs.shape[0], inputs
@@ -84,7 +85,7 @@ def forward(weights: Floats, widths: NDArray[np.int64], activation: int, inputs:
     return below
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled_ieee
 def backward(
     weights: Floats,
     widths: NDArray[np.int64],
@@ -131,7 +132,7 @@ def backward(
                         lower[row, unit] *= _ONE if seen > _ZERO else _ZERO
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def tree_sum(gradients: Floats) -> Floats:
     """The sum over the first dimension, by pairs in fixed order, left in its first row, which is returned."""
     count, step = gradients.shape[0], 1
@@ -145,7 +146,7 @@ def tree_sum(gradients: Floats) -> Floats:
     return total
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def norm(gradient: Floats) -> float:
     """Euclidean norm, added up in float64, in four lanes of fixed order."""
     lane0 = lane1 = lane2 = lane3 = 0.0
@@ -160,7 +161,7 @@ def norm(gradient: Floats) -> float:
     return float(np.sqrt((lane0 + lane1) + (lane2 + lane3)))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled_ieee
 def adam_step(
     weights: Floats, gradient: Floats, mean: Floats, square: Floats, step: int, rate: float, epsilon: float
 ) -> None:
@@ -176,7 +177,7 @@ def adam_step(
         weights[i] -= size * mean[i] / (np.sqrt(square[i]) / root + epsilon32)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled_ieee
 def rmsprop_step(
     weights: Floats, gradient: Floats, square: Floats, rate: float, decay: float, epsilon: float, inside: bool
 ) -> None:
@@ -189,7 +190,7 @@ def rmsprop_step(
         weights[i] -= size * g / (np.sqrt(square[i] + within) + beside)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def standardize(observations: Floats, mean: Floats, deviation: Floats, largest: float, inputs: Floats) -> None:
     """(x - mean) / deviation, clipped, as `networks.ObservationScale` does it."""
     bound = np.float32(largest)
@@ -199,7 +200,7 @@ def standardize(observations: Floats, mean: Floats, deviation: Floats, largest: 
             inputs[row, feature] = min(max(x, -bound), bound)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled_ieee
 def choose(
     logits: Floats,
     masks: NDArray[np.int8],
@@ -248,7 +249,7 @@ def choose(
     return -1
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def decide(
     weights: Floats,
     widths: NDArray[np.int64],

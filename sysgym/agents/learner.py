@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sysgym.agents.actor import Behaviour
-from sysgym.agents.compiled import compiled_behaviour, suits
+from sysgym.agents.compiled_behaviour import compiled_behaviour, suits
 from sysgym.agents.networks import Network
 from sysgym.agents.optimizers import Tensors, make_optimizer, optimizer_tensors, restore_optimizer
 from sysgym.agents.rollout import Rollout

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from sysgym.agents.byte_kernels import forward_byte_shards, policy_byte_shards
 from sysgym.agents.choice_kernels import choice_shards, forward_choice_shards
-from sysgym.agents.compiled import Floats, Rows, flattened, widths_of
+from sysgym.agents.compiled_behaviour import Floats, Rows, flattened, widths_of
 from sysgym.agents.gradients import SUMS, forward_shards, last_layer, log_taken, policy_shards, value_shards
 from sysgym.agents.kernels import RELU, TANH, adam_step, forward, norm, rmsprop_step, tree_sum
 from sysgym.agents.networks import Perceptron
@@ -89,8 +89,7 @@ class NativePerceptron:
         entropy_weight: float,
     ) -> dict[str, float]:
         """The gradient behind a `forward`; see `gradients.policy_head`. Returns means of `gradients.SUMS`."""
-        memory = (self._gathered, self._outputs, self._deltas, self._gradients, self._sums)
-        self._over_shards(policy_shards, rows, tail=(*memory, masks, actions, old, advantages, clip, entropy_weight))
+        self._follow_policy(rows, (masks, actions, old, advantages, clip, entropy_weight))
         means = self._sums[: self._shards].sum(axis=0) / len(rows)
         return dict(zip(SUMS, means.tolist(), strict=True))
 
@@ -152,6 +151,11 @@ class NativePerceptron:
                 for moment, memory in self.moments.items():
                     memory[place] = tensors[f"optimizer/{name}/{moment}"].ravel()
 
+    def _follow_policy(self, rows: Rows, terms: tuple[Any, ...]) -> None:
+        """The shards of a policy's gradient; `terms` are those of `policy_gradient` behind the rows."""
+        memory = (self._gathered, self._outputs, self._deltas, self._gradients, self._sums)
+        self._over_shards(policy_shards, rows, tail=(*memory, *terms))
+
     def _over_shards(self, kernel: Any, *head: Any, tail: tuple[Any, ...]) -> None:
         """Call a kernel for all shards, each thread of the team taking every so manieth."""
         threads = min(self.team.threads, self._shards)
@@ -181,22 +185,9 @@ class NativeBytes(NativePerceptron):
         self._cells = inputs
         self._over_shards(forward_byte_shards, inputs, rows, tail=(self._outputs,))
 
-    def policy_gradient(
-        self,
-        rows: Rows,
-        masks: NDArray[np.int8],
-        actions: Rows,
-        old: Floats,
-        advantages: Floats,
-        clip: float,
-        entropy_weight: float,
-    ) -> dict[str, float]:
-        """See `NativePerceptron.policy_gradient`."""
+    def _follow_policy(self, rows: Rows, terms: tuple[Any, ...]) -> None:
         memory = (self._outputs, self._deltas, self._gradients, self._sums)
-        behind = (masks, actions, old, advantages, clip, entropy_weight)
-        self._over_shards(policy_byte_shards, self._cells, rows, tail=(*memory, *behind))
-        means = self._sums[: self._shards].sum(axis=0) / len(rows)
-        return dict(zip(SUMS, means.tolist(), strict=True))
+        self._over_shards(policy_byte_shards, self._cells, rows, tail=(*memory, *terms))
 
 
 class NativeChoices(NativePerceptron):
@@ -217,22 +208,9 @@ class NativeChoices(NativePerceptron):
         """The logits of the minibatch that passed last, (rows, A), copied; 0 where an action is not allowed."""
         return self._logits[:rows].copy()
 
-    def policy_gradient(
-        self,
-        rows: Rows,
-        masks: NDArray[np.int8],
-        actions: Rows,
-        old: Floats,
-        advantages: Floats,
-        clip: float,
-        entropy_weight: float,
-    ) -> dict[str, float]:
-        """See `NativePerceptron.policy_gradient`."""
+    def _follow_policy(self, rows: Rows, terms: tuple[Any, ...]) -> None:
         memory = (self._gathered, self._outputs, self._deltas, self._gradients, self._sums)
         choices = (self._pairs, self._logits, self._slopes)
-        behind = (masks, actions, old, advantages, clip, entropy_weight)
-        self._over_shards(choice_shards, rows, tail=(*memory, *choices, *behind))
-        means = self._sums[: self._shards].sum(axis=0) / len(rows)
-        return dict(zip(SUMS, means.tolist(), strict=True))
+        self._over_shards(choice_shards, rows, tail=(*memory, *choices, *terms))
 
     _logits = np.zeros((0, 0), dtype=np.float32)

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from sysgym.agents.a2c import A2C
 from sysgym.agents.actor_critic import ActorCritic, Batch, means
-from sysgym.agents.compiled import sees_bytes
+from sysgym.agents.compiled_behaviour import sees_bytes
 from sysgym.agents.learner import Learner, require_finite
 from sysgym.agents.native import NativeBytes, NativeChoices, NativePerceptron
 from sysgym.agents.networks import Network, Perceptron
@@ -42,7 +42,10 @@ VALUE_ROWS = 512
 
 
 class NativeLearner(Learner[SettingsKind]):
-    """What the native learners share; see `Learner` for the arguments. The network is one that `compiled.learns`."""
+    """What the native learners share; see `Learner` for the arguments.
+
+    The network is one that `compiled_behaviour.learns` says yes to.
+    """
 
     def __init__(self, network: Network, settings: SettingsKind, seed: int, threads: int = 1) -> None:
         super().__init__(network, settings, seed, threads)

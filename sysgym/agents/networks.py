@@ -17,7 +17,7 @@ from sysgym.agents.architecture import Architecture, GraphOutputs, num_rules
 from sysgym.agents.graph_networks import GraphNetwork
 from sysgym.agents.inference import LARGEST_STANDARD
 from sysgym.agents.spaces import Spaces
-from sysgym.agents.terms import TermNetwork, TermValue
+from sysgym.agents.term_network import TermNetwork, TermValue
 
 
 class Perceptron(nn.Module):

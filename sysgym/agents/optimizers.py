@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from sysgym.agents.networks import Network
 from sysgym.agents.settings import Settings
+from sysgym.core.columns import part_of
 
 Tensors = dict[str, NDArray[Any]]
 
@@ -80,8 +81,7 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, network: Network, tensor
     """The inverse of `optimizer_tensors`."""
     memory: dict[int, dict[str, torch.Tensor]] = {}
     for index, (name, _) in enumerate(network.named_parameters()):
-        prefix = f"optimizer/{name}/"
-        moments = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+        moments = part_of(tensors, f"optimizer/{name}/")
         if moments:
             memory[index] = {moment: torch.from_numpy(value.copy()) for moment, value in moments.items()}
     optimizer.load_state_dict({"state": memory, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -23,6 +23,7 @@ from sysgym.agents.actor import Actor, Behaviour
 from sysgym.agents.collector import Batch, Collected, Collector, Receiver
 from sysgym.agents.environments import Arrays, Environments
 from sysgym.agents.rollout import Rollout
+from sysgym.core.columns import part_of
 from sysgym.core.protocols import Slot
 
 
@@ -58,14 +59,7 @@ class GroupedEnvironments(Environments):
     def step_into(self, actions: NDArray[np.int64], slot: Slot) -> None:
         """See `Environments.step_into`; one group after another."""
         for group, rows in zip(self.groups, self.rows, strict=True):
-            part = Slot(
-                slot.observations[rows],
-                slot.action_masks[rows],
-                slot.rewards[rows],
-                slot.terminated[rows],
-                slot.truncated[rows],
-            )
-            group.step_into(actions[rows], part)
+            group.step_into(actions[rows], slot.rows(rows))
 
     def final_observations(self, rows: NDArray[np.int64]) -> NDArray[np.generic]:
         """See `Environments.final_observations`."""
@@ -90,8 +84,7 @@ class GroupedEnvironments(Environments):
         """See `Environments.restore`; the snapshot is of as many groups."""
         stood = []
         for number, (group, rows) in enumerate(zip(self.groups, self.rows, strict=True)):
-            prefix = f"{number}/"
-            part = {name.removeprefix(prefix): array for name, array in snapshot.items() if name.startswith(prefix)}
+            part = part_of(snapshot, f"{number}/")
             stood.append(bool(part) and group.restore(part, observations[rows]))
         return all(stood)
 

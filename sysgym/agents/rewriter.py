@@ -30,7 +30,7 @@ from sysgym.agents.learner import Share
 from sysgym.agents.networks import Network, masked_log_probabilities
 from sysgym.agents.reinforce import Floats, Reinforce, ReinforceSettings
 from sysgym.agents.rollout import Rollout
-from sysgym.agents.terms import Packed, TermNetwork, log_probabilities
+from sysgym.agents.term_network import Packed, TermNetwork, log_probabilities
 from sysgym.core.engines import allocate_slot
 from sysgym.core.errors import SettingError, require_range
 from sysgym.core.protocols import ArraySpec

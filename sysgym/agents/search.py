@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sysgym.agents import checkpoint as checkpoints
-from sysgym.agents.checkpoint import Checkpoint, plain, versions_of
+from sysgym.agents.checkpoint import SAVE_SECONDS, Checkpoint, facts_of, plain
 from sysgym.agents.covariance import CovarianceSearch
 from sysgym.agents.environments import Recipe
 from sysgym.agents.policy import TrainedPolicy
@@ -44,8 +44,6 @@ from sysgym.core.protocols import ChoicePlayer, RowPlayer
 from sysgym.core.seeding import stream
 
 DEFAULT_FRAMES = 1_000_000
-SAVE_SECONDS = 30.0
-"""Time between two checkpoints of a search that writes one."""
 UTILITIES = ("log", "ratio")
 LEAST_COST = 1e-3
 """Added to costs, so that an episode that costs nothing has a logarithm and a chance."""
@@ -176,18 +174,7 @@ class Search:
 
     def checkpoint(self, *, resumable: bool = True) -> Checkpoint:
         """Weights and facts as they stand, and what a resumed search needs."""
-        facts = {
-            "env_id": self.env_id,
-            "environment": self.environment,
-            "spaces": plain(dataclasses.asdict(self.spaces)),
-            "architecture": plain(dataclasses.asdict(self.architecture)),
-            "algorithm": "cma",
-            "settings": plain(dataclasses.asdict(self.settings)),
-            "seed": self.seed,
-            "frames": self.history.frames,
-            "curve": list(self.history.curve),
-            "versions": versions_of("sysgym", "gymnasium", "numpy"),
-        }
+        facts = facts_of(self, "cma", "sysgym", "gymnasium", "numpy")
         weights = self._searched.weights(self.point)
         tensors = {f"weights/{name}": array for name, array in weights.items()}
         if resumable:

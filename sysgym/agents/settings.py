@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
-from sysgym.core.errors import SettingError, UnknownNameError, require_range
+from sysgym.core.errors import SettingError, require_known, require_range
 
 T = TypeVar("T")
 
@@ -102,8 +102,7 @@ def make_settings(kind: type[T], values: Mapping[str, Any]) -> T:
         name: hint for name, hint in typing.get_type_hints(kind).items() if typing.get_origin(hint) is not ClassVar
     }
     for name in values:
-        if name not in hints:
-            raise UnknownNameError("setting", name, hints)
+        require_known("setting", name, hints)
     return kind(**{name: _converted(name, value, hints[name]) for name, value in values.items()})
 
 

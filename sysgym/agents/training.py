@@ -21,11 +21,12 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from sysgym.agents import checkpoint as checkpoints
-from sysgym.agents import compiled, native
+from sysgym.agents import native
 from sysgym.agents.actor import Weights
 from sysgym.agents.algorithms import LEARNERS, SEARCHES, Algorithm, algorithm_of
 from sysgym.agents.architecture import Architecture, choose_architecture
-from sysgym.agents.checkpoint import Checkpoint, plain, versions_of
+from sysgym.agents.checkpoint import SAVE_SECONDS, Checkpoint, facts_of
+from sysgym.agents.compiled_behaviour import learns
 from sysgym.agents.environments import Environments
 from sysgym.agents.interruption import Interruption
 from sysgym.agents.learner import Learner
@@ -43,9 +44,6 @@ from sysgym.agents.telemetry import Span
 from sysgym.core.errors import SettingError, TrainingError
 from sysgym.core.files import filled
 from sysgym.core.seeding import stream_key
-
-SAVE_SECONDS = 30.0
-"""Time between two checkpoints of a run that writes one."""
 
 
 def train(
@@ -229,18 +227,7 @@ class Training:
 
     def checkpoint(self, *, resumable: bool = True) -> Checkpoint:
         """Weights and facts as they stand, and what a resumed run needs."""
-        facts = {
-            "env_id": self.env_id,
-            "environment": self.environment,
-            "spaces": plain(dataclasses.asdict(self.spaces)),
-            "architecture": plain(dataclasses.asdict(self.architecture)),
-            "algorithm": self.algorithm,
-            "settings": plain(dataclasses.asdict(self.settings)),
-            "seed": self.seed,
-            "frames": self.history.frames,
-            "curve": list(self.history.curve),
-            "versions": versions_of("sysgym", "gymnasium", "numpy", "torch"),
-        }
+        facts = facts_of(self, self.algorithm, "sysgym", "gymnasium", "numpy", "torch")
         weights = self.network.state_dict()
         tensors = {f"weights/{name}": value.numpy(force=True).copy() for name, value in weights.items()}
         stood = self.pipeline.snapshot() if resumable else None
@@ -390,7 +377,7 @@ def _torch_tensors(arrays: Mapping[str, NDArray[Any]]) -> dict[str, torch.Tensor
 def _learner_kind(name: str, algorithm: Algorithm, network: Network) -> str:
     """The learner that a name means: torch, or native."""
     require_choice("learner", name, LEARNERS)
-    suits = algorithm.native and compiled.learns(network)
+    suits = algorithm.native and learns(network)
     if name == "native" and not suits:
         raise SettingError(
             "learner is 'native', which knows multi-layer perceptrons (network='flat' or 'choices') on the processor, "

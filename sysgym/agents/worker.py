@@ -71,17 +71,6 @@ class SharedStep:
         self.slot = Slot(*arrays[1:6])
         self.final: NDArray[Any] = arrays[6]
 
-    def rows(self, chosen: slice) -> Slot:
-        """The part of `slot` that belongs to some rows, as views."""
-        slot = self.slot
-        return Slot(
-            slot.observations[chosen],
-            slot.action_masks[chosen],
-            slot.rewards[chosen],
-            slot.terminated[chosen],
-            slot.truncated[chosen],
-        )
-
 
 def work(
     pipe: Connection, recipe: bytes, layout: tuple[Spaces, int, Any], rows: slice, first_row: int, stacks: str
@@ -114,7 +103,7 @@ class _Served:
 
     def __init__(self, recipe: bytes, shared: SharedStep, rows: slice, first_row: int) -> None:
         self.recipe, self.shared, self.rows, self.first_row = recipe, shared, rows, first_row
-        self.slot = shared.rows(rows)
+        self.slot = shared.slot.rows(rows)
         self.environments: Environments | None = None
 
     def answer(self, command: bytes) -> bytes:

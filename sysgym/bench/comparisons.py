@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from sysgym.bench.replays import Player
 from sysgym.bench.statistics import Interval, paired_ratio
-from sysgym.core.errors import UnknownNameError, WorkloadError, require_range
+from sysgym.core.errors import WorkloadError, require_known, require_range
 from sysgym.jobsched.batch.replay import Schedule
 from sysgym.workloads.workload import SPLITS, Workload
 
@@ -97,8 +97,7 @@ def compare_policies(
 
 def _windows(workload: Workload, split: str, length: int, stride: int, blocks: int) -> list[list[slice]]:
     """The windows of each block."""
-    if split not in SPLITS:
-        raise UnknownNameError("split", split, SPLITS)
+    require_known("split", split, SPLITS)
     require_range("length", length, 1, whole=True)
     require_range("stride", stride, 1, whole=True)
     require_range("blocks", blocks, 2, whole=True)

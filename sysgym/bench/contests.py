@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from sysgym.bench import environments, statistics
 from sysgym.bench.records import BoundFacts, Record, canonical, latest
 from sysgym.bench.study_file import VALID
-from sysgym.core.errors import SysgymError, UnknownNameError
+from sysgym.core.errors import SysgymError, require_known
 from sysgym.core.seeding import stream_key
 
 RULES = ("heuristic", "bound")
@@ -280,8 +280,8 @@ def _contest(group: list[Record], against: str | None) -> Contest:
     sign = 1 if newest.environment.direction == "min" else -1
     entries.sort(key=lambda entry: (sign * entry.mean, entry.name))
     heuristics = {entry.name: entry for entry in entries if entry.kind in RULES}
-    if against is not None and against not in heuristics:
-        raise UnknownNameError("heuristic to compare with", against, heuristics)
+    if against is not None:
+        require_known("heuristic to compare with", against, heuristics)
     beatable = [entry for entry in heuristics.values() if entry.kind == "heuristic"] or list(heuristics.values())
     best = heuristics[against] if against is not None else next(iter(beatable), None)
     return Contest(newest, entries, best, against, failed, len(good) - sum(len(entry.records) for entry in entries))

@@ -104,6 +104,6 @@ def _toml(columns: Mapping[str, Any] | Path) -> str:
 
 
 def trained_policy(study: Path) -> Path:
-    """The checkpoint that the demo's study trained, under a name that people can type: `trained.safetensors`."""
-    checkpoint = next(run.checkpoint for run in expand(read_study(study)) if run.training_seed is not None)
-    return Path(shutil.copy(checkpoint, study.with_name("trained.safetensors")))
+    """The policy that the demo's study trained, under a name that people can type: `trained.safetensors`."""
+    weights = next(run.weights for run in expand(read_study(study)) if run.training_seed is not None)
+    return Path(shutil.copy(weights, study.with_name("trained.safetensors")))

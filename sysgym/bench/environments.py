@@ -20,7 +20,7 @@ from gymnasium.envs.registration import EnvSpec, load_env_creator
 from numpy.typing import NDArray
 
 from sysgym.bench.guard import FAULTS, one_line, quiet
-from sysgym.core.errors import SettingError, SysgymError, UnknownNameError, require_range
+from sysgym.core.errors import SettingError, SysgymError, UnknownNameError, require_known, require_range
 from sysgym.core.instances import Described, Instance
 from sysgym.envs.base import EngineEnv, EngineVectorEnv
 from sysgym.envs.bounds import Bound
@@ -137,8 +137,7 @@ def scenario_seeds(env_id: str, split: str, count: int, first: int = 0, secret: 
         SettingError: The sealed split without a secret, or a secret for another one.
         SettingError: A negative first scenario, or one so large that the scenarios leave the split.
     """
-    if split not in SPLIT_SEEDS:
-        raise UnknownNameError("split", split, SPLIT_SEEDS)
+    require_known("split", split, SPLIT_SEEDS)
     if (split == SEALED) != bool(secret):
         raise SettingError("the sealed split, and no other, needs a secret: give a file of at least 16 random bytes")
     if 0 < len(secret) < SHORTEST_SECRET:

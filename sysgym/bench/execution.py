@@ -53,7 +53,8 @@ def execute(
     Args:
         run: The run.
         command: For the record's provenance.
-        resume: Whether a training goes on from the checkpoint that it left.
+        resume: Whether weights that lie beside the records are played as they are, and a training that was cut short
+            goes on from its checkpoint.
         on_training: Called with the share of the training budget that is spent.
     """
     started = perf_counter()
@@ -80,26 +81,30 @@ def failed(run: Run, command: str, cause: str) -> Record:
 
 
 def _train(run: Run, resume: bool, on_training: Callable[[float], object] | None) -> TrainingFacts:
-    from sysgym.agents import train  # noqa: PLC0415  loads torch, which only studies that train need
+    from sysgym.agents import load, train  # noqa: PLC0415  loads torch, which only studies that train need
 
     plan, (frames, seconds) = run.policy.train, run.training_budget
     assert plan is not None and run.training_seed is not None
     started = perf_counter()
     where = run.training_environment
-    with exclusive(run.checkpoint):  # runs that share a training wait for the first of them
-        policy = train(
-            where.id,
-            plan.algorithm,
-            seed=run.training_seed,
-            frames=frames,
-            seconds=seconds,
-            environment=environments.training_arguments(where.id, run.training_arguments),
-            words=environments.training_arguments(where.id, where.arguments),
-            output=run.checkpoint,
-            resume=resume and run.checkpoint.is_file(),
-            on_progress=None if on_training is None else lambda change: on_training(change.share),
-            **dict[str, Any](plan.settings),
-        )
+    with exclusive(run.weights):  # runs that share a training wait for the first of them
+        if resume and run.weights.is_file():
+            policy = load(run.weights)
+        else:
+            policy = train(
+                where.id,
+                plan.algorithm,
+                seed=run.training_seed,
+                frames=frames,
+                seconds=seconds,
+                environment=environments.training_arguments(where.id, run.training_arguments),
+                words=environments.training_arguments(where.id, where.arguments),
+                output=run.checkpoint,
+                resume=resume and run.checkpoint.is_file(),
+                on_progress=None if on_training is None else lambda change: on_training(change.share),
+                **dict[str, Any](plan.settings),
+            )
+            policy.save(run.weights)
     return TrainingFacts(
         algorithm=policy.algorithm,
         environment="" if where is run.environment else where.title,
@@ -116,7 +121,7 @@ def _train(run: Run, resume: bool, on_training: Callable[[float], object] | None
 def _evaluate(run: Run) -> Evaluation:
     content, source = run.study.content, run.policy.source
     if run.policy.train is not None:
-        source = f"{run.checkpoint}:{SAMPLED}" if run.policy.play == SAMPLED else str(run.checkpoint)
+        source = f"{run.weights}:{SAMPLED}" if run.policy.play == SAMPLED else str(run.weights)
     elif source not in environments.heuristics_of(run.environment.id):
         source = run.study.located(source)
     return evaluate(
@@ -258,7 +263,7 @@ def _evidence(run: Run, played: Sequence[Scenario], actions_sha256: str) -> Evid
         event_logs=[scenario.event_log_sha256 for scenario in played if scenario.event_log_sha256],
         action_log=run.action_log.relative_to(run.study.results).as_posix() if actions_sha256 else "",
         action_log_sha256=actions_sha256,
-        checkpoint=run.checkpoint.relative_to(run.study.results).as_posix() if trained else "",
+        checkpoint=run.weights.relative_to(run.study.results).as_posix() if trained else "",
         queue=QueueFacts(
             scenario=busiest.seed,
             time_unit=environments.time_unit_of(run.environment.id),

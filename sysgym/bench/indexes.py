@@ -22,6 +22,7 @@ import pandas as pd
 import sortedcontainers
 from numpy.typing import NDArray
 
+from sysgym.bench.drawing import COLOURS, INK, Sheet
 from sysgym.bench.guard import summary
 from sysgym.core.errors import InputFileError, SettingError, UnknownNameError, require_range
 from sysgym.learned_index import (
@@ -307,8 +308,8 @@ def build_index(keys: NDArray[Any], structure: str, objective: str = "latency") 
     return made.build(keys, **options)
 
 
-def plot(rows: Sequence[IndexRow], title: str) -> str:
-    """Latency against size as SVG text; the Pareto front is a line."""
+def plot(rows: Sequence[IndexRow], title: str) -> Sheet:
+    """Latency against size; what is faster and smaller than all others is joined by a line."""
     points = [row for row in rows if row.batch_ns is not None and row.bytes_per_key is not None]
     most_bytes = max(row.bytes_per_key or 0 for row in points) or 1.0
     most_ns = max(row.batch_ns or 0 for row in points)
@@ -316,17 +317,15 @@ def plot(rows: Sequence[IndexRow], title: str) -> str:
     def place(row: IndexRow) -> tuple[float, float]:
         return 60 + 520 * (row.bytes_per_key or 0) / most_bytes, 360 - 310 * (row.batch_ns or 0) / most_ns
 
-    front = sorted(place(row) for row in points if row.front)
-    shapes = [f'<polyline fill="none" stroke="#07c" points="{" ".join(f"{x:.1f},{y:.1f}" for x, y in front)}"/>']
+    sheet = Sheet(820, 410, title)
+    sheet.line([(60, 50), (60, 360), (580, 360)])
+    sheet.line(sorted(place(row) for row in points if row.front), COLOURS[0])
     for row in points:
         x, y = place(row)
-        colour = "#07c" if row.front else "#888"
-        shapes.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{colour}"/>'
-                      f'<text x="{x + 7:.1f}" y="{y + 4:.1f}">{row.name}, {row.batch_ns:.0f} ns</text>')  # fmt: skip
-    return (
-        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 820 410" font-family="sans-serif" font-size="11">'
-        f'<rect width="820" height="410" fill="white"/><text x="60" y="24" font-size="14">{title}</text>'
-        '<path d="M60 50V360H580" fill="none" stroke="black"/>'
-        f'<text x="60" y="380">0</text><text x="540" y="380">{most_bytes:.2g} bytes a key beside the keys</text>'
-        f'<text x="4" y="54">{most_ns:.0f} ns</text>' + "".join(shapes) + "</svg>\n"
-    )
+        sheet.rectangle(x - 4, y - 4, 8, 8, COLOURS[0] if row.front else INK)
+        sheet.word(x + 8, y + 4, f"{row.name}, {row.batch_ns:.0f} ns")
+    sheet.word(60, 24, title)
+    sheet.word(60, 380, "0")
+    sheet.word(540, 380, f"{most_bytes:.2g} bytes a key beside the keys")
+    sheet.word(4, 54, f"{most_ns:.0f} ns")
+    return sheet

@@ -17,6 +17,9 @@ from sysgym.bench.records import ProvenanceFacts
 PACKAGES = ("sysgym", "gymnasium", "numpy", "numba", "simpy", "torch", "safetensors", "stable-baselines3")
 """Packages whose version can change a result."""
 
+WRITTEN = ":(top,exclude,glob)**/*.results/**"
+"""What studies write, as git says it: records beside their study do not change what is run."""
+
 
 def collect(folder: Path, command: str) -> ProvenanceFacts:
     """The facts of this machine and moment.
@@ -62,7 +65,8 @@ def _is_tracked(file: Path) -> bool:
 
 def _revision(folder: Path) -> tuple[str, bool]:
     revision = _git(folder, "rev-parse", "HEAD")
-    return revision, bool(revision) and bool(_git(folder, "status", "--porcelain", "--untracked-files=no"))
+    changes = _git(folder, "status", "--porcelain", "--untracked-files=no", "--", ":(top)", WRITTEN)
+    return revision, bool(revision and changes)
 
 
 def _git(folder: Path, *arguments: str) -> str:

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from sysgym.agents import load
 from sysgym.bench.policies import shipped_policy
 from sysgym.core.errors import SettingError
-from sysgym.core.protocols import ArraySpec, Engine, Slot, StatePolicy
+from sysgym.core.playing import play_rows_on_state
+from sysgym.core.protocols import ArraySpec, Engine, StatePolicy
 from sysgym.core.row_network import RowNetwork
 from sysgym.jobsched.batch.engine import build_engine
 from sysgym.jobsched.batch.kernel import BatchKernel
@@ -70,16 +71,6 @@ def _network(policy: str) -> RowNetwork:
 
 def _asked(engine: Engine, policy: StatePolicy) -> NDArray[np.float64]:
     """The scores of episodes 0, 1, ... under a policy that is asked for every decision."""
-    count, spec = engine.num_episodes, engine.observation_spec
-    assert isinstance(spec, ArraySpec)
-    rows, actions, active = np.arange(count), np.zeros(count, dtype=np.int64), np.ones(count, dtype=np.bool_)
-    flags = np.zeros((2, count), dtype=np.bool_)
-    seen, masks = np.empty((count, *spec.shape), spec.dtype), np.empty((count, engine.num_actions), np.int8)
-    slot = Slot(seen, masks, np.zeros(count), *flags)
-    engine.reset(rows, np.full(count, SEED, dtype=np.uint64), rows)
-    while active.any():
-        for row in np.flatnonzero(active).tolist():
-            actions[row] = policy.act_on_state(engine.state(row))
-        engine.step(actions, active, slot)
-        active &= ~slot.terminated
+    count = engine.num_episodes
+    play_rows_on_state(engine, policy, np.full(count, SEED, dtype=np.uint64), np.arange(count))
     return np.array([engine.metrics(row)["mean_bounded_slowdown"] for row in range(count)])

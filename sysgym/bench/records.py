@@ -172,7 +172,7 @@ class QueueFacts(Group):
 
 
 class EvidenceFacts(Group):
-    """What a replay must reproduce: hashes of the event logs; actions and checkpoint, relative to the records."""
+    """What a replay must reproduce: hashes of the event logs; actions and trained weights, relative to the records."""
 
     event_logs: list[str]
     action_log: str = ""

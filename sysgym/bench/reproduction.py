@@ -20,7 +20,7 @@ from typing import Any
 from sysgym.bench.guard import FAULTS, one_line
 from sysgym.bench.measures import MEASURES
 from sysgym.bench.published import Reproduction, Row, read_reproduction
-from sysgym.core.errors import RecordError, UnknownNameError
+from sysgym.core.errors import RecordError, require_known
 from sysgym.core.files import DATA_VARIABLE, atomic_write, filled
 
 MISSING = "no data"
@@ -82,8 +82,7 @@ def reproduce(
     """
     wanted = [(Path(file).name, row) for file in files for row in read_reproduction(file).rows]
     for _, row in wanted:
-        if row.measure not in MEASURES:
-            raise UnknownNameError("measure", row.measure, MEASURES)
+        require_known("measure", row.measure, MEASURES)
     written = read_outcomes(records)
     others = [outcome for outcome in written if outcome.file not in {file for file, _ in wanted}]
     known = {_key(outcome.file, outcome.row): outcome for outcome in written} if resume else {}

@@ -28,7 +28,7 @@ from sysgym.bench.policies import is_policy_file, policy_file, resolve_policy, u
 from sysgym.bench.provenance import command_line
 from sysgym.bench.records import Record
 from sysgym.bench.study import Run, Study, expand, read_study
-from sysgym.core.errors import SettingError, StudyError, SysgymError, UnknownNameError, require_range
+from sysgym.core.errors import SettingError, StudyError, SysgymError, require_known, require_range
 from sysgym.core.stopping import terminable
 
 
@@ -179,8 +179,7 @@ def _check_names(study: Study, runs: Sequence[Run]) -> None:
             known = environments.heuristics_of(run.environment.id)
             if run.policy.train is not None:
                 known_algorithms = [*ALGORITHMS, *SEARCHES]
-                if run.policy.train.algorithm not in known_algorithms:
-                    raise UnknownNameError("algorithm", run.policy.train.algorithm, known_algorithms)
+                require_known("algorithm", run.policy.train.algorithm, known_algorithms)
             elif source not in known and not is_policy_file(study.located(source)):
                 raise unknown_policy(study.located(source), known)
         except SysgymError as error:

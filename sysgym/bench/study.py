@@ -135,9 +135,19 @@ class Run:
         """Where its actions are kept."""
         return self.study.results / "actions" / f"{self.id}.npz"
 
-    @cached_property
+    @property
+    def weights(self) -> Path:
+        """Where what was trained is kept and played from, beside the records; it is there when a training has ended."""
+        return self.study.results / "weights" / f"{self.training_id}.safetensors"
+
+    @property
     def checkpoint(self) -> Path:
-        """Where a trained policy is kept; relative names in records start at the results folder."""
+        """Where a training that goes on leaves what it needs to resume."""
+        return self.study.results / "checkpoints" / f"{self.training_id}.safetensors"
+
+    @cached_property
+    def training_id(self) -> str:
+        """16 hexadecimal digits: a hash of everything that the training depends on."""
         assert self.policy.train is not None
         description = {
             "environment": self.training_environment.model_dump(include={"id", "arguments"}),
@@ -145,7 +155,7 @@ class Run:
             "budget": [self.training_seed, *self.training_budget],
             "files": self._file_hashes(self.training_environment),
         }
-        return self.study.results / "checkpoints" / f"{_short_hash(description)}.safetensors"
+        return _short_hash(description)
 
     @property
     def training_budget(self) -> tuple[int | None, float | None]:
@@ -179,7 +189,7 @@ class Run:
             "files": self._file_hashes(self.environment),
         }
         if self.training_environment is not self.environment:
-            description["checkpoint"] = self.checkpoint.stem
+            description["checkpoint"] = self.training_id
         if self.study.commitment:
             description["sealed"] = self.study.commitment
         if self.policy.play == SAMPLED:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sysgym.core.errors import SettingError, UnknownNameError, require_range
+from sysgym.core.errors import SettingError, require_known, require_range
 from sysgym.core.events import EventKind
 from sysgym.learned_index.rmi import RMI
 from sysgym.learned_index.tuning.model import TuningState, configuration
@@ -101,14 +101,12 @@ def tune(
         SettingError: A number out of its range, or no index as small as that.
         KeyValueError: No keys, or keys that are unsorted or NaN.
     """
-    if objective not in OBJECTIVES:
-        raise UnknownNameError("objective", objective, OBJECTIVES)
+    require_known("objective", objective, OBJECTIVES)
     if max_bytes_per_key is not None:
         require_range("max_bytes_per_key", max_bytes_per_key, 0)
     env = _environment(keys, evaluations, measured)
     known = (AGENT, *env.heuristics)
-    if tuner not in known:
-        raise UnknownNameError("tuner", tuner, known)
+    require_known("tuner", tuner, known)
     choose = _chooser(env, tuner, seed)
     observation, info = env.reset(seed=seed)
     ended = False

@@ -1,7 +1,8 @@
 """Playing records again: the actions that were recorded must give the event logs and scores that were recorded.
 
 Neither the policy nor its weights are needed. What is checked is that the scores follow from the actions in this
-version of the environment; that the actions are the policy's is checked by running the study again.
+version of the environment, and that trained weights, where they lie beside the records, are those that played. That the
+actions are the policy's is checked by running the study again: without its records it plays those weights.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from sysgym.bench.play import scored
 from sysgym.bench.records import Record
 from sysgym.bench.study import locate_all
 from sysgym.core.errors import SysgymError
+from sysgym.core.files import sha256_of
 from sysgym.envs.base import EngineEnv
 
 
@@ -64,6 +66,9 @@ def verify(records: Iterable[tuple[Path, Record]]) -> Iterator[Verdict]:
 
 def _first_difference(results: Path, record: Record) -> str:
     facts, evidence = record.environment, record.evidence
+    weights = results / evidence.checkpoint
+    if evidence.checkpoint and weights.is_file() and sha256_of(weights) != record.policy.sha256:
+        return f"{evidence.checkpoint} is not what played: it has another sha256"
     actions = read_actions(results / evidence.action_log, evidence.action_log_sha256)
     located = locate_all(facts.arguments, results.parent)
     env = environments.make(facts.id, environments.evaluation_arguments(facts.id, located, facts.split))

@@ -6,13 +6,33 @@ import math
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from rich.markup import escape
 
 from sysgym.cli.show import out, print_json, print_table, working
 from sysgym.core.errors import SettingError
 
+Nodes = Annotated[
+    str | None, typer.Option(help="Replay on GPU nodes: a list of nodes, or 64x8 for 64 nodes of 8 GPUs.")
+]
+Queue = Annotated[
+    str, typer.Option(help="With --nodes: fifo, greedy, shortest, srtf, las (both stop running jobs) or loss.")
+]
+Scores = Annotated[str, typer.Option(help="With --nodes: rounded (as published) or exact.")]
+RestartSeconds = Annotated[float, typer.Option(help="With --nodes: what a stopped job spends when it starts again.")]
+CheckpointSeconds = Annotated[
+    float, typer.Option(help="With --nodes: between checkpoints; 0 loses nothing, inf everything.")
+]
+Inflate = Annotated[
+    float | None,
+    typer.Option(help="With --nodes: draw jobs until they ask for so many times all GPUs, shuffle all; none ends."),
+]
+Seed = Annotated[int, typer.Option(help="With --nodes: of random choices and of --inflate.")]
+DropImpossible = Annotated[
+    bool, typer.Option("--drop-impossible", help="With --nodes: leave out jobs that no cluster so small can start.")
+]
 GPU_DEFAULTS = {"queue": "greedy", "scores": "rounded", "restart_seconds": 60.0, "seed": 0, "checkpoint_seconds": 0.0,
                 "drop_impossible": False}  # fmt: skip
 """What the options of a replay on nodes are when they are left out."""

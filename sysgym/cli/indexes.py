@@ -23,7 +23,7 @@ def index_bench(
     size: Annotated[int, typer.Option(help="Keys of a generated key set.")] = 1_000_000,
     queries: Annotated[int, typer.Option(help="Queries of a batch.")] = 100_000,
     rounds: Annotated[int, typer.Option(help="Timed rounds of each batch.")] = 5,
-    plot: Annotated[Path | None, typer.Option(help="SVG file: latency against size.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw latency against size, as .svg or .png.")] = None,
     records: Annotated[
         Path | None, typer.Option(help="Append the rows to this file, for `sysgym leaderboard`.")
     ] = None,
@@ -36,14 +36,15 @@ def index_bench(
     import os
 
     from sysgym.bench import index_records, indexes
-    from sysgym.core.files import atomic_write
+    from sysgym.bench.drawing import require_picture
 
+    if plot is not None:
+        require_picture(plot)
     name, array = indexes.read_keys(keys, size)
     with bar("measuring") as advance:
         rows, left_out = indexes.compare(name, array, queries, rounds, lambda label: advance(0.0, label))
     if plot is not None:
-        with atomic_write(plot) as file:
-            file.write(indexes.plot(rows, f"{name}, {len(array):,} keys, batches of {queries:,}"))
+        indexes.plot(rows, f"{name}, {len(array):,} keys, batches of {queries:,}").write(plot)
     if records is not None:
         index_records.append_rows(records, rows, array, queries)
     if as_json:

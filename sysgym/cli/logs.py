@@ -1,4 +1,4 @@
-"""Commands about production logs: replay, and the demo."""
+"""Commands about production logs: replay, compare, predictors, and the demo."""
 
 from __future__ import annotations
 
@@ -13,7 +13,19 @@ import typer
 from rich.markup import escape
 
 from sysgym.cli.app import app
-from sysgym.cli.gpu_clusters import GPU_DEFAULTS, refuse_options, replay_on_nodes
+from sysgym.cli.gpu_clusters import (
+    GPU_DEFAULTS,
+    CheckpointSeconds,
+    DropImpossible,
+    Inflate,
+    Nodes,
+    Queue,
+    RestartSeconds,
+    Scores,
+    Seed,
+    refuse_options,
+    replay_on_nodes,
+)
 from sysgym.cli.show import log, out, print_json, print_table, show_written, working
 from sysgym.cli.studies import run_study_with_bar, show_leaderboard
 from sysgym.cli.words import (
@@ -32,11 +44,11 @@ from sysgym.cli.words import (
     trace_columns,
     window_of,
 )
-from sysgym.core.errors import UnknownNameError
+from sysgym.core.errors import require_known
 
 if TYPE_CHECKING:
     from sysgym.bench.replays import Replay
-    from sysgym.workloads.workload import Repair
+    from sysgym.workloads.workload import Repair, Workload
 
 Backfill = Annotated[
     str | None,
@@ -58,31 +70,36 @@ Patience = Annotated[
 ]
 
 
+Log = Annotated[Path, typer.Argument(help="The log, in any format of docs/logs.md; .gz too.")]
+Policies = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="fcfs, sjf, sjf_commit, wfp3, unicep, f1, easy, easy_sjbf, conservative, rlscheduler_fcfs, "
+        "rlscheduler_sjf, accasim_easy, predictsim_easy, learned (comes with the package), a heuristic, a "
+        "checkpoint or file.py; with --nodes first_fit, best_fit, dot_product, packing, clustering, fgd or random; "
+        "repeatable."
+    ),
+]
+Predictor = Annotated[
+    str | None,
+    typer.Option(
+        help="Plan with predicted times: last_two, learned, perfect or requested; +reqtime, +tsafrir or +doubling "
+        "corrects, as in last_two+tsafrir. easy_sjbf with it is EASY++."
+    ),
+]
+
+
 @app.command()
 def replay(
-    trace: Annotated[Path, typer.Argument(help="The log, in any format of docs/logs.md; .gz too.")],
-    policy: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="fcfs, sjf, sjf_commit, wfp3, unicep, f1, easy, easy_sjbf, conservative, rlscheduler_fcfs, "
-            "rlscheduler_sjf, accasim_easy, predictsim_easy, learned (comes with the package), a heuristic, a "
-            "checkpoint or file.py; with --nodes first_fit, best_fit, dot_product, packing, clustering, fgd or random; "
-            "repeatable."
-        ),
-    ] = None,
+    trace: Log,
+    policy: Policies = None,
     clean: Clean = "default",
     processors: Processors = None,
     pass_rule: Annotated[str, typer.Option(help="batch: one pass an instant; per_event: as pyss.")] = "batch",
     backfill: Backfill = None,
     commit: Commit = None,
     patience: Patience = None,
-    predictor: Annotated[
-        str | None,
-        typer.Option(
-            help="Plan with predicted times: last_two, learned, perfect or requested; +reqtime, +tsafrir or +doubling "
-            "corrects, as in last_two+tsafrir. easy_sjbf with it is EASY++."
-        ),
-    ] = None,
+    predictor: Predictor = None,
     gantt: Annotated[Path | None, typer.Option(help="Draw who runs when, as .svg or .png.")] = None,
     timeline: Annotated[Path | None, typer.Option(help="Draw queue and utilisation over time, .svg or .png.")] = None,
     slowdown: Annotated[Path | None, typer.Option(help="Draw slowdown by size of job, .svg or .png.")] = None,
@@ -96,27 +113,14 @@ def replay(
     window: Window = None,
     drop_user: DropUsers = None,
     drop_flurries: Flurries = None,
-    nodes: Annotated[
-        str | None, typer.Option(help="Replay on GPU nodes: a list of nodes, or 64x8 for 64 nodes of 8 GPUs.")
-    ] = None,
-    queue: Annotated[
-        str, typer.Option(help="With --nodes: fifo, greedy, shortest, srtf, las (both stop running jobs) or loss.")
-    ] = "greedy",
-    scores: Annotated[str, typer.Option(help="With --nodes: rounded (as published) or exact.")] = "rounded",
-    restart_seconds: Annotated[
-        float, typer.Option(help="With --nodes: what a stopped job spends when it starts again.")
-    ] = 60.0,
-    checkpoint_seconds: Annotated[
-        float, typer.Option(help="With --nodes: between checkpoints; 0 loses nothing, inf everything.")
-    ] = 0.0,
-    inflate: Annotated[
-        float | None,
-        typer.Option(help="With --nodes: draw jobs until they ask for so many times all GPUs, shuffle all; none ends."),
-    ] = None,
-    seed: Annotated[int, typer.Option(help="With --nodes: of random choices and of --inflate.")] = 0,
-    drop_impossible: Annotated[
-        bool, typer.Option("--drop-impossible", help="With --nodes: leave out jobs that no cluster so small can start.")
-    ] = False,
+    nodes: Nodes = None,
+    queue: Queue = "greedy",
+    scores: Scores = "rounded",
+    restart_seconds: RestartSeconds = 60.0,
+    checkpoint_seconds: CheckpointSeconds = 0.0,
+    inflate: Inflate = None,
+    seed: Seed = 0,
+    drop_impossible: DropImpossible = False,
     as_json: Json = False,
 ) -> None:
     """Replay a whole log under one or more policies (all classic ones when none is named).
@@ -137,22 +141,14 @@ def replay(
     from sysgym.bench.replays import replay_policies
     from sysgym.jobsched.batch.model import DECIDED_BACKFILLS
     from sysgym.jobsched.batch.replay import classic_schedulers
-    from sysgym.workloads import read_trace
-    from sysgym.workloads.selection import select
 
-    if backfill is not None and backfill not in DECIDED_BACKFILLS:
-        raise UnknownNameError("backfill", backfill, DECIDED_BACKFILLS)
-    workload = select(
-        read_trace(
-            trace, form, clean=clean, processors=processors, columns=trace_columns(columns), time_zone=time_zone
-        ),
-        with_run_times=with_run_times,
-        drop_users=drop_user or (),
-        flurry_jobs=drop_flurries,
-        window=window_of(window),
-        load=load if nodes is None else None,
-        arrival_factor=arrivals,
-    )
+    if backfill is not None:
+        require_known("backfill", backfill, DECIDED_BACKFILLS)
+    workload = _read(
+        trace, form, clean, processors, columns, time_zone,
+        with_run_times=with_run_times, drop_users=drop_user or (), flurry_jobs=drop_flurries,
+        window=window_of(window), load=load if nodes is None else None, arrival_factor=arrivals,
+    )  # fmt: skip
     if nodes is not None:
         replay_on_nodes(workload, nodes, policy, on_nodes | {"engine": engine}, load, inflate, as_json=as_json)
         return
@@ -163,6 +159,24 @@ def replay(
     heading = (f"{trace.name}: {len(workload)} jobs on {machine.processors} processors ({machine.source}), "
                f"clean={clean}, pass_rule={pass_rule}{planned}")  # fmt: skip
     _show_replays(results, heading, workload.repairs, pictures, alone=len(chosen) == 1, as_json=as_json)
+
+
+def _read(
+    trace: Path,
+    form: str,
+    clean: str,
+    processors: int | None,
+    columns: list[str] | None,
+    time_zone: str | None,
+    **selection: Any,
+) -> Workload:
+    """The jobs of a log that the options ask for; `selection` as `workloads.selection.select` takes it."""
+    from sysgym.workloads import read_trace
+    from sysgym.workloads.selection import select
+
+    mapping = trace_columns(columns)
+    workload = read_trace(trace, form, clean=clean, processors=processors, columns=mapping, time_zone=time_zone)
+    return select(workload, **selection)
 
 
 def _show_replays(
@@ -236,14 +250,8 @@ def predictors(
     Example: sysgym predictors KTH-SP2.swf.gz --clean sc15 --predictor last_two --predictor learned
     """
     from sysgym.bench.predictions import compare_predictors
-    from sysgym.workloads import read_trace
-    from sysgym.workloads.selection import select
 
-    mapping = trace_columns(columns)
-    workload = select(
-        read_trace(trace, form, clean=clean, processors=processors, columns=mapping, time_zone=time_zone),
-        with_run_times=with_run_times,
-    )
+    workload = _read(trace, form, clean, processors, columns, time_zone, with_run_times=with_run_times)
     with working("replaying"):
         found = compare_predictors(
             workload, predictor or ("last_two", "learned"), policy, pass_rule, begin, blocks, replicates
@@ -292,29 +300,16 @@ def compare(
     Example: sysgym compare KTH-SP2.swf.gz --clean sc15 --policy learned --policy easy --policy easy_sjbf
     """
     from sysgym.bench.comparisons import compare_policies
-    from sysgym.workloads import read_trace
-    from sysgym.workloads.selection import select
 
-    mapping = trace_columns(columns)
-    workload = select(
-        read_trace(trace, form, clean=clean, processors=processors, columns=mapping, time_zone=time_zone),
-        with_run_times=with_run_times,
-        arrival_factor=arrivals,
+    workload = _read(
+        trace, form, clean, processors, columns, time_zone, with_run_times=with_run_times, arrival_factor=arrivals
     )
     chosen = policy or ["learned", "easy", "easy_sjbf"]
     with working("replaying"):
         found = compare_policies(
-            workload,
-            chosen,
-            split,
-            length,
-            stride,
-            blocks,
-            backfill=backfill,
-            commit=commit,
-            patience=patience,
-            pass_rule=pass_rule,
-        )
+            workload, chosen, split, length, stride, blocks,
+            backfill=backfill, commit=commit, patience=patience, pass_rule=pass_rule,
+        )  # fmt: skip
     if as_json:
         for row in found:
             print_json(asdict(row))
@@ -346,6 +341,7 @@ def demo(
     from sysgym.bench.leaderboard import leaderboard as tables_of
     from sysgym.bench.leaderboard import to_data
     from sysgym.bench.report import write_report
+    from sysgym.jobsched.batch.replay import CLASSIC
 
     began = time.perf_counter()
     mapping = trace_columns(columns)
@@ -358,15 +354,9 @@ def demo(
         return
     show_leaderboard(records)
     out.print("The whole log, the trained policy beside the classic ones:")
-    replay(trace, [*_classic(), str(trained_policy(study))], clean, processors, columns=columns)
+    replay(trace, [*CLASSIC, str(trained_policy(study))], clean, processors, columns=columns)
     show_written(page, as_json)
     out.print(f"{time.perf_counter() - began:.0f} s", highlight=False)
-
-
-def _classic() -> list[str]:
-    from sysgym.jobsched.batch.replay import CLASSIC
-
-    return list(CLASSIC)
 
 
 def _bounded_slowdowns(row: Mapping[str, Any]) -> dict[str, float]:

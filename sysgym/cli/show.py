@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import operator
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,14 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 out, log = Console(), Console(stderr=True)
-NARROW = 8
-"""Columns of so few characters are shown whole, however small the terminal; wider ones give way."""
+GAP = 3
+"""Characters between two columns of a table."""
+WORD = 16
+"""A longer word may be broken where a table is too wide for the terminal."""
 
 
 @contextmanager
@@ -46,21 +49,40 @@ def print_json(value: Any) -> None:
 
 
 def print_table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Rows as a table; numbers to the right."""
+    """Rows as a table; numbers to the right.
+
+    Where the terminal is too small, intervals stand below their estimates, and then long cells are wrapped.
+    """
     out.print(escape(title), highlight=False)
+    cells = [[name.replace("_", " "), *(figure(row[name]) for row in rows)] for name in rows[0]]
+    room = out.width - 2 - GAP * len(cells)
+    if sum(max(map(len, column)) for column in cells) > room:
+        cells = [[cell.replace(" [", "\n[") for cell in column] for column in cells]
     table = Table(box=SIMPLE_HEAD, padding=(0, 1), header_style="bold")
-    for name, value in rows[0].items():
-        right = isinstance(value, int | float)
-        longest = max(len(figure(row[name])) for row in rows)
-        table.add_column(
-            name.replace("_", " "),
-            justify="right" if right else "left",
-            no_wrap=right or longest < 30,
-            min_width=max(longest, len(name)) if longest <= NARROW else None,
-        )
-    for row in rows:
-        table.add_row(*(escape(figure(value)) for value in row.values()))
+    for column, width, value in zip(cells, _widths(cells, room), rows[0].values(), strict=True):
+        justify: JustifyMethod = "right" if isinstance(value, int | float) else "left"
+        table.add_column(escape(column[0]), justify=justify, overflow="fold", width=width)
+    for row in zip(*(column[1:] for column in cells), strict=True):
+        table.add_row(*map(escape, row))
     out.print(table)
+
+
+def _widths(cells: Sequence[Sequence[str]], room: int) -> list[int]:
+    """Widths of columns that fit into so many characters, if they can: the widest give way first, words stay whole.
+
+    The first column says what a row is about, so its words count at any length, and those of others up to `WORD`.
+    """
+    widths = [max(len(line) for cell in column for line in cell.split("\n")) for column in cells]
+    least = [
+        width
+        if any(cell.startswith("[") or "\n[" in cell for cell in column)
+        else min(max(len(word) for cell in column for word in cell.split()), width if place == 0 else WORD)
+        for place, (column, width) in enumerate(zip(cells, widths, strict=True))
+    ]
+    while sum(widths) > room and any(map(operator.gt, widths, least)):
+        widest = max(range(len(widths)), key=lambda place: (widths[place] > least[place], widths[place]))
+        widths[widest] -= 1
+    return widths
 
 
 def figure(value: Any) -> str:

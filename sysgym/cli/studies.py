@@ -372,7 +372,7 @@ def show_table(table: Table) -> None:
             "rank": formats.rank(row.shared_rank, row.rank_interval),
             "policy": row.policy + (" *" if row.best_heuristic else ""),
             "mean [95 % CI]": formats.interval(row.mean),
-            **({"score": formats.number(row.score.estimate if row.score else None, 3)} if scored else {}),
+            **({"score": formats.fixed(row.score.estimate) if row.score else "-"} if scored else {}),
             "ratio to *": formats.interval(row.ratio, 3),
             "verdict": row.verdict,
         }

@@ -62,14 +62,19 @@ def pairs(given: Sequence[str] | None, option: str) -> dict[str, Any]:
     """`name=value` words as a mapping; a value is JSON where it reads as JSON, else text."""
     pairs = {}
     for word in given or ():
-        name, equals, value = word.partition("=")
-        if not equals or not name:
-            raise SettingError(f"{option} {word}: write it as name=value")
+        name, value = _pair(word, option, "value")
         try:
             pairs[name] = json.loads(value)
         except json.JSONDecodeError:
             pairs[name] = {"True": True, "False": False, "None": None}.get(value, value)
     return pairs
+
+
+def _pair(word: str, option: str, what: str) -> tuple[str, str]:
+    name, equals, value = word.partition("=")
+    if not equals or not name:
+        raise SettingError(f"{option} {word}: write it as name={what}")
+    return name, value
 
 
 def trace_columns(given: Sequence[str] | None) -> Any:
@@ -78,8 +83,6 @@ def trace_columns(given: Sequence[str] | None) -> Any:
         return Path(given[0])
     columns = {}
     for word in given or ():
-        name, equals, header = word.partition("=")
-        if not equals or not name:
-            raise SettingError(f"--columns {word}: write it as name=header")
+        name, header = _pair(word, "--columns", "header")
         columns[name] = json.loads(header) if header.startswith("{") else header
     return columns or None

@@ -35,6 +35,12 @@ def zeroed(kind: type[T], rows: int, **shapes: int | tuple[int, ...]) -> T:
     return kind(**{name: column(name, hint) for name, hint in get_type_hints(kind).items()})
 
 
+def doubled(columns: Any, prefix: str) -> Any:
+    """A `NamedTuple` of arrays, with twice the room, zeros behind, in the columns whose names begin with `prefix`."""
+    grown = {name: array for name, array in columns._asdict().items() if name.startswith(prefix)}
+    return columns._replace(**{name: np.pad(array, ((0, 0), (0, array.shape[1]))) for name, array in grown.items()})
+
+
 def read_only(array: NDArray[Any]) -> NDArray[Any]:
     """A view that cannot be written to, and that cannot be made writable again."""
     return np.asarray(array.data.toreadonly())
@@ -48,6 +54,11 @@ def read_only_columns(columns: Any) -> Any:
 def copied_columns(columns: Any) -> dict[str, NDArray[Any]]:
     """A kernel's snapshot: copies of the columns of its state, a `NamedTuple` of arrays."""
     return {name: column.copy() for name, column in columns._asdict().items()}
+
+
+def part_of(arrays: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
+    """The arrays whose name begins with a prefix, under the rest of their name."""
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 
 
 def restore_columns(columns: Any, snapshot: Mapping[str, NDArray[Any]]) -> None:

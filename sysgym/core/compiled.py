@@ -1,7 +1,7 @@
-"""How kernels are compiled: with or without counting references to arrays. The one file of this room that needs numba.
+"""How kernels are compiled: every compiled function of the house carries one of these decorators.
 
-Whoever imports it has a kernel, so numba is loaded with the kernels and by nobody else. Compiled code is cached on disk
-and runs without the interpreter lock.
+The one file of this room that needs numba. Whoever imports it has a kernel, so numba is loaded with the kernels and by
+nobody else. Compiled code is cached on disk and runs without the interpreter lock.
 
 Counting references to all the arrays of a state at every call, and to all views of one row of them, takes two thirds of
 the time of a step, so functions that neither allocate nor return arrays do without. Numba lets a function inherit that
@@ -18,12 +18,22 @@ from typing import Any, TypeVar, cast
 from numba import njit
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
-_compile: Any = partial(njit, cache=True, nogil=True)  # `_nrt` is an option that numba uses and does not declare
+_compile: Any = partial(njit, nogil=True, cache=True)  # `_nrt` is an option that numba uses and does not declare
 
 
 def compiled(function: _Function) -> _Function:
-    """Compile a kernel; whether it counts is up to its callers."""
+    """Compile a function; whether it counts is up to its callers."""
     return cast(_Function, _compile()(function))
+
+
+def compiled_ieee(function: _Function) -> _Function:
+    """As `compiled`; a division by zero gives infinity or NaN, as in numpy, and a loop of divisions vectorises."""
+    return cast(_Function, _compile(error_model="numpy")(function))
+
+
+def compiled_uncached(function: _Function) -> _Function:
+    """As `compiled`, for a loop around a function of the user's: numba caches no closure over a compiled function."""
+    return cast(_Function, _compile(cache=False)(function))
 
 
 def uncounted(function: _Function) -> _Function:

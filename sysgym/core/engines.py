@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sysgym.core.errors import SettingError, UnknownNameError
+from sysgym.core.errors import SettingError, require_known
 from sysgym.core.events import EventLog
 from sysgym.core.packing import packed_spec
 from sysgym.core.protocols import Engine, ObservationSpec, Simulator, Slot
@@ -151,8 +151,7 @@ def resolve_engine(engine: str, *, needs_simulator: bool) -> str:
     """
     if engine == "auto":
         return "simpy" if needs_simulator else "compiled"
-    if engine not in ENGINES:
-        raise UnknownNameError("engine", engine, ENGINES)
+    require_known("engine", engine, ENGINES)
     if engine == "compiled" and needs_simulator:
         raise SettingError(
             "engine='compiled' cannot call a Python function; compile it with numba.njit, or use engine='simpy'"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from numbers import Integral, Real
 from pathlib import Path
 
@@ -128,8 +128,13 @@ def require_options(options: object, *known: str) -> None:
     if not isinstance(options, Mapping):
         raise SettingError(f"options is {options!r}; give reset() a mapping of names, or None")
     for name in options:
-        if name not in known:
-            raise UnknownNameError("reset option", name, known)
+        require_known("reset option", name, known)
+
+
+def require_known(kind: str, name: object, known: Collection[str]) -> None:
+    """Raise `UnknownNameError` unless a name is among the known ones; its arguments are those of the error."""
+    if name not in known:
+        raise UnknownNameError(kind, name, known)
 
 
 def require_bool(name: str, value: object) -> None:

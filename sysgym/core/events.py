@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,6 +57,22 @@ class EventLog:
     kind: NDArray[np.int8]
     subject: NDArray[np.int64]
     amount: NDArray[np.float64]
+
+    @classmethod
+    def of_row(cls, columns: Any, row: int, count: int) -> EventLog:
+        """The first `count` events of a kernel's episode, copied.
+
+        Args:
+            columns: State of many episodes with `event_time`, `event_kind`, `event_subject`, `event_amount`, (B, most).
+            row: Which episode.
+            count: Events that it has written.
+        """
+        return cls(
+            columns.event_time[row, :count].astype(np.float64),
+            columns.event_kind[row, :count].copy(),
+            columns.event_subject[row, :count].copy(),
+            columns.event_amount[row, :count].astype(np.float64),
+        )
 
     def __len__(self) -> int:
         return len(self.time)

@@ -53,6 +53,16 @@ class Slot:
     terminated: NDArray[np.bool_]
     truncated: NDArray[np.bool_]
 
+    def rows(self, chosen: slice) -> Slot:
+        """The part of some episodes, as views."""
+        return Slot(
+            self.observations[chosen],
+            self.action_masks[chosen],
+            self.rewards[chosen],
+            self.terminated[chosen],
+            self.truncated[chosen],
+        )
+
 
 class Engine(Protocol):
     """A batch of B independent episodes of one problem.
@@ -192,7 +202,8 @@ class StatePolicy(Protocol):
     """A policy with the second door: it reads the state arrays instead of an observation."""
 
     def reset(self) -> None:
-        """Forget the last episode."""
+        """Forget the last episode; whoever inherits this remembers none."""
+        return
 
     def act_on_state(self, state: Any) -> int:
         """Choose an action from a domain's state."""

@@ -9,12 +9,14 @@ whatever the number of environments or threads. Rooms that may use numba compile
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 
 import numpy as np
 
 _MASK = 0xFFFFFFFF
 
 
+@lru_cache(maxsize=4096)
 def stream_key(seed: int, name: str) -> int:
     """Key of a named stream, for counter-based draws.
 

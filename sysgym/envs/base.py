@@ -16,6 +16,7 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
+from sysgym.core.columns import part_of
 from sysgym.core.engines import allocate_observations, allocate_slot
 from sysgym.core.errors import InvalidActionError, SettingError, require_range
 from sysgym.core.events import EventLog
@@ -265,8 +266,7 @@ class EngineVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
     def restore(self, snapshot: Mapping[str, NDArray[Any]]) -> None:
         """Let the environments stand where they stood at a `snapshot` of environments made alike."""
         self._seeds[:], self._episodes[:], self.done[:] = (snapshot[name] for name in ("seeds", "episodes", "done"))
-        prefix = "engine/"
-        self.engine.restore({name.removeprefix(prefix): snapshot[name] for name in snapshot if name.startswith(prefix)})
+        self.engine.restore(part_of(snapshot, "engine/"))
         self.engine.observe(self._all, self.slot)
 
     def _end_and_begin(self, slot: Slot, info: dict[str, Any]) -> None:

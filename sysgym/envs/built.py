@@ -12,7 +12,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from gymnasium.vector import AutoresetMode
 
-from sysgym.core.errors import UnknownNameError, require_range
+from sysgym.core.errors import require_known, require_range
 from sysgym.core.injection import encoded, is_encoder, require_reward
 from sysgym.core.protocols import Engine
 from sysgym.envs.base import EngineEnv, EngineVectorEnv
@@ -84,8 +84,7 @@ def _built(build: Callable[..., Built], num_episodes: int, arguments: Mapping[st
         given.pop("observation", None)
     if not any(parameter.kind == parameter.VAR_KEYWORD for parameter in known):  # else `build` tells what it knows
         for name in given:
-            if name not in names:
-                raise UnknownNameError("argument", name, names)
+            require_known("argument", name, names)
     require_reward(arguments.get("reward", ""))
     built = build(num_episodes, **given)
     if observation is None or "observation" in given:

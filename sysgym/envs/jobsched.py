@@ -19,7 +19,7 @@ from sysgym.jobsched.slotted.policies import HEURISTICS
 from sysgym.jobsched.slotted.rewards import Reward
 from sysgym.jobsched.slotted.slot_features import foreseen_features
 from sysgym.workloads import Workload, read_trace
-from sysgym.workloads.jobsets import FixedJobsets, Jobset, JobsetGenerator, JobsetSource
+from sysgym.workloads.jobsets import Jobset, JobsetGenerator, JobsetSource, source_of
 from sysgym.workloads.log_jobsets import LogJobsets
 
 JobSource = JobsetSource | Jobset | Sequence[Jobset] | Workload | str | Path | None
@@ -85,14 +85,7 @@ def _source(
         sizes = cluster.sequence_length, cluster.resources
         rate = tuple(arrival_rate) if isinstance(arrival_rate, list) else arrival_rate  # as study files have it
         return JobsetGenerator(rate, *sizes, largest_demand=cluster.largest_demand, split=split)
-    if isinstance(workload, Jobset):
-        return FixedJobsets([workload])
-    if isinstance(workload, Sequence) and all(isinstance(jobset, Jobset) for jobset in workload):
-        return FixedJobsets(workload)
-    if hasattr(workload, "fill"):
-        source: JobsetSource = workload
-        return source
-    raise SettingError(f"workload is {workload!r}; give a generator, jobsets, a Workload or the path of a log")
+    return source_of(workload, "a generator, jobsets, a Workload or the path of a log")
 
 
 class JobSchedEnv(BuiltEnv):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from sysgym.core.errors import SettingError
 from sysgym.envs.bounds import Bound
 from sysgym.envs.built import Built, BuiltEnv, BuiltVectorEnv
 from sysgym.jobsched.rewriting.engine import build_engine
@@ -13,7 +12,7 @@ from sysgym.jobsched.rewriting.model import CAPACITY, RewriteConfig
 from sysgym.jobsched.rewriting.policies import HEURISTICS
 from sysgym.jobsched.rewriting.rewards import Reward
 from sysgym.workloads.job_sequences import SequenceGenerator
-from sysgym.workloads.jobsets import FixedJobsets, Jobset, JobsetSource
+from sysgym.workloads.jobsets import Jobset, JobsetSource, source_of
 
 
 def build_rewriting_engine(
@@ -40,20 +39,9 @@ def build_rewriting_engine(
         choices = tuple(resources) if isinstance(resources, Sequence) else resources
         source: JobsetSource = SequenceGenerator(choices, arrival_rate, sequence_length, variant, split)
     else:
-        source = _source(workload)
+        source = source_of(workload, "a source of jobsets such as SequenceGenerator, or jobsets")
     function = None if isinstance(reward, str) else reward
     return Built(build_engine(config, source, num_episodes, engine, observation, function), source)
-
-
-def _source(workload: Any) -> JobsetSource:
-    if isinstance(workload, Jobset):
-        return FixedJobsets([workload])
-    if isinstance(workload, Sequence) and all(isinstance(jobset, Jobset) for jobset in workload):
-        return FixedJobsets(workload)
-    if hasattr(workload, "fill"):
-        source: JobsetSource = workload
-        return source
-    raise SettingError(f"workload is {workload!r}; give a source of jobsets such as SequenceGenerator, or jobsets")
 
 
 class ScheduleRewriteEnv(BuiltEnv):

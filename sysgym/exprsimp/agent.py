@@ -92,9 +92,9 @@ def packaged_guide() -> Guide:
     return read_guide()
 
 
-def agent(bench: Workbench, search: Search, guide: Guide | None = None) -> State:
+def agent(bench: Workbench, search: Search) -> State:
     """From the greedy result, the rewrites that the network thinks best, as long as they lead to something smaller."""
-    guide = guide or packaged_guide()
+    guide = packaged_guide()
     best = greedy(bench, search)
     try:
         with _matrix_library().limit(limits=1, user_api="blas"):  # small products gain nothing from threads

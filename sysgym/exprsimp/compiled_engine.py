@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sysgym.core.columns import read_only
+from sysgym.core.columns import copied_columns, read_only, restore_columns
 from sysgym.core.events import EventKind, EventLog
 from sysgym.core.protocols import Engine, Slot
 from sysgym.exprsimp.dynamics import empty, make_world
@@ -155,15 +155,12 @@ class ExpressionKernel(Engine):
 
     def snapshot(self) -> dict[str, NDArray[Any]]:
         """See `Engine.snapshot`: the arena is not part of it."""
-        return {"begun": self._begun.copy()} | {
-            name: column.copy() for name, column in self._episodes._asdict().items()
-        }
+        return copied_columns(self._episodes) | {"begun": self._begun.copy()}
 
     def restore(self, snapshot: Mapping[str, NDArray[Any]]) -> None:
         """See `Engine.restore`."""
         self._begun[:] = snapshot["begun"]
-        for name, column in self._episodes._asdict().items():
-            np.copyto(column, snapshot[name])
+        restore_columns(self._episodes, snapshot)
         self._renew()
 
     def _renew(self) -> None:

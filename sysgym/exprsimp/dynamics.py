@@ -121,6 +121,19 @@ def load_table(world: World, nodes: NDArray[np.int64]) -> int:
 
 
 @uncounted_inline
+def write_table(world: World, count: int, terms: NDArray[np.int64], table: NDArray[np.int64]) -> None:
+    """Write the expression in `memo.order`: its terms by row, and its table, the inverse of `load_table`."""
+    memo, nodes = world.memo, world.arena.nodes
+    for row in range(count):
+        term = memo.order[row]
+        terms[row] = term
+        table[row, 0], table[row, 4] = nodes[term, 0], nodes[term, 4]
+        for child in range(1, 4):
+            operand = nodes[term, child]
+            table[row, child] = memo.place[operand] if operand >= 0 else -1
+
+
+@uncounted_inline
 def normal_form(world: World, root: int) -> int:
     """The normal form of a term, or `FULL`."""
     if world.memo.normal[0, root] >= 0:

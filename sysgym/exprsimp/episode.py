@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sysgym.core.errors import SettingError, UnknownNameError, require_bool, require_range
+from sysgym.core.errors import SettingError, require_bool, require_known, require_range
 from sysgym.exprsimp.rewards import REWARDS
 from sysgym.exprsimp.rules.table import Rule, published_rules, read_rules
 
@@ -153,8 +153,7 @@ def require_reward(reward: str, config: EpisodeConfig) -> int:
         UnknownNameError: There is none of this name.
         SettingError: It needs a time limit.
     """
-    if reward not in REWARDS:
-        raise UnknownNameError("reward", reward, REWARDS)
+    require_known("reward", reward, REWARDS)
     if reward == "time" and config.time_limit is None:
         raise SettingError("reward='time' needs time_limit, the modelled seconds of an episode; give for example 0.002")
     return REWARDS.index(reward)

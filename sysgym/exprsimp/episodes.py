@@ -23,6 +23,7 @@ from sysgym.exprsimp.dynamics import (
     ordered,
     prepared,
     weigh_rows,
+    write_table,
 )
 from sysgym.exprsimp.kernel import rewrite
 from sysgym.exprsimp.observation import COLUMNS, count_occurrences, write_episode, write_terms
@@ -111,16 +112,10 @@ def allocate_present(episodes: int, rows: int, actions: int) -> Present:
 @uncounted_inline
 def _settle(world: World, e: Episodes, p: Present, numbers: Numbers, b: int, count: int) -> None:
     """Make the expression in `memo.order` that of an episode."""
-    memo, arena = world.memo, world.arena
-    table = e.table[b]
+    arena, table, terms = world.arena, e.table[b], p.terms[b]
+    write_table(world, count, terms, table)
     for row in range(count):
-        term = memo.order[row]
-        p.terms[b, row] = term
-        table[row, 0], table[row, 4] = arena.nodes[term, 0], arena.nodes[term, 4]
-        for child in range(1, 4):
-            operand = arena.nodes[term, child]
-            table[row, child] = memo.place[operand] if operand >= 0 else -1
-        p.sizes[row], p.lengths[row] = arena.size[term], arena.length[term]
+        p.sizes[row], p.lengths[row] = arena.size[terms[row]], arena.length[terms[row]]
     e.nodes[b] = count
     e.now[b, 0], e.now[b, 1] = p.sizes[count - 1], p.lengths[count - 1]
     _find_legal(world, e, p, numbers, b)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sysgym.core.errors import SettingError, UnknownNameError, require_range
+from sysgym.core.errors import SettingError, require_known, require_range
 from sysgym.core.seeding import stream
 from sysgym.exprsimp import kernel
 from sysgym.exprsimp.arena import load, make_arena
@@ -115,10 +115,9 @@ def generate(
     >>> [len(generate(3, "halide", seed=1)), generate(1, seed=5) == generate(2, seed=5)[:1]]
     [3, True]
     """
-    if distribution not in NAMES:
-        raise UnknownNameError("distribution", distribution, NAMES)
-    if split is not None and split not in SPLITS:
-        raise UnknownNameError("split", split, SPLITS)
+    require_known("distribution", distribution, NAMES)
+    if split is not None:
+        require_known("split", split, SPLITS)
     require_range("count", count, 1)
     found: dict[str, Expression] = {}
     for made in _stream_of(distribution, stream(seed, f"expressions/{distribution}"), count * _TRIES):

@@ -21,9 +21,6 @@ class StopPolicy(StatePolicy):
 
     name = "stop"
 
-    def reset(self) -> None:
-        """Nothing to forget."""
-
     def act_on_state(self, state: ExpressionState) -> int:
         """Stop."""
         return state.stop
@@ -74,9 +71,6 @@ class FirstPolicy(StatePolicy):
     """Always the first allowed rewrite: the lowest term, the first rule of the table."""
 
     name = "first"
-
-    def reset(self) -> None:
-        """Nothing to forget."""
 
     def act_on_state(self, state: ExpressionState) -> int:
         """The first action; stop where there is none."""

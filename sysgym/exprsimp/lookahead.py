@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sysgym.core.compiled import compiled
 from sysgym.core.protocols import StatePolicy
 from sysgym.exprsimp.arena import FULL
-from sysgym.exprsimp.dynamics import World, empty, exchanged, load_table, make_world, normal_form, prepared
+from sysgym.exprsimp.dynamics import World, empty, exchanged, load_table, make_world, normal_form, prepared, write_table
 from sysgym.exprsimp.episode import EpisodeConfig, ExpressionState
 from sysgym.exprsimp.kernel import rewrite
 from sysgym.exprsimp.observation import count_occurrences
@@ -26,7 +26,46 @@ _ROOM = 1 << 13
 
 
 @compiled
-def shortest_way(  # noqa: PLR0911, PLR0912  one search, and every way to run out of room
+def _cost(world: World, term: int) -> int:
+    """Size, then length, as one number."""
+    return int((world.arena.size[term] << 32) + world.arena.length[term])
+
+
+@compiled
+def _expand(
+    world: World, before: int, filled: int, states: NDArray[np.int64], seen: NDArray[np.int64],
+    table: NDArray[np.int64], terms: NDArray[np.int64], occurrences: NDArray[np.int64],
+) -> int:  # fmt: skip
+    """Put what a rewrite makes of a state behind the `filled` ones; how many there are then, or `FULL` without room."""
+    arena, memo, root = world.arena, world.memo, states[before, 0]
+    count = prepared(world, root)
+    if count == FULL:
+        return FULL
+    write_table(world, count, terms, table)
+    count_occurrences(table, count, occurrences)
+    for row in range(count):
+        term = terms[row]
+        for place in range(memo.begin[term], memo.end[term]):
+            variant, size = memo.matches[place, 0], memo.matches[place, 1]
+            if arena.size[root] + occurrences[row] * (size - arena.size[term]) > len(terms):
+                continue
+            made = rewrite(arena, world.actions, variant, term, memo.space)
+            if made != FULL:
+                made = exchanged(world, terms, table, count, row, made)
+            if made != FULL:
+                made = normal_form(world, made)
+            if made == FULL:
+                return FULL
+            if seen[made] < 0 and filled < len(states):
+                seen[made] = filled
+                states[filled, 0], states[filled, 1] = made, before
+                states[filled, 2], states[filled, 3] = row, world.actions.rule[variant]
+                filled += 1
+    return filled
+
+
+@compiled
+def shortest_way(
     world: World, nodes: NDArray[np.int64], max_nodes: int, width: int, depth: int, states: NDArray[np.int64],
     seen: NDArray[np.int64], way: NDArray[np.int64],
 ) -> int:  # fmt: skip
@@ -45,58 +84,26 @@ def shortest_way(  # noqa: PLR0911, PLR0912  one search, and every way to run ou
     Returns:
         How many rewrites; 0 where nothing smaller was found, `FULL` without room.
     """
-    arena, memo = world.arena, world.memo
     start = load_table(world, nodes)
     if start == FULL:
         return FULL
     states[0, 0], states[0, 1] = start, -1
     seen[start] = 0
     table, terms = np.empty((max_nodes, 5), np.int64), np.empty(max_nodes, np.int64)
-    occurrences = np.empty(max_nodes, np.int64)
-    front = np.zeros(1, np.int64)
-    filled = 1
+    occurrences, front, filled = np.empty(max_nodes, np.int64), np.zeros(1, np.int64), 1
     for layer in range(depth):
         first = filled
         for before in front:
-            root = states[before, 0]
-            count = prepared(world, root)
-            if count == FULL:
+            filled = _expand(world, int(before), filled, states, seen, table, terms, occurrences)
+            if filled == FULL:
                 return FULL
-            for row in range(count):
-                term = memo.order[row]
-                terms[row] = term
-                table[row, 0], table[row, 4] = arena.nodes[term, 0], arena.nodes[term, 4]
-                for child in range(1, 4):
-                    operand = arena.nodes[term, child]
-                    table[row, child] = memo.place[operand] if operand >= 0 else -1
-            count_occurrences(table, count, occurrences)
-            for row in range(count):
-                term = terms[row]
-                for place in range(memo.begin[term], memo.end[term]):
-                    variant, size = memo.matches[place, 0], memo.matches[place, 1]
-                    if arena.size[root] + occurrences[row] * (size - arena.size[term]) > max_nodes:
-                        continue
-                    result = rewrite(arena, world.actions, variant, term, memo.space)
-                    if result == FULL:
-                        return FULL
-                    direct = exchanged(world, terms, table, count, row, result)
-                    if direct == FULL:
-                        return FULL
-                    made = normal_form(world, direct)
-                    if made == FULL:
-                        return FULL
-                    if seen[made] < 0 and filled < states.shape[0]:
-                        seen[made] = filled
-                        states[filled, 0], states[filled, 1] = made, before
-                        states[filled, 2], states[filled, 3] = row, world.actions.rule[variant]
-                        filled += 1
         if filled == first:
             return 0
         costs = np.empty(filled - first, np.int64)
         for state in range(first, filled):
-            costs[state - first] = (arena.size[states[state, 0]] << 32) + arena.length[states[state, 0]]
+            costs[state - first] = _cost(world, states[state, 0])
         order = np.argsort(costs, kind="mergesort")
-        if costs[order[0]] < (arena.size[start] << 32) + arena.length[start]:
+        if costs[order[0]] < _cost(world, start):
             state = int(first + order[0])
             for at in range(layer, -1, -1):
                 way[at, 0], way[at, 1] = states[state, 2], states[state, 3]

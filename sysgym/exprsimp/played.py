@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sysgym.core.engines import allocate_slot
-from sysgym.core.errors import SettingError
+from sysgym.core.playing import play_alone
 from sysgym.core.protocols import Policy, StatePolicy
 from sysgym.exprsimp.arena import unload
 from sysgym.exprsimp.compiled_engine import ExpressionKernel
@@ -29,20 +28,7 @@ def played(bench: Workbench, search: Search, policy: Policy | StatePolicy) -> St
         return State(bench.start)
     config = EpisodeConfig(bench.rules, max_nodes=_NODES)
     engine = ExpressionKernel(config, ExpressionPool([start], "all", "disjoint", _NODES), 0, 1)
-    row, on, action = np.zeros(1, np.int64), np.ones(1, np.bool_), np.zeros(1, np.int64)
-    slot = allocate_slot(engine.observation_spec, 1, engine.num_actions)
-    engine.reset(row, np.zeros(1, np.uint64), row)
-    engine.observe(on, slot)
-    policy.reset()
-    while not (slot.terminated[0] or slot.truncated[0] or search.over()):
-        if isinstance(policy, StatePolicy):
-            chosen = policy.act_on_state(engine.state(0))
-        else:
-            chosen = policy.act(slot.observations[0], slot.action_masks[0])
-        if not 0 <= chosen < engine.num_actions:
-            raise SettingError(f"the policy chose {chosen}; the actions are 0 to {engine.num_actions - 1}")
-        action[0] = chosen
-        engine.step(action, on, slot)
+    play_alone(engine, policy, search.over)
     costs = [tuple(pair) for pair in engine.costs(0).tolist()]
     best = costs.index(min(costs))
     return _repeated(bench, config, engine.state(0).trace[:best].tolist())

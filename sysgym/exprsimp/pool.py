@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sysgym.core.errors import SettingError, UnknownNameError, require_range
+from sysgym.core.errors import SettingError, UnknownNameError, require_known, require_range
 from sysgym.core.seeding import stream_key
 from sysgym.exprsimp.fast_parser import parse_many
 from sysgym.exprsimp.generator import SPLITS, generate, split_of
@@ -42,8 +42,7 @@ class ExpressionPool:
             raise SettingError(f"no expression lies in the split {split!r}; give more of them, or split='all'")
         for place, expression in enumerate(self.expressions):
             require_small(expression, max_nodes, f"expression {place + 1}")
-        if sampling not in SAMPLINGS:
-            raise UnknownNameError("sampling", sampling, SAMPLINGS)
+        require_known("sampling", sampling, SAMPLINGS)
         self.split, self.sampling = split, sampling
         self.begin = np.cumsum([0, *(len(one.nodes) for one in self.expressions)], dtype=np.int64)
         self.nodes = np.concatenate([one.nodes for one in self.expressions])
@@ -53,9 +52,8 @@ class ExpressionPool:
         """Number of the expression of an episode."""
         if self.sampling == "disjoint":
             return (seed + episode) % len(self.expressions)
-        return philox4x32(_key(seed, f"expressions/{self.split}"), episode & 0xFFFFFFFF, episode >> 32, 0, 0)[0] % len(
-            self.expressions
-        )
+        key = stream_key(seed, f"expressions/{self.split}")
+        return philox4x32(key, episode & 0xFFFFFFFF, episode >> 32, 0, 0)[0] % len(self.expressions)
 
 
 def require_small(expression: Expression, max_nodes: int, name: str) -> None:
@@ -122,5 +120,4 @@ def _generated(count: int, distribution: str, split: str, max_nodes: int) -> tup
     return tuple(one for one in drawn if one.size <= max_nodes)
 
 
-_key = lru_cache(maxsize=4096)(stream_key)
 _SEED = 2019

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from sysgym.core.errors import SettingError, UnknownNameError, require_range
+from sysgym.core.errors import SettingError, require_known, require_range
 from sysgym.core.protocols import Policy, StatePolicy
 from sysgym.core.seeding import stream
 from sysgym.exprsimp.certificate import Certificate, CertificateError, bools_of, replay, single_steps
@@ -84,8 +84,8 @@ def simplify(
     '1'
     """
     expression = parse(text, bools, lenient=lenient) if isinstance(text, str) else text
-    if isinstance(method, str) and method not in METHODS:
-        raise UnknownNameError("method", method, METHODS)
+    if isinstance(method, str):
+        require_known("method", method, METHODS)
     if not isinstance(method, str | Policy | StatePolicy):
         raise SettingError(f"method is {method!r}; give a name ({', '.join(METHODS)}) or a policy")
     if time_limit is not None:
@@ -165,7 +165,7 @@ def check(simplification: Simplification | Certificate) -> bool:
     return True
 
 
-def equality(before: Expression, after: Expression, seconds: float = _PROOF_SECONDS) -> str:
+def equality(before: Expression, after: Expression) -> str:
     """How two expressions were shown to be equal: "same", "z3", or "points" where z3 can't tell; "" if they differ."""
     if before == after:
         return "same"
@@ -176,16 +176,16 @@ def equality(before: Expression, after: Expression, seconds: float = _PROOF_SECO
     except SettingError:
         return "points"
     query = solver.Solver()
-    query.set("timeout", int(1000 * seconds))
+    query.set("timeout", int(1000 * _PROOF_SECONDS))
     query.add(encode(solver, before) != encode(solver, _with_sort(after, before)))
     return {"unsat": "z3", "sat": ""}.get(str(query.check()), "points")
 
 
-def by_points(before: Expression, after: Expression, points: int = POINTS) -> bool:
+def by_points(before: Expression, after: Expression) -> bool:
     """Whether two expressions agree at random points and corners."""
     names = sorted({*before.variables, *after.variables})
     places = {name: place for place, name in enumerate(names)}
-    drawn = draw_points(stream(0, "simplify/check"), points, max(1, len(names)))
+    drawn = draw_points(stream(0, "simplify/check"), POINTS, max(1, len(names)))
     return bool(np.array_equal(evaluate(_placed(before, places), drawn), evaluate(_placed(after, places), drawn)))
 
 

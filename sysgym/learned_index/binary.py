@@ -34,7 +34,7 @@ class BinarySearch(SortedIndex):
         pass
 
     def _find(self, queries: NDArray[np.uint64], step: np.uint64, out: NDArray[np.int64]) -> int:
-        return int(search_halving(self._stored, *self._codec.form, queries, step, new_scratch(), out))
+        return int(search_halving(self._stored, self._codec.form, queries, step, new_scratch(), out))
 
     def _addresses(self) -> tuple[int, list[int], list[NDArray[Any]]]:
         return HALVING, [0, 0], []

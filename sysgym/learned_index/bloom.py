@@ -87,7 +87,7 @@ def map_keys(keys: Any) -> tuple[Codec, NDArray[np.uint64]]:
     """The map of keys in any order, and the distinct keys as sorted 64-bit numbers."""
     _, stored, codec = prepare_keys(keys, sort=True)
     mapped = np.empty(len(stored), dtype=np.uint64)
-    map_stored(unlocked(stored), *codec.form, mapped)
+    map_stored(unlocked(stored), codec.form, mapped)
     return codec, np.unique(mapped)
 
 

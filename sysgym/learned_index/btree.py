@@ -44,7 +44,7 @@ class BPlusTree(SortedIndex):
         blocks = -(-(len(self) + self._pad) // stride)
         positions = np.maximum(np.arange(blocks, dtype=np.int64) * stride - self._pad, 0)
         firsts = np.empty(blocks if len(self) else 0, dtype=np.uint64)
-        map_stored(self._stored[positions[: len(firsts)]], *self._codec.form, firsts)
+        map_stored(self._stored[positions[: len(firsts)]], self._codec.form, firsts)
         self._tree, self._layers = build_directory(firsts)
 
     def _parts(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
@@ -56,7 +56,7 @@ class BPlusTree(SortedIndex):
 
     def _find(self, queries: NDArray[np.uint64], step: np.uint64, out: NDArray[np.int64]) -> int:
         return search_tree(
-            self._stored, *self._codec.form, self._tree, self._layers, self.stride, self._pad, queries, step,
+            self._stored, self._codec.form, self._tree, self._layers, self.stride, self._pad, queries, step,
             new_scratch(), out,
         )  # fmt: skip
 

@@ -13,15 +13,13 @@ from numpy.typing import NDArray
 from sysgym.core.compiled import uncounted
 from sysgym.learned_index.directory import descend_group, descend_one
 from sysgym.learned_index.last_mile import GROUP, Word, finish_group, finish_one
-from sysgym.learned_index.machine import BLOCK, count_less, prefetch
+from sysgym.learned_index.machine import BLOCK, Form, count_less, prefetch
 
 
 @uncounted
 def search_tree_one(
     stored: NDArray[Any],
-    sign: Word,
-    flip: Word,
-    shift: Word,
+    form: Form,
     tree: NDArray[np.uint64],
     layers: NDArray[np.int64],
     stride: int,
@@ -32,16 +30,14 @@ def search_tree_one(
     block = descend_one(tree, layers, query)
     low = max(0, block * stride - pad)
     high = min(len(stored), (block + 1) * stride - pad)
-    position, _ = finish_one(stored, sign, flip, shift, query, low, high - low)
+    position, _ = finish_one(stored, form, query, low, high - low)
     return position
 
 
 @uncounted
 def search_tree(
     stored: NDArray[Any],
-    sign: Word,
-    flip: Word,
-    shift: Word,
+    form: Form,
     tree: NDArray[np.uint64],
     layers: NDArray[np.int64],
     stride: int,
@@ -63,7 +59,7 @@ def search_tree(
                 low = max(0, blocks[j] * stride - pad)
                 lengths[j] = min(n, (blocks[j] + 1) * stride - pad) - low
                 blocks[j] = low
-            finish_group(stored, sign, flip, shift, group, step, blocks, lengths, answers)
+            finish_group(stored, form, group, step, blocks, lengths, answers)
             continue
         for j in range(len(group)):
             start = max(0, min(blocks[j] * BLOCK - pad, last))
@@ -74,5 +70,5 @@ def search_tree(
         for j in range(len(group)):
             query = group[j] + step
             # a sum below the step has wrapped around: the right side of the largest number there is
-            answers[j] = n if query < step else blocks[j] + count_less(stored, blocks[j], query, sign, flip, shift)
+            answers[j] = n if query < step else blocks[j] + count_less(stored, blocks[j], query, form)
     return 0

@@ -35,7 +35,7 @@ class CompressedTree(SortedIndex):
         nodes = -(-len(self) // (NODE * LEAF))
         self._bases, self._drops = np.empty(nodes, dtype=np.uint64), np.empty(nodes, dtype=np.uint8)
         self._separators: NDArray[np.uint16] = aligned(nodes * NODE, np.uint16)  # type: ignore[assignment]
-        fill_nodes(self._stored, *self._codec.form, self._bases, self._drops, self._separators)
+        fill_nodes(self._stored, self._codec.form, self._bases, self._drops, self._separators)
         self._tree, self._layers = build_directory(self._bases)
 
     def _parts(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
@@ -53,7 +53,7 @@ class CompressedTree(SortedIndex):
 
     def _find(self, queries: NDArray[np.uint64], step: np.uint64, out: NDArray[np.int64]) -> int:
         return search_compressed(
-            self._stored, *self._codec.form, self._tree, self._layers, self._bases, self._drops, self._separators,
+            self._stored, self._codec.form, self._tree, self._layers, self._bases, self._drops, self._separators,
             queries, step, new_scratch(), out,
         )  # fmt: skip
 

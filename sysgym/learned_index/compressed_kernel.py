@@ -12,7 +12,7 @@ from sysgym.learned_index.directory import descend_group, descend_one
 from sysgym.learned_index.interpolated_kernel import WINDOW, settle_wide
 from sysgym.learned_index.keys import mapped_key
 from sysgym.learned_index.last_mile import GROUP, Word, finish_one, halve_group, lower_bound, settle
-from sysgym.learned_index.machine import BLOCK, count_less, prefetch
+from sysgym.learned_index.machine import BLOCK, IDENTITY, Form, count_less, prefetch
 
 LEAF = 32
 """Keys of a leaf."""
@@ -20,20 +20,19 @@ NODE = 32
 """Leaves of a node."""
 MOST = 65535
 """The largest truncated separator."""
-_ZERO, _TOP_BIT = np.uint64(0), np.uint64(63)
 
 
 @uncounted
 def fill_nodes(
-    stored: NDArray[Any], sign: Word, flip: Word, shift: Word, bases: NDArray[np.uint64], drops: NDArray[np.uint8],
+    stored: NDArray[Any], form: Form, bases: NDArray[np.uint64], drops: NDArray[np.uint8],
     separators: NDArray[np.uint16],
 ) -> None:  # fmt: skip
     """Write the first key of each node, the bits that its separators drop, and the separators."""
     n = len(stored)
     for node in range(len(bases)):
         begin = node * NODE * LEAF
-        base = mapped_key(stored[begin], sign, flip, shift)
-        last = mapped_key(stored[min(begin + (NODE - 1) * LEAF, n - 1)], sign, flip, shift)
+        base = mapped_key(stored[begin], form)
+        last = mapped_key(stored[min(begin + (NODE - 1) * LEAF, n - 1)], form)
         drop = 0
         while (last - base) >> np.uint64(drop) >= MOST:
             drop += 1
@@ -42,7 +41,7 @@ def fill_nodes(
             place = begin + leaf * LEAF
             cut = np.uint64(MOST)
             if place < n:
-                cut = (mapped_key(stored[place], sign, flip, shift) - base) >> np.uint64(drop)
+                cut = (mapped_key(stored[place], form) - base) >> np.uint64(drop)
             separators[node * NODE + leaf] = cut
 
 
@@ -58,8 +57,8 @@ def window_in(
     if query > bases[node]:
         cut = min((query - bases[node]) >> np.uint64(drops[node]), np.uint64(MOST))
     begin = node * NODE
-    below = count_less(separators, begin, cut, _ZERO, _ZERO, _TOP_BIT)
-    below += count_less(separators, begin + BLOCK, cut, _ZERO, _ZERO, _TOP_BIT)
+    below = count_less(separators, begin, cut, IDENTITY)
+    below += count_less(separators, begin + BLOCK, cut, IDENTITY)
     end = below
     while end < NODE and separators[begin + end] == cut:
         end += 1
@@ -69,21 +68,21 @@ def window_in(
 
 @uncounted
 def search_compressed_one(
-    stored: NDArray[Any], sign: Word, flip: Word, shift: Word, tree: NDArray[np.uint64], layers: NDArray[np.int64],
+    stored: NDArray[Any], form: Form, tree: NDArray[np.uint64], layers: NDArray[np.int64],
     bases: NDArray[np.uint64], drops: NDArray[np.uint8], separators: NDArray[np.uint16], query: Word,
 ) -> int:  # fmt: skip
     """Position of one mapped query."""
     if len(stored) < BLOCK:
-        return lower_bound(stored, sign, flip, shift, query, 0, len(stored))
+        return lower_bound(stored, form, query, 0, len(stored))
     node = min(descend_one(tree, layers, query), len(bases) - 1)
     start, length = window_in(bases, drops, separators, node, len(stored), query)
-    position, _ = finish_one(stored, sign, flip, shift, query, start, length)
+    position, _ = finish_one(stored, form, query, start, length)
     return position
 
 
 @uncounted
 def search_compressed(
-    stored: NDArray[Any], sign: Word, flip: Word, shift: Word, tree: NDArray[np.uint64], layers: NDArray[np.int64],
+    stored: NDArray[Any], form: Form, tree: NDArray[np.uint64], layers: NDArray[np.int64],
     bases: NDArray[np.uint64], drops: NDArray[np.uint8], separators: NDArray[np.uint16], queries: NDArray[Word],
     step: Word, scratch: NDArray[np.int64], out: NDArray[np.int64],
 ) -> int:  # fmt: skip
@@ -113,12 +112,12 @@ def search_compressed(
             if query < step:  # the right side of the largest number there is
                 out[first + j], starts[j] = n, -1
             elif lengths[j] <= WINDOW and n >= WINDOW:
-                out[first + j], missed = settle_wide(stored, sign, flip, shift, query, starts[j])
+                out[first + j], missed = settle_wide(stored, form, query, starts[j])
                 misses, starts[j] = misses + missed, -1
         if long > 0:
-            halve_group(stored, sign, flip, shift, group, step, starts, lengths)
+            halve_group(stored, form, group, step, starts, lengths)
             for j in range(len(group)):
                 if starts[j] >= 0:
-                    out[first + j], missed = settle(stored, sign, flip, shift, group[j] + step, starts[j])
+                    out[first + j], missed = settle(stored, form, group[j] + step, starts[j])
                     misses += missed
     return misses

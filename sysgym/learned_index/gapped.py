@@ -15,15 +15,12 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from sysgym.core.errors import InputFileError, KeyTypeError, KeyValueError, UnknownNameError
+from sysgym.core.errors import InputFileError, KeyTypeError, KeyValueError, require_known
 from sysgym.learned_index import storage
 from sysgym.learned_index.directory import aligned, build_directory
 from sysgym.learned_index.gapped_kernel import (
     BULK,
     FULL,
-    SLOTS,
-    WORDS,
-    Arena,
     bulk_load,
     copy_entries,
     get_batch,
@@ -32,6 +29,7 @@ from sysgym.learned_index.gapped_kernel import (
     rank_batch,
     rows_needed,
 )
+from sysgym.learned_index.gapped_rows import SLOTS, WORDS, Arena
 from sysgym.learned_index.keys import Codec, exact_queries, map_queries, map_stored, prepare_keys, query_array, unmap
 from sysgym.learned_index.last_mile import new_scratch
 from sysgym.learned_index.machine import unlocked
@@ -78,8 +76,7 @@ class GappedIndex:
             KeyTypeError: Keys without an exact order here, or values that are no 64-bit integers.
             UnknownNameError: Another policy for duplicates.
         """
-        if duplicates not in POLICIES:
-            raise UnknownNameError("duplicates policy", duplicates, POLICIES)
+        require_known("duplicates policy", duplicates, POLICIES)
         numbers = None
         if sort:
             keys = query_array(keys)
@@ -90,7 +87,7 @@ class GappedIndex:
         numbers = _values(values, len(array)) if numbers is None else numbers
         index = cls(codec, duplicates)
         mapped = np.empty(len(array), dtype=np.uint64)
-        map_stored(unlocked(stored), *codec.form, mapped)
+        map_stored(unlocked(stored), codec.form, mapped)
         if duplicates == "overwrite" and len(mapped):
             last = np.append(mapped[1:] != mapped[:-1], True)
             mapped, numbers = mapped[last], numbers[last]

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sysgym.core.compiled import uncounted
-from sysgym.core.errors import SettingError, UnknownNameError, require_range
+from sysgym.core.errors import SettingError, require_known, require_range
 from sysgym.learned_index.bloom import mixed
 from sysgym.learned_index.keys import Codec, exact_queries, map_stored, prepare_keys, query_array
 from sysgym.learned_index.leaves import Route, leaf_of, predict
@@ -70,14 +70,13 @@ class HashIndex:
             SettingError: A number out of its range.
             KeyValueError: Keys that are unsorted or NaN.
         """
-        if hash not in HASHES:
-            raise UnknownNameError("hash", hash, HASHES)
+        require_known("hash", hash, HASHES)
         require_range("slots_per_key", slots_per_key, 0.1, 16)
         array, stored, codec = prepare_keys(keys)
         if len(array) > np.iinfo(np.uint32).max:
             raise SettingError(f"{len(array)} keys are too many for one HashIndex; at most 2^32 - 1")
         mapped = np.empty(len(array), dtype=np.uint64)
-        map_stored(unlocked(stored), *codec.form, mapped)
+        map_stored(unlocked(stored), codec.form, mapped)
         distinct = np.unique(mapped)
         count = max(1, len(distinct) // 64) if leaves is None else leaves
         return cls(codec, mapped, slots_per_key, RMI.build(distinct, leaves=count) if hash == "learned" else None)

@@ -46,8 +46,8 @@ class InterpolatedTree(SortedIndex):
         self._firsts: NDArray[np.uint64] = aligned((groups + 1) * BLOCK, np.uint64)  # type: ignore[assignment]
         self._firsts[:] = np.uint64(0xFFFFFFFFFFFFFFFF)
         if leaves:
-            map_stored(self._stored[::stride].copy(), *self._codec.form, self._firsts[:leaves])
-            map_stored(self._stored[-1:].copy(), *self._codec.form, self._firsts[leaves : leaves + 1])
+            map_stored(self._stored[::stride].copy(), self._codec.form, self._firsts[:leaves])
+            map_stored(self._stored[-1:].copy(), self._codec.form, self._firsts[leaves : leaves + 1])
         self._tree, self._layers = build_directory(self._firsts[: groups * BLOCK : BLOCK].copy())
 
     def _parts(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
@@ -59,7 +59,7 @@ class InterpolatedTree(SortedIndex):
 
     def _find(self, queries: NDArray[np.uint64], step: np.uint64, out: NDArray[np.int64]) -> int:
         return search_interpolated(
-            self._stored, *self._codec.form, self._firsts, self._tree, self._layers, self.stride, queries, step,
+            self._stored, self._codec.form, self._firsts, self._tree, self._layers, self.stride, queries, step,
             new_scratch(), out,
         )  # fmt: skip
 

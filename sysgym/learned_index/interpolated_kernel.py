@@ -24,7 +24,7 @@ from sysgym.learned_index.last_mile import (
     search_plain,
     settle,
 )
-from sysgym.learned_index.machine import BLOCK, count_below, count_less, prefetch
+from sysgym.learned_index.machine import BLOCK, Form, count_below, count_less, prefetch
 
 WINDOW = 2 * BLOCK
 """Keys that are looked at around a guess, without a branch."""
@@ -46,35 +46,33 @@ def place(firsts: NDArray[np.uint64], group: int, stride: int, last: int, lead: 
 
 
 @uncounted
-def look_wide(stored: NDArray[Any], sign: Word, flip: Word, shift: Word, query: Word, start: int) -> tuple[int, int]:
+def look_wide(stored: NDArray[Any], form: Form, query: Word, start: int) -> tuple[int, int]:
     """Position within the window at `start`; and -1 or 1 if the answer lies before or behind the window, else 0."""
-    count = count_less(stored, start, query, sign, flip, shift)
-    count += count_less(stored, start + BLOCK, query, sign, flip, shift)
+    count = count_less(stored, start, query, form)
+    count += count_less(stored, start + BLOCK, query, form)
     end, side = start + WINDOW, 0
-    if count == 0 and start > 0 and mapped_key(stored[start - 1], sign, flip, shift) >= query:
+    if count == 0 and start > 0 and mapped_key(stored[start - 1], form) >= query:
         side = -1
-    elif count == WINDOW and end < len(stored) and mapped_key(stored[end], sign, flip, shift) < query:
+    elif count == WINDOW and end < len(stored) and mapped_key(stored[end], form) < query:
         side = 1
     return start + count, side
 
 
 @uncounted
-def settle_wide(stored: NDArray[Any], sign: Word, flip: Word, shift: Word, query: Word, start: int) -> tuple[int, int]:
+def settle_wide(stored: NDArray[Any], form: Form, query: Word, start: int) -> tuple[int, int]:
     """The exact position, where the window at `start` should hold it; else by galloping. And 1 in that case."""
-    position, side = look_wide(stored, sign, flip, shift, query, start)
+    position, side = look_wide(stored, form, query, start)
     if side < 0:
-        return gallop_left(stored, sign, flip, shift, query, start - 1), 1
+        return gallop_left(stored, form, query, start - 1), 1
     if side > 0:
-        return gallop_right(stored, sign, flip, shift, query, start + WINDOW), 1
+        return gallop_right(stored, form, query, start + WINDOW), 1
     return position, 0
 
 
 @uncounted
 def search_interpolated_one(
     stored: NDArray[Any],
-    sign: Word,
-    flip: Word,
-    shift: Word,
+    form: Form,
     firsts: NDArray[np.uint64],
     tree: NDArray[np.uint64],
     layers: NDArray[np.int64],
@@ -83,18 +81,16 @@ def search_interpolated_one(
 ) -> int:
     """Position of one mapped query."""
     if len(stored) < WINDOW:
-        return lower_bound(stored, sign, flip, shift, query, 0, len(stored))
+        return lower_bound(stored, form, query, 0, len(stored))
     _, start = place(firsts, descend_one(tree, layers, query), stride, len(stored) - WINDOW, 0, query)
-    position, _ = settle_wide(stored, sign, flip, shift, query, start)
+    position, _ = settle_wide(stored, form, query, start)
     return position
 
 
 @uncounted
 def search_interpolated(
     stored: NDArray[Any],
-    sign: Word,
-    flip: Word,
-    shift: Word,
+    form: Form,
     firsts: NDArray[np.uint64],
     tree: NDArray[np.uint64],
     layers: NDArray[np.int64],
@@ -110,7 +106,7 @@ def search_interpolated(
     lead = np.int64((stored.ctypes.data & 63) // stored.itemsize)
     misses = 0
     if last < 0:
-        return search_plain(stored, sign, flip, shift, queries, step, out)
+        return search_plain(stored, form, queries, step, out)
     for first in range(0, len(queries), GROUP):
         group = queries[first : min(first + GROUP, len(queries))]
         descend_group(tree, layers, group, step, parts)
@@ -128,7 +124,7 @@ def search_interpolated(
             if query < step:  # the right side of the largest number there is
                 out[first + j] = n
                 continue
-            out[first + j], side = look_wide(stored, sign, flip, shift, query, start)
+            out[first + j], side = look_wide(stored, form, query, start)
             if side < 0:
                 starts[j], lengths[j] = parts[j] * stride, start - parts[j] * stride
                 missed += 1
@@ -137,8 +133,8 @@ def search_interpolated(
                 missed += 1
         if missed > 0:
             misses += missed
-            halve_group(stored, sign, flip, shift, group, step, starts, lengths)
+            halve_group(stored, form, group, step, starts, lengths)
             for j in range(len(group)):
                 if starts[j] >= 0:
-                    out[first + j], _ = settle(stored, sign, flip, shift, group[j] + step, starts[j])
+                    out[first + j], _ = settle(stored, form, group[j] + step, starts[j])
     return misses

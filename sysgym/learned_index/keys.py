@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from sysgym.core.compiled import uncounted
 from sysgym.core.errors import KeyTypeError, KeyValueError, UnknownNameError
-from sysgym.learned_index.machine import unlocked
+from sysgym.learned_index.machine import Form, unlocked
 
 SUPPORTED = "integers, floats of 16 to 64 bits, datetime64, timedelta64, byte strings of up to 8 bytes"
 _TOP = 1 << 64
@@ -35,21 +35,12 @@ class Codec:
     Attributes:
         dtype: Type of the keys, in the machine's byte order.
         storage: Unsigned integer type of the same width, in which kernels read the keys.
-        sign: Bits that are always turned over.
-        flip: Bits that are turned over where the top bit is set.
-        shift: Position of the top bit.
+        form: How they become numbers of the same order.
     """
 
     dtype: np.dtype[Any]
     storage: np.dtype[Any]
-    sign: np.uint64
-    flip: np.uint64
-    shift: np.uint64
-
-    @property
-    def form(self) -> tuple[np.uint64, np.uint64, np.uint64]:
-        """The last arguments of kernels that read stored keys."""
-        return self.sign, self.flip, self.shift
+    form: Form
 
 
 @dataclass(frozen=True)
@@ -81,7 +72,8 @@ def codec_of(dtype: np.dtype[Any]) -> Codec:
         raise KeyTypeError(f"keys of type {dtype} are not supported; give {SUPPORTED}")
     sign = 0 if kind in "uS" else 1 << (width - 1)
     flip = (1 << (width - 1)) - 1 if kind == "f" else 0
-    return Codec(dtype, np.dtype(f"u{width // 8}"), np.uint64(sign), np.uint64(flip), np.uint64(width - 1))
+    form = Form(np.uint64(sign), np.uint64(flip), np.uint64(width - 1))
+    return Codec(dtype, np.dtype(f"u{width // 8}"), form)
 
 
 def prepare_keys(keys: Any, *, sort: bool = False) -> tuple[NDArray[Any], NDArray[Any], Codec]:
@@ -107,10 +99,10 @@ def prepare_keys(keys: Any, *, sort: bool = False) -> tuple[NDArray[Any], NDArra
     if sort:
         array = np.sort(array, kind="stable")
     stored = store(array, codec)
-    if codec.dtype.kind == "f" and bool((stored == codec.sign.astype(codec.storage)).any()):
+    if codec.dtype.kind == "f" and bool((stored == codec.form.sign.astype(codec.storage)).any()):
         array = array + codec.dtype.type(0)  # -0.0 becomes 0.0; their bits would not sort
         stored = store(array, codec)
-    descent = int(first_descent(stored, *codec.form))
+    descent = int(first_descent(stored, codec.form))
     if descent >= 0:
         pair = f"{array[descent]!s} before {array[descent + 1]!s}"
         raise KeyValueError(f"keys are not sorted: {pair} at position {descent}; sort them or build with sort=True")
@@ -236,7 +228,7 @@ def _map_own(array: NDArray[Any], codec: Codec) -> NDArray[np.uint64]:
     if codec.dtype.kind == "f":
         array = array + codec.dtype.type(0)
     mapped = np.empty(len(array), dtype=np.uint64)
-    map_stored(array.view(codec.storage), *codec.form, mapped)
+    map_stored(array.view(codec.storage), codec.form, mapped)
     return mapped
 
 
@@ -372,37 +364,35 @@ def unmap(values: NDArray[np.uint64], codec: Codec) -> NDArray[Any]:
     if codec.dtype.kind == "S":
         letters = values.astype(">u8").view(np.uint8).reshape(len(values), 8)[:, : codec.dtype.itemsize]
         return np.ascontiguousarray(letters).reshape(-1).view(codec.dtype)
-    negative = (values >> codec.shift) == 0
-    stored = values ^ codec.sign ^ np.where(negative, codec.flip, np.uint64(0))
+    negative = (values >> codec.form.shift) == 0
+    stored = values ^ codec.form.sign ^ np.where(negative, codec.form.flip, np.uint64(0))
     return stored.astype(codec.storage).view(codec.dtype)
 
 
 @uncounted
-def mapped_key(key: Any, sign: np.uint64, flip: np.uint64, shift: np.uint64) -> np.uint64:
+def mapped_key(key: Any, form: Form) -> np.uint64:
     """A stored key in the order of unsigned integers."""
     wide = np.uint64(key)
-    return np.uint64(wide ^ sign ^ (flip * (wide >> shift)))
+    return np.uint64(wide ^ form.sign ^ (form.flip * (wide >> form.shift)))
 
 
 @uncounted
-def map_stored(
-    stored: NDArray[Any], sign: np.uint64, flip: np.uint64, shift: np.uint64, out: NDArray[np.uint64]
-) -> None:
+def map_stored(stored: NDArray[Any], form: Form, out: NDArray[np.uint64]) -> None:
     """Map an array of stored keys."""
     for i in range(len(stored)):
-        out[i] = mapped_key(stored[i], sign, flip, shift)
+        out[i] = mapped_key(stored[i], form)
 
 
 @uncounted
-def first_descent(stored: NDArray[Any], sign: np.uint64, flip: np.uint64, shift: np.uint64) -> int:
+def first_descent(stored: NDArray[Any], form: Form) -> int:
     """First position whose key is larger than the next one; -1 if the keys are sorted."""
     for begin in range(0, len(stored) - 1, 4096):
         end = min(begin + 4096, len(stored) - 1)
         wrong = 0
         for i in range(begin, end):  # counted without a branch, so that it compiles to vector instructions
-            wrong += int(mapped_key(stored[i], sign, flip, shift) > mapped_key(stored[i + 1], sign, flip, shift))
+            wrong += int(mapped_key(stored[i], form) > mapped_key(stored[i + 1], form))
         if wrong:
             for i in range(begin, end):
-                if mapped_key(stored[i], sign, flip, shift) > mapped_key(stored[i + 1], sign, flip, shift):
+                if mapped_key(stored[i], form) > mapped_key(stored[i + 1], form):
                     return i
     return -1

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sysgym.core.errors import InputFileError, UnknownNameError, require_range
+from sysgym.core.errors import InputFileError, require_known, require_range
 from sysgym.core.files import atomic_write
 
 Draw = Callable[[np.random.Generator, int], NDArray[np.uint64]]
@@ -35,8 +35,7 @@ def key_set(name: str, size: int, seed: int = 42) -> NDArray[np.uint64]:
         UnknownNameError: No such key set.
         SettingError: The size is not positive.
     """
-    if name not in KEY_SETS:
-        raise UnknownNameError("key set", name, KEY_SETS)
+    require_known("key set", name, KEY_SETS)
     require_range("size", size, 1)
     generator = np.random.default_rng(seed)
     keys = _distinct(KEY_SETS[name](generator, int(1.03 * size)))

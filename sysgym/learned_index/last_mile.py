@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from sysgym.core.compiled import uncounted
 from sysgym.learned_index.keys import mapped_key
-from sysgym.learned_index.machine import BLOCK, count_less, prefetch
+from sysgym.learned_index.machine import BLOCK, Form, count_less, prefetch
 
 GROUP = 32
 """Queries that are searched together: enough to fill the memory's queue, few enough to stay in the first cache."""
@@ -29,11 +29,11 @@ def new_scratch() -> NDArray[np.int64]:
 
 
 @uncounted
-def lower_bound(stored: NDArray[Any], sign: Word, flip: Word, shift: Word, query: Word, start: int, length: int) -> int:
+def lower_bound(stored: NDArray[Any], form: Form, query: Word, start: int, length: int) -> int:
     """First position in a window that is not below the query, by halving; O(log length)."""
     while length > 0:
         half = length >> 1
-        if mapped_key(stored[start + half], sign, flip, shift) < query:
+        if mapped_key(stored[start + half], form) < query:
             start += half + 1
             length -= half + 1
         else:
@@ -44,9 +44,7 @@ def lower_bound(stored: NDArray[Any], sign: Word, flip: Word, shift: Word, query
 @uncounted
 def search_plain(
     stored: NDArray[Any],
-    sign: Word,
-    flip: Word,
-    shift: Word,
+    form: Form,
     queries: NDArray[Word],
     step: Word,
     out: NDArray[np.int64],
@@ -57,69 +55,65 @@ def search_plain(
         if step == 1 and queries[i] == np.uint64(0xFFFFFFFFFFFFFFFF):
             out[i] = n
         else:
-            out[i] = lower_bound(stored, sign, flip, shift, queries[i] + step, 0, n)
+            out[i] = lower_bound(stored, form, queries[i] + step, 0, n)
     return 0
 
 
 @uncounted
-def gallop_left(stored: NDArray[Any], sign: Word, flip: Word, shift: Word, query: Word, end: int) -> int:
+def gallop_left(stored: NDArray[Any], form: Form, query: Word, end: int) -> int:
     """The answer, if it is not behind `end`."""
     width = BLOCK
     while end > 0:
         start = max(0, end - width)
-        if start == 0 or mapped_key(stored[start - 1], sign, flip, shift) < query:
-            return lower_bound(stored, sign, flip, shift, query, start, end - start)
+        if start == 0 or mapped_key(stored[start - 1], form) < query:
+            return lower_bound(stored, form, query, start, end - start)
         end = start
         width *= 2
     return 0
 
 
 @uncounted
-def gallop_right(stored: NDArray[Any], sign: Word, flip: Word, shift: Word, query: Word, start: int) -> int:
+def gallop_right(stored: NDArray[Any], form: Form, query: Word, start: int) -> int:
     """The answer, if it is not before `start`."""
     width, n = BLOCK, len(stored)
     while start < n:
         end = min(n, start + width)
-        if end == n or mapped_key(stored[end], sign, flip, shift) >= query:
-            return lower_bound(stored, sign, flip, shift, query, start, end - start)
+        if end == n or mapped_key(stored[end], form) >= query:
+            return lower_bound(stored, form, query, start, end - start)
         start = end
         width *= 2
     return n
 
 
 @uncounted
-def settle(stored: NDArray[Any], sign: Word, flip: Word, shift: Word, query: Word, start: int) -> tuple[int, int]:
+def settle(stored: NDArray[Any], form: Form, query: Word, start: int) -> tuple[int, int]:
     """The exact position, where the block at `start` should hold it; and 1 where it did not.
 
     The check of the edges: an answer inside of the block has seen both its neighbours, one on the edge has not.
     """
-    count = count_less(stored, start, query, sign, flip, shift)
-    if count == 0 and start > 0 and mapped_key(stored[start - 1], sign, flip, shift) >= query:
-        return gallop_left(stored, sign, flip, shift, query, start - 1), 1
+    count = count_less(stored, start, query, form)
+    if count == 0 and start > 0 and mapped_key(stored[start - 1], form) >= query:
+        return gallop_left(stored, form, query, start - 1), 1
     end = start + BLOCK
-    if count == BLOCK and end < len(stored) and mapped_key(stored[end], sign, flip, shift) < query:
-        return gallop_right(stored, sign, flip, shift, query, end), 1
+    if count == BLOCK and end < len(stored) and mapped_key(stored[end], form) < query:
+        return gallop_right(stored, form, query, end), 1
     return start + count, 0
 
 
 @uncounted
-def finish_one(
-    stored: NDArray[Any], sign: Word, flip: Word, shift: Word, query: Word, start: int, length: int
-) -> tuple[int, int]:
+def finish_one(stored: NDArray[Any], form: Form, query: Word, start: int, length: int) -> tuple[int, int]:
     """Halve a window until one block remains, and settle there."""
     while length > BLOCK:
         half = length >> 1
-        start += half * int(mapped_key(stored[start + half - 1], sign, flip, shift) < query)
+        start += half * int(mapped_key(stored[start + half - 1], form) < query)
         length -= half
-    return settle(stored, sign, flip, shift, query, max(0, min(start, len(stored) - BLOCK)))
+    return settle(stored, form, query, max(0, min(start, len(stored) - BLOCK)))
 
 
 @uncounted
 def halve_group(
     stored: NDArray[Any],
-    sign: Word,
-    flip: Word,
-    shift: Word,
+    form: Form,
     queries: NDArray[Word],
     step: Word,
     starts: NDArray[np.int64],
@@ -129,9 +123,7 @@ def halve_group(
 
     Args:
         stored: At least one block of keys.
-        sign: See `keys.Codec`; also `flip`, `shift`.
-        flip: See `sign`.
-        shift: See `sign`.
+        form: See `machine.Form`.
         queries: At most `GROUP` mapped queries.
         step: Added to each query.
         starts: First key of each window; then of its block. Below 0: a query that takes no part.
@@ -156,7 +148,7 @@ def halve_group(
             length = lengths[j]
             if length > BLOCK:
                 half, start = length >> 1, starts[j]
-                start += half * (mapped_key(stored[start + half - 1], sign, flip, shift) < queries[j] + step)
+                start += half * (mapped_key(stored[start + half - 1], form) < queries[j] + step)
                 length -= half
                 lengths[j] = length
                 if length > BLOCK:
@@ -173,9 +165,7 @@ def halve_group(
 @uncounted
 def finish_group(
     stored: NDArray[Any],
-    sign: Word,
-    flip: Word,
-    shift: Word,
+    form: Form,
     queries: NDArray[Word],
     step: Word,
     starts: NDArray[np.int64],
@@ -188,14 +178,14 @@ def finish_group(
     """
     for j in range(len(queries)):
         starts[j] = max(starts[j], 0)
-    halve_group(stored, sign, flip, shift, queries, step, starts, lengths)
+    halve_group(stored, form, queries, step, starts, lengths)
     misses = 0
     for j in range(len(queries)):
         query = queries[j] + step
         if query < step:  # the right side of the largest number there is
             out[j] = len(stored)
         else:
-            out[j], missed = settle(stored, sign, flip, shift, query, starts[j])
+            out[j], missed = settle(stored, form, query, starts[j])
             misses += missed
     return misses
 
@@ -203,9 +193,7 @@ def finish_group(
 @uncounted
 def search_halving(
     stored: NDArray[Any],
-    sign: Word,
-    flip: Word,
-    shift: Word,
+    form: Form,
     queries: NDArray[Word],
     step: Word,
     scratch: NDArray[np.int64],
@@ -217,5 +205,5 @@ def search_halving(
         end = min(first + GROUP, len(queries))
         starts[:] = 0
         lengths[:] = len(stored)
-        finish_group(stored, sign, flip, shift, queries[first:end], step, starts, lengths, out[first:end])
+        finish_group(stored, form, queries[first:end], step, starts, lengths, out[first:end])
     return 0

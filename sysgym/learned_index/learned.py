@@ -65,16 +65,16 @@ class LearnedIndex(SortedIndex):
         """Keys at some positions, mapped."""
         chosen = np.ascontiguousarray(self._stored[positions])
         values = np.empty(len(chosen), dtype=np.uint64)
-        map_stored(chosen, *self._codec.form, values)
+        map_stored(chosen, self._codec.form, values)
         return values
 
     def _rank(self, values: NDArray[np.uint64]) -> NDArray[np.int64]:
         """Number of keys below some mapped values."""
         ranks = np.empty(len(values), dtype=np.int64)
         if len(self) >= BLOCK:
-            search_halving(self._stored, *self._codec.form, values, np.uint64(0), new_scratch(), ranks)
+            search_halving(self._stored, self._codec.form, values, np.uint64(0), new_scratch(), ranks)
         else:
-            search_plain(self._stored, *self._codec.form, values, np.uint64(0), ranks)
+            search_plain(self._stored, self._codec.form, values, np.uint64(0), ranks)
         return ranks
 
     def _parts(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
@@ -91,9 +91,8 @@ class LearnedIndex(SortedIndex):
         self._set_options(parameters["options"])
 
     def _find(self, queries: NDArray[np.uint64], step: np.uint64, out: NDArray[np.int64]) -> int:
-        form, scratch = self._codec.form, new_scratch()
         parts = (self._route, self._leaves, self._bends)
-        return int(search_leaves(self._stored, *form, *parts, queries, step, scratch, out))
+        return int(search_leaves(self._stored, self._codec.form, *parts, queries, step, new_scratch(), out))
 
     def _addresses(self) -> tuple[int, list[int], list[NDArray[Any]]]:
         route = self._route

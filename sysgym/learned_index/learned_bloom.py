@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sysgym.core.errors import SettingError, UnknownNameError, require_range
+from sysgym.core.errors import SettingError, require_known, require_range
 from sysgym.learned_index.bloom import ALPHA, BloomFilter, answer, bits_for, map_keys
 from sysgym.learned_index.keys import Codec, exact_queries, query_array
 
@@ -93,8 +93,7 @@ class LearnedBloomFilter:
             SettingError: A number out of its range, no other queries, or fewer bits than the model takes.
             KeyTypeError: Keys or queries of a type that has no exact form here.
         """
-        if way not in WAYS:
-            raise UnknownNameError("way", way, WAYS)
+        require_known("way", way, WAYS)
         require_range("ranges", ranges, 2, 65536, whole=True)
         codec, mapped = map_keys(keys)
         asked, held = exact_queries(query_array(others).reshape(-1), codec)

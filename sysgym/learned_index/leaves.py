@@ -24,7 +24,7 @@ from sysgym.core.compiled import uncounted
 from sysgym.learned_index.directory import descend_group, descend_one
 from sysgym.learned_index.keys import mapped_key
 from sysgym.learned_index.last_mile import GROUP, Word, finish_group, finish_one
-from sysgym.learned_index.machine import BLOCK, prefetch
+from sysgym.learned_index.machine import BLOCK, Form, prefetch
 
 LEAF = np.dtype([("base", "u8"), ("slope", "f8"), ("start", "u4"), ("count", "u4"), ("low", "i4"), ("high", "i4")])
 """Half a cache line. Ranks have 32 bits, so an index holds at most `MAX_KEYS` keys."""
@@ -158,9 +158,7 @@ def window_of(leaves: NDArray[Any], bends: NDArray[np.float64], leaf: int, query
 @uncounted
 def search_leaves(
     stored: NDArray[Any],
-    sign: Word,
-    flip: Word,
-    shift: Word,
+    form: Form,
     route: Route,
     leaves: NDArray[Any],
     bends: NDArray[np.float64],
@@ -192,16 +190,14 @@ def search_leaves(
                 prefetch(bends, 2 * parts[j])
         for j in range(len(group)):
             starts[j], lengths[j] = window_of(leaves, bends, parts[j], group[j] + step, lead)
-        misses += finish_group(stored, sign, flip, shift, group, step, starts, lengths, out[first : first + len(group)])
+        misses += finish_group(stored, form, group, step, starts, lengths, out[first : first + len(group)])
     return misses
 
 
 @uncounted
 def search_leaf(
     stored: NDArray[Any],
-    sign: Word,
-    flip: Word,
-    shift: Word,
+    form: Form,
     route: Route,
     leaves: NDArray[Any],
     bends: NDArray[np.float64],
@@ -209,16 +205,14 @@ def search_leaf(
 ) -> int:
     """Position of one mapped query."""
     start, length = window_of(leaves, bends, leaf_of(route, leaves, query), query, 0)
-    position, _ = finish_one(stored, sign, flip, shift, query, start, length)
+    position, _ = finish_one(stored, form, query, start, length)
     return position
 
 
 @uncounted
 def route_keys(
     stored: NDArray[Any],
-    sign: Word,
-    flip: Word,
-    shift: Word,
+    form: Form,
     route: Route,
     leaves: NDArray[Any],
     starts: NDArray[np.int64],
@@ -227,20 +221,20 @@ def route_keys(
     n, seen = len(stored), 0
     starts[:] = n
     for i in range(n):
-        leaf = leaf_of(route, leaves, mapped_key(stored[i], sign, flip, shift))
+        leaf = leaf_of(route, leaves, mapped_key(stored[i], form))
         while seen <= leaf:
             starts[seen] = i
             seen += 1
 
 
 @uncounted
-def _least_squares(stored: NDArray[Any], sign: Word, flip: Word, shift: Word, start: int, end: int) -> float:
+def _least_squares(stored: NDArray[Any], form: Form, start: int, end: int) -> float:
     """Slope of the regression of first ranks on keys; never negative."""
-    base = mapped_key(stored[start], sign, flip, shift)
+    base = mapped_key(stored[start], form)
     sum_x = sum_y = sum_xx = sum_xy = 0.0
     previous, rank = base, 0
     for i in range(start, end):
-        key = mapped_key(stored[i], sign, flip, shift)
+        key = mapped_key(stored[i], form)
         if key != previous:
             previous, rank = key, i - start
         x, y = float(key - base), float(rank)
@@ -256,9 +250,7 @@ def _least_squares(stored: NDArray[Any], sign: Word, flip: Word, shift: Word, st
 @uncounted
 def measure_leaf(
     stored: NDArray[Any],
-    sign: Word,
-    flip: Word,
-    shift: Word,
+    form: Form,
     leaves: NDArray[Any],
     bends: NDArray[np.float64],
     leaf: int,
@@ -272,9 +264,9 @@ def measure_leaf(
     low = high = np.int64(0)
     i = start
     while i < start + count:
-        key = mapped_key(stored[i], sign, flip, shift)
+        key = mapped_key(stored[i], form)
         after = i + 1
-        while after < start + count and mapped_key(stored[after], sign, flip, shift) == key:
+        while after < start + count and mapped_key(stored[after], form) == key:
             after += 1
         guess = predict(leaves, bends, leaf, key)
         low, high = min(low, i - guess), max(high, after - guess)
@@ -286,25 +278,23 @@ def measure_leaf(
 @uncounted
 def _bend(
     stored: NDArray[Any],
-    sign: Word,
-    flip: Word,
-    shift: Word,
+    form: Form,
     start: int,
     end: int,
     bends: NDArray[np.float64],
     leaf: int,
 ) -> None:
     """Set the steepness of a leaf's cubic at both ends, cut so that it rises; that of a line where a line is closer."""
-    base, last = mapped_key(stored[start], sign, flip, shift), mapped_key(stored[end - 1], sign, flip, shift)
+    base, last = mapped_key(stored[start], form), mapped_key(stored[end - 1], form)
     scale, rise = 1.0 / float(last - base), float(end - 1 - start)
     left = right = rise
     for i in range(start + 1, end - 1):
-        x = float(mapped_key(stored[i], sign, flip, shift) - base) * scale
+        x = float(mapped_key(stored[i], form) - base) * scale
         if x > 0.0:
             left = float(i - start) / x if x < 1.0 else rise
             break
     for i in range(end - 2, start, -1):
-        x = float(mapped_key(stored[i], sign, flip, shift) - base) * scale
+        x = float(mapped_key(stored[i], form) - base) * scale
         if x < 1.0:
             right = (rise - float(i - start)) / (1.0 - x) if x > 0.0 else rise
             break
@@ -313,7 +303,7 @@ def _bend(
         left, right = 3.0 * rise * left / steep, 3.0 * rise * right / steep
     gain = 0.0
     for i in range(start, end):
-        x = float(mapped_key(stored[i], sign, flip, shift) - base) * scale
+        x = float(mapped_key(stored[i], form) - base) * scale
         curve = (((left + right - 2 * rise) * x + (3 * rise - 2 * left - right)) * x + left) * x
         gain += abs(rise * x - float(i - start)) - abs(curve - float(i - start))
     bends[2 * leaf], bends[2 * leaf + 1] = (left, right) if gain > 0.0 else (rise, rise)
@@ -322,9 +312,7 @@ def _bend(
 @uncounted
 def fit_leaves(
     stored: NDArray[Any],
-    sign: Word,
-    flip: Word,
-    shift: Word,
+    form: Form,
     starts: NDArray[np.int64],
     spline: bool,
     leaves: NDArray[Any],
@@ -334,9 +322,7 @@ def fit_leaves(
 
     Args:
         stored: Keys.
-        sign: See `keys.Codec`; also `flip`, `shift`.
-        flip: See `sign`.
-        shift: See `sign`.
+        form: See `machine.Form`.
         starts: First key of each leaf, and n behind them.
         spline: The line through the first and last key, rather than least squares.
         leaves: Written.
@@ -349,15 +335,15 @@ def fit_leaves(
         leaves[leaf]["low"] = leaves[leaf]["high"] = 0
         if end == start:
             continue
-        base = mapped_key(stored[start], sign, flip, shift)
+        base = mapped_key(stored[start], form)
         leaves[leaf]["base"] = base
-        span = mapped_key(stored[end - 1], sign, flip, shift) - base
+        span = mapped_key(stored[end - 1], form) - base
         if span > 0:
             if len(bends):
                 leaves[leaf]["slope"] = 1.0 / float(span)
-                _bend(stored, sign, flip, shift, start, end, bends, leaf)
+                _bend(stored, form, start, end, bends, leaf)
             elif spline:
                 leaves[leaf]["slope"] = float(end - 1 - start) / float(span)
             else:
-                leaves[leaf]["slope"] = _least_squares(stored, sign, flip, shift, start, end)
-        measure_leaf(stored, sign, flip, shift, leaves, bends, leaf)
+                leaves[leaf]["slope"] = _least_squares(stored, form, start, end)
+        measure_leaf(stored, form, leaves, bends, leaf)

@@ -6,7 +6,7 @@ one, registered with `overload`, that emits the LLVM instructions for it. Nothin
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from llvmlite import ir
@@ -17,6 +17,24 @@ from numpy.typing import NDArray
 
 BLOCK = 16
 """Keys that `count_less` looks at: two cache lines of 64-bit keys, two vector registers of 512 bits."""
+
+
+class Form(NamedTuple):
+    """How stored keys become numbers of the same order: `key ^ sign ^ (flip * (key >> shift))`, see `keys`.
+
+    Attributes:
+        sign: Bits that are always turned over.
+        flip: Bits that are turned over where the top bit is set.
+        shift: Position of the top bit.
+    """
+
+    sign: np.uint64
+    flip: np.uint64
+    shift: np.uint64
+
+
+IDENTITY = Form(np.uint64(0), np.uint64(0), np.uint64(63))
+"""Of numbers that are in order as they are."""
 
 
 class _Memory:
@@ -39,21 +57,19 @@ def prefetch(array: NDArray[Any], index: Any) -> None:
     """Ask the machine to bring the cache line of `array[index]` near; the index may lie outside of the array."""
 
 
-def count_less(keys: NDArray[Any], start: Any, query: Any, sign: Any, flip: Any, shift: Any) -> int:
+def count_less(keys: NDArray[Any], start: Any, query: Any, form: Any) -> int:
     """How many of `keys[start : start + BLOCK]` map below `query`, without a branch.
 
     Args:
         keys: Stored keys, unsigned.
         start: Of the block; the whole block must lie inside of the array.
         query: Mapped query, uint64.
-        sign: With `flip` and `shift`, the order-preserving map of stored keys, see `keys.Codec`.
-        flip: See `sign`.
-        shift: See `sign`.
+        form: See `Form`.
     """
-    count = 0
+    count, (sign, flip, shift) = 0, map(int, form)
     for i in range(start, start + BLOCK):
         key = int(keys[i])
-        count += (key ^ int(sign) ^ (int(flip) * (key >> int(shift)))) < int(query)
+        count += (key ^ sign ^ (flip * (key >> shift))) < int(query)
     return count
 
 
@@ -86,8 +102,8 @@ def _overload_prefetch(array: Any, index: Any) -> Any:
 
 
 @overload(count_less, strict=False)  # annotations differ from the inner function's
-def _overload_count_less(keys: Any, start: Any, query: Any, sign: Any, flip: Any, shift: Any) -> Any:
-    return lambda keys, start, query, sign, flip, shift: _count_less(keys, start, query, sign, flip)  # type: ignore[call-arg]
+def _overload_count_less(keys: Any, start: Any, query: Any, form: Any) -> Any:
+    return lambda keys, start, query, form: _count_less(keys, start, query, form.sign, form.flip)  # type: ignore[call-arg]
 
 
 @overload(count_below, strict=False)  # annotations differ from the inner function's

@@ -22,6 +22,7 @@ from sysgym.learned_index.keys import mapped_key
 from sysgym.learned_index.last_mile import Word
 from sysgym.learned_index.learned import LearnedIndex
 from sysgym.learned_index.leaves import DIRECTORY, STRAIGHT, measure_leaf, new_route
+from sysgym.learned_index.machine import Form
 
 MAX_EPSILON = 1 << 20
 
@@ -49,7 +50,7 @@ class PGMIndex(LearnedIndex):
         space = 64
         while True:  # the number of segments shows while they are made
             segments = self._new_leaves(space)
-            count = int(fit_segments(self._stored, *self._codec.form, self.epsilon, segments, STRAIGHT))
+            count = int(fit_segments(self._stored, self._codec.form, self.epsilon, segments, STRAIGHT))
             if count >= 0:
                 break
             space *= 8
@@ -140,9 +141,7 @@ def _slope(line: Line) -> float:
 @compiled
 def fit_segments(
     stored: NDArray[Any],
-    sign: Word,
-    flip: Word,
-    shift: Word,
+    form: Form,
     epsilon: int,
     segments: NDArray[Any],
     straight: NDArray[np.float64],
@@ -161,7 +160,7 @@ def fit_segments(
     count, points, start = 0, 0, 0
     i = 0
     while i <= n:
-        x = mapped_key(stored[i], sign, flip, shift) if i < n else np.uint64(0)
+        x = mapped_key(stored[i], form) if i < n else np.uint64(0)
         above, below = i + epsilon, i - epsilon
         outside = i == n
         if not outside and points >= 2:
@@ -173,10 +172,10 @@ def fit_segments(
             if count == len(segments):
                 return -1
             segments[count]["start"], segments[count]["count"] = start, i - start
-            segments[count]["base"] = mapped_key(stored[start], sign, flip, shift)
+            segments[count]["base"] = mapped_key(stored[start], form)
             mean = 0.5 * (_slope(shallowest) + _slope(steepest)) if points >= 2 else 0.0
             segments[count]["slope"] = max(mean, 0.0)
-            measure_leaf(stored, sign, flip, shift, segments, straight, count)
+            measure_leaf(stored, form, segments, straight, count)
             count += 1
             points = 0
         if i == n:
@@ -204,7 +203,7 @@ def fit_segments(
             )  # fmt: skip
         points += 1
         i += 1
-        while i < n and mapped_key(stored[i], sign, flip, shift) == x:
+        while i < n and mapped_key(stored[i], form) == x:
             i += 1
     return count
 

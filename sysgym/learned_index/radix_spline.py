@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from sysgym.core.compiled import uncounted
 from sysgym.core.errors import SettingError
 from sysgym.learned_index.keys import mapped_key
-from sysgym.learned_index.last_mile import Word
 from sysgym.learned_index.learned import LearnedIndex
 from sysgym.learned_index.leaves import KNOTS, STRAIGHT, measure_leaf, new_route
+from sysgym.learned_index.machine import Form
 from sysgym.learned_index.pgm import require_epsilon
 
 MAX_RADIX_BITS = 28
@@ -48,7 +48,7 @@ class RadixSpline(LearnedIndex):
         space = 64
         while True:  # the number of knots shows while they are made
             pieces = self._new_leaves(space)
-            count = int(fit_spline(self._stored, *self._codec.form, float(self.epsilon), pieces, STRAIGHT))
+            count = int(fit_spline(self._stored, self._codec.form, float(self.epsilon), pieces, STRAIGHT))
             if count >= 0:
                 break
             space *= 8
@@ -72,9 +72,7 @@ class RadixSpline(LearnedIndex):
 @uncounted
 def fit_spline(
     stored: NDArray[Any],
-    sign: Word,
-    flip: Word,
-    shift: Word,
+    form: Form,
     epsilon: float,
     pieces: NDArray[Any],
     straight: NDArray[np.float64],
@@ -85,18 +83,18 @@ def fit_spline(
     empty.
     """
     n, count = len(stored), 0
-    start, start_key = 0, mapped_key(stored[0], sign, flip, shift) if n else np.uint64(0)
+    start, start_key = 0, mapped_key(stored[0], form) if n else np.uint64(0)
     before, before_key = 0, start_key
     least, most = 0.0, np.inf
     i = 0
     while i < n:
-        key = mapped_key(stored[i], sign, flip, shift)
+        key = mapped_key(stored[i], form)
         if key != before_key:
             slope = float(i - start) / float(key - start_key)
             if before > start and (slope < least or slope > most):
                 if count == len(pieces):
                     return -1
-                _write_piece(stored, sign, flip, shift, pieces, straight, count, start, before)
+                _write_piece(stored, form, pieces, straight, count, start, before)
                 count += 1
                 start, start_key = before, before_key
                 least, most = 0.0, np.inf
@@ -110,29 +108,27 @@ def fit_spline(
     if count + 2 > len(pieces):
         return -1
     if before > start:
-        _write_piece(stored, sign, flip, shift, pieces, straight, count, start, before)
+        _write_piece(stored, form, pieces, straight, count, start, before)
         count += 1
-    _write_piece(stored, sign, flip, shift, pieces, straight, count, before, n)
+    _write_piece(stored, form, pieces, straight, count, before, n)
     return count + 1
 
 
 @uncounted
 def _write_piece(
     stored: NDArray[Any],
-    sign: Word,
-    flip: Word,
-    shift: Word,
+    form: Form,
     pieces: NDArray[Any],
     straight: NDArray[np.float64],
     piece: int,
     start: int,
     end: int,
 ) -> None:
-    base = mapped_key(stored[start], sign, flip, shift)
+    base = mapped_key(stored[start], form)
     pieces[piece]["base"], pieces[piece]["start"], pieces[piece]["count"] = base, start, end - start
     pieces[piece]["slope"] = 0.0
     if end < len(stored):
-        span = mapped_key(stored[end], sign, flip, shift) - base
+        span = mapped_key(stored[end], form) - base
         if span > 0:
             pieces[piece]["slope"] = float(end - start) / float(span)
-    measure_leaf(stored, sign, flip, shift, pieces, straight, piece)
+    measure_leaf(stored, form, pieces, straight, piece)

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from sysgym.core.errors import SettingError, UnknownNameError
+from sysgym.core.errors import SettingError, require_known
 from sysgym.learned_index.directory import build_directory
 from sysgym.learned_index.learned import LearnedIndex
 from sysgym.learned_index.leaves import DIRECTORY, LINEAR, STRAIGHT, Route, fit_leaves, new_route, route_keys
@@ -47,10 +47,8 @@ class RMI(LearnedIndex):
 
     def _fit(self, root: str = "histogram", leaf: str = "linear", leaves: int | None = None) -> None:
         self._require_countable()
-        if root not in ROOTS:
-            raise UnknownNameError("root", root, ROOTS)
-        if leaf not in MODELS:
-            raise UnknownNameError("leaf", leaf, MODELS)
+        require_known("root", root, ROOTS)
+        require_known("leaf", leaf, MODELS)
         count = max(1, len(self) // 256) if leaves is None else leaves
         if not isinstance(count, int | np.integer) or not 1 <= count <= MAX_LEAVES:
             raise SettingError(f"leaves is {leaves}; it must be a whole number from 1 to 2^26")
@@ -65,10 +63,10 @@ class RMI(LearnedIndex):
             self._route = self._new_route(root, count)
             self._leaves = self._new_leaves(count)
             starts = np.empty(count + 1, dtype=np.int64)
-            route_keys(self._stored, *self._codec.form, self._route, self._leaves, starts)
+            route_keys(self._stored, self._codec.form, self._route, self._leaves, starts)
         self._bends = np.zeros(2 * len(self._leaves)) if leaf == "cubic" else STRAIGHT
-        form, spline = self._codec.form, leaf == "linear_spline"
-        fit_leaves(self._stored, *form, starts, spline, self._leaves, self._bends)
+        spline = leaf == "linear_spline"
+        fit_leaves(self._stored, self._codec.form, starts, spline, self._leaves, self._bends)
 
     def _pivots(self, count: int) -> NDArray[np.int64]:
         """Ranges of about equal size whose borders don't cut a run of equal keys."""

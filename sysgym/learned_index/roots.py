@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from sysgym.core.compiled import uncounted
 from sysgym.learned_index.keys import mapped_key
 from sysgym.learned_index.leaves import CUBIC, LINEAR, LOGLINEAR, LOGNORMAL, NORMAL, RADIX, TABLE, Route, new_route
+from sysgym.learned_index.machine import Form
 
 Reals = NDArray[np.float64]
 
@@ -32,7 +33,7 @@ class Sample:
         span: The largest distance, as an integer.
         leaves: Number of leaves.
         stored: All keys, as the index holds them.
-        form: See `keys.Codec`.
+        form: See `machine.Form`.
     """
 
     x: Reals
@@ -41,7 +42,7 @@ class Sample:
     span: int
     leaves: int
     stored: NDArray[Any]
-    form: tuple[np.uint64, np.uint64, np.uint64]
+    form: Form
 
     @property
     def words(self) -> tuple[np.uint64]:
@@ -151,7 +152,7 @@ def _table(bits: int) -> Trainer:
         shift = max(0, s.span.bit_length() - bits)
         last = s.span >> shift
         table = np.full(last + 2, s.leaves - 1, dtype=np.uint32)
-        _fill_table(s.stored, *s.form, s.first, np.uint64(shift), s.leaves, table)
+        _fill_table(s.stored, s.form, s.first, np.uint64(shift), s.leaves, table)
         return new_route(TABLE, words=(s.first, shift, last), table=table)
 
     return train
@@ -160,9 +161,7 @@ def _table(bits: int) -> Trainer:
 @uncounted
 def _fill_table(
     stored: NDArray[Any],
-    sign: np.uint64,
-    flip: np.uint64,
-    shift: np.uint64,
+    form: Form,
     first: np.uint64,
     drop: np.uint64,
     leaves: int,
@@ -171,7 +170,7 @@ def _fill_table(
     """Write the leaf of the first key of every prefix; prefixes without one get that of the next key."""
     n, prefix = len(stored), 0
     for i in range(n):
-        own = np.int64((mapped_key(stored[i], sign, flip, shift) - first) >> drop)
+        own = np.int64((mapped_key(stored[i], form) - first) >> drop)
         if prefix <= own:
             leaf = min(i * leaves // n, leaves - 1)
             while prefix <= own:

@@ -19,6 +19,7 @@ from sysgym.learned_index.compressed_kernel import search_compressed_one
 from sysgym.learned_index.interpolated_kernel import search_interpolated_one
 from sysgym.learned_index.last_mile import finish_one, lower_bound
 from sysgym.learned_index.leaves import LEAF, Route, search_leaf
+from sysgym.learned_index.machine import Form
 
 PLAIN, HALVING, TREE, LEAVES, INTERPOLATED, COMPRESSED = range(6)
 
@@ -53,28 +54,28 @@ def search_address(address: int, number: int) -> int:
     """Position of a mapped query in the index whose table stands at an address; 64-bit keys."""
     query = np.uint64(number)
     head = carray(_pointer(np.uint64(address)), (22,), np.uint64)  # type: ignore[call-arg]
-    kind, sign, flip, shift = head[0], head[1], head[2], head[3]
+    kind, form = head[0], Form(head[1], head[2], head[3])
     stored = carray(_pointer(head[6]), (np.int64(head[7]),), np.uint64)
     if kind == PLAIN:
-        return lower_bound(stored, sign, flip, shift, query, 0, len(stored))
+        return lower_bound(stored, form, query, 0, len(stored))
     if kind == HALVING:
-        return finish_one(stored, sign, flip, shift, query, 0, len(stored))[0]
+        return finish_one(stored, form, query, 0, len(stored))[0]
     tree = carray(_pointer(head[8]), (np.int64(head[9]),), np.uint64)
     layers = carray(_pointer(head[10]), (np.int64(head[11]),), np.int64)
     if kind == TREE:
-        return search_tree_one(stored, sign, flip, shift, tree, layers, np.int64(head[4]), np.int64(head[5]), query)
+        return search_tree_one(stored, form, tree, layers, np.int64(head[4]), np.int64(head[5]), query)
     if kind == INTERPOLATED:
         firsts = carray(_pointer(head[12]), (np.int64(head[13]),), np.uint64)
-        return search_interpolated_one(stored, sign, flip, shift, firsts, tree, layers, np.int64(head[4]), query)
+        return search_interpolated_one(stored, form, firsts, tree, layers, np.int64(head[4]), query)
     if kind == COMPRESSED:
         bases = carray(_pointer(head[12]), (np.int64(head[13]),), np.uint64)
         drops = carray(_pointer(head[14]), (np.int64(head[15]),), np.uint8)
         separators = carray(_pointer(head[16]), (np.int64(head[17]),), np.uint16)
-        return search_compressed_one(stored, sign, flip, shift, tree, layers, bases, drops, separators, query)
+        return search_compressed_one(stored, form, tree, layers, bases, drops, separators, query)
     leaves = carray(_pointer(head[12]), (np.int64(head[13]),), LEAF)
     reals = carray(_pointer(head[14]), (np.int64(head[15]),), np.float64)
     words = carray(_pointer(head[16]), (np.int64(head[17]),), np.uint64)
     table = carray(_pointer(head[18]), (np.int64(head[19]),), np.uint32)
     bends = carray(_pointer(head[20]), (np.int64(head[21]),), np.float64)
     route = Route(np.int64(head[4]), reals, words, table, tree, layers)
-    return search_leaf(stored, sign, flip, shift, route, leaves, bends, query)
+    return search_leaf(stored, form, route, leaves, bends, query)

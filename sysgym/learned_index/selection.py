@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sysgym.core.errors import SettingError, UnknownNameError, require_range
+from sysgym.core.errors import SettingError, require_known, require_range
 from sysgym.learned_index.binary import BinarySearch
 from sysgym.learned_index.btree import BPlusTree
 from sysgym.learned_index.compressed import CompressedTree
@@ -84,8 +84,7 @@ def auto(
         UnknownNameError: Another objective.
         SettingError: A negative limit of size.
     """
-    if objective not in OBJECTIVES:
-        raise UnknownNameError("objective", objective, OBJECTIVES)
+    require_known("objective", objective, OBJECTIVES)
     if max_bytes_per_key is not None:
         require_range("max_bytes_per_key", max_bytes_per_key, 0)
     array, _, _ = prepare_keys(keys, sort=sort)

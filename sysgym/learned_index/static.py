@@ -13,12 +13,13 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 
 import numpy as np
 from numba import config
 from numpy.typing import NDArray
 
+from sysgym.core.columns import part_of
 from sysgym.core.compiled import uncounted
 from sysgym.core.errors import InputFileError, KeyValueError, SettingError, require_range
 from sysgym.learned_index import storage
@@ -33,7 +34,7 @@ from sysgym.learned_index.keys import (
     store,
 )
 from sysgym.learned_index.last_mile import search_plain
-from sysgym.learned_index.machine import BLOCK, unlocked
+from sysgym.learned_index.machine import BLOCK, Form, unlocked
 from sysgym.learned_index.scalar import PLAIN, AddressTable, search_address
 
 _SIGNED_MOST = (1 << 63) - 1
@@ -42,6 +43,7 @@ _CHUNK = 1 << 14
 """Queries that make a thread worth its start."""
 _STRUCTURES = ("binary", "btree", "compressed", "interpolated", "pgm", "radix_spline", "rmi")
 """The files of the structures."""
+_Index = TypeVar("_Index", bound="SortedIndex")
 
 
 class SortedIndex(ABC):
@@ -213,7 +215,7 @@ class SortedIndex(ABC):
     def _find_all(self, values: NDArray[np.uint64], step: np.uint64, out: NDArray[np.int64], threads: int) -> int:
         values = unlocked(values)
         if len(self) < BLOCK:
-            return int(search_plain(self._stored, *self._codec.form, values, step, out))
+            return int(search_plain(self._stored, self._codec.form, values, step, out))
         require_range("threads", threads, 1)
         workers = min(int(threads), max(1, len(values) // _CHUNK))
         if workers == 1:
@@ -234,7 +236,7 @@ class SortedIndex(ABC):
         left = self._search_array(array, "left", None, 1)
         if array.dtype == self._codec.dtype and self._codec.dtype.kind != "S":
             values = unlocked(map_queries(array, self._codec, "left").values)
-            keep_found(self._stored, *self._codec.form, values, left.reshape(-1))
+            keep_found(self._stored, self._codec.form, values, left.reshape(-1))
         else:
             left[left == self._search_array(array, "right", None, 1)] = -1
         return left if isinstance(queries, np.ndarray) or array.ndim else int(left[()])
@@ -281,13 +283,10 @@ class SortedIndex(ABC):
 
     @classmethod
     def _from_contents(cls, contents: storage.Contents) -> Self:
-        codec = codec_of(np.dtype(contents.parameters["dtype"]))
-        keys = contents.arrays["keys"].view(codec.dtype)
-        index = cls(keys, store(keys, codec), codec)
-        parts = {name[5:]: array for name, array in contents.arrays.items() if name.startswith("part.")}
-        index._restore(contents.parameters["structure"], {name: unlocked(part) for name, part in parts.items()})
+        keys = contents.arrays["keys"].view(codec_of(np.dtype(contents.parameters["dtype"])).dtype)
+        parts = {name: unlocked(part) for name, part in part_of(contents.arrays, "part.").items()}
+        index = _rebuilt(cls, keys, contents.parameters["structure"], parts)
         index._source = contents.source
-        index._ready()
         return index
 
     def verify(self) -> None:
@@ -301,7 +300,7 @@ class SortedIndex(ABC):
 
     def __reduce__(self) -> tuple[Any, ...]:
         parameters, arrays = self._parts()
-        return _unpickle, (
+        return _rebuilt, (
             type(self),
             np.array(self.keys),
             parameters,
@@ -318,15 +317,13 @@ class SortedIndex(ABC):
 @uncounted
 def keep_found(
     stored: NDArray[Any],
-    sign: np.uint64,
-    flip: np.uint64,
-    shift: np.uint64,
+    form: Form,
     values: NDArray[np.uint64],
     positions: NDArray[np.int64],
 ) -> None:
     """Replace the positions at which another key stands by -1."""
     for i in range(len(positions)):
-        if positions[i] == len(stored) or mapped_key(stored[positions[i]], sign, flip, shift) != values[i]:
+        if positions[i] == len(stored) or mapped_key(stored[positions[i]], form) != values[i]:
             positions[i] = -1
 
 
@@ -340,9 +337,12 @@ def _structure(asked: type[SortedIndex], kind: str) -> Any:
     return None
 
 
-def _unpickle(cls: Any, keys: NDArray[Any], parameters: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> SortedIndex:
+def _rebuilt(
+    cls: type[_Index], keys: NDArray[Any], parameters: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
+) -> _Index:
+    """An index of what `_parts` gave, over its keys."""
     codec = codec_of(keys.dtype)
-    index: SortedIndex = cls(keys, store(keys, codec), codec)
+    index = cls(keys, store(keys, codec), codec)
     index._restore(parameters, arrays)
     index._ready()
     return index

@@ -11,7 +11,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from sysgym.core.errors import SettingError, UnknownNameError, require_range
+from sysgym.core.errors import SettingError, require_known, require_range
 
 REDUCTIONS = ("ring", "tree", "recursive_doubling", "halving_doubling", "parameter_server")
 
@@ -45,8 +45,7 @@ def all_reduce(
     >>> all_reduce("ring", 4, 8.0, latency=0.5, bandwidth=2.0)
     9.0
     """
-    if method not in REDUCTIONS:
-        raise UnknownNameError("reduction", method, REDUCTIONS)
+    require_known("reduction", method, REDUCTIONS)
     require_range("workers", workers, 1)
     require_range("size_bytes", size_bytes, 0.0)
     require_range("latency", latency, 0.0)

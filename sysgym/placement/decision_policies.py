@@ -21,8 +21,7 @@ from sysgym.placement.policies import CONSTRUCTIONS
 def single_metis(graph: OpGraph, cluster: Cluster) -> NDArray[np.int64]:
     """One run of METIS over the accelerators, as a user would call it, int64 (n,)."""
     contraction = contract(graph, cluster)
-    fast = cluster.of_kind("accelerator", "gpu") or list(range(len(cluster)))
-    return next(metis_partitions(contraction, fast))[contraction.group_of]
+    return next(metis_partitions(contraction, cluster.fast_devices))[contraction.group_of]
 
 
 class FollowingPolicy(StatePolicy):
@@ -35,10 +34,7 @@ class FollowingPolicy(StatePolicy):
 
     def __init__(self, name: str, plan: Callable[[OpGraph, Cluster], NDArray[np.int64]]) -> None:
         self.name, self.plan = name, plan
-        self._planned: tuple[OpGraph, NDArray[np.int64]] | None = None
-
-    def reset(self) -> None:
-        """Nothing to forget: what was planned for a graph stays right for it."""
+        self._planned: tuple[OpGraph, NDArray[np.int64]] | None = None  # holds for its graph, in whatever episode
 
     def act_on_state(self, state: PlacementState) -> int:
         """The planned device of the current group."""
@@ -58,9 +54,6 @@ class LeastLoadPolicy(StatePolicy):
 
     name = "least_load"
 
-    def reset(self) -> None:
-        """Nothing to forget."""
-
     def act_on_state(self, state: PlacementState) -> int:
         """See the class."""
         return _least_loaded(state)
@@ -70,9 +63,6 @@ class StayPolicy(StatePolicy):
     """Leaves every group where it is; what is nowhere goes to the first device that is allowed."""
 
     name = "stay"
-
-    def reset(self) -> None:
-        """Nothing to forget."""
 
     def act_on_state(self, state: PlacementState) -> int:
         """See the class."""

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sysgym.core.columns import read_only
-from sysgym.core.errors import SettingError, UnknownNameError, require_options, require_range
+from sysgym.core.errors import SettingError, require_known, require_options, require_range
 from sysgym.core.events import EventKind, EventLog, EventRecorder
 from sysgym.core.protocols import Simulator
 from sysgym.core.seeding import stream
@@ -63,13 +63,9 @@ class PlacementConfig:
 
     def __post_init__(self) -> None:
         require_range("passes", self.passes, 1, whole=True)
-        for kind, value, known in (
-            ("objective", self.objective, OBJECTIVES),
-            ("initial placement", self.start, INITIAL),
-            ("reward", self.reward, REWARDS),
-        ):
-            if value not in known:
-                raise UnknownNameError(kind, value, known)
+        require_known("objective", self.objective, OBJECTIVES)
+        require_known("initial placement", self.start, INITIAL)
+        require_known("reward", self.reward, REWARDS)
         if self.start == "nowhere" and self.objective != "max_load":
             raise SettingError(f"initial='nowhere' cannot be scored by {self.objective!r}; begin with 'one_device'")
 

@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sysgym.core.errors import SettingError, UnknownNameError, require_range
+from sysgym.core.errors import SettingError, require_known, require_range
 from sysgym.placement.model import UNITS_PER_SECOND, Cluster, OpGraph
 
 CHANNELS = ("egress", "pair", "none", "ingress", "both", "bus", "baechi")
@@ -60,14 +60,10 @@ class ExecutionRules:
     dispatch_after_zero: bool = False
 
     def __post_init__(self) -> None:
-        for kind, value, known in (
-            ("channel", self.channel, CHANNELS),
-            ("multicast", self.way_to_multicast, MULTICASTS),
-            ("queue", self.queue, QUEUES),
-            ("latency", self.latency, LATENCIES),
-        ):
-            if value not in known:
-                raise UnknownNameError(kind, value, known)
+        require_known("channel", self.channel, CHANNELS)
+        require_known("multicast", self.way_to_multicast, MULTICASTS)
+        require_known("queue", self.queue, QUEUES)
+        require_known("latency", self.latency, LATENCIES)
         for name in ("dispatch", "hold", "begin"):
             require_range(name, getattr(self, name), 0.0, np.finfo(float).max)
         if self.way_to_multicast == "tensor" and self.channel not in ("egress", "none", "bus"):

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from sysgym.core.errors import UnknownNameError, require_range
+from sysgym.core.errors import require_known, require_range
 from sysgym.core.seeding import stream
 from sysgym.placement.model import OpGraph, build_graph
 
@@ -54,8 +54,7 @@ def generate(shape: str, size: int = 8, seed: int = 0, *, training: bool = False
     >>> len(generate("chain", 5, seed=1)), len(generate("chain", 5, seed=1, training=True))
     (5, 10)
     """
-    if shape not in SHAPES:
-        raise UnknownNameError("graph shape", shape, SHAPES)
+    require_known("graph shape", shape, SHAPES)
     require_range("size", size, 1)
     sketch = _Sketch()
     generator = stream(seed, f"graph/{shape}")

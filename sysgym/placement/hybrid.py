@@ -16,59 +16,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sysgym.core.compiled import compiled
-from sysgym.core.errors import GraphError, InfeasibleError, SettingError, UnknownNameError, require_range
-from sysgym.placement.graphs import parse_json, read_text
+from sysgym.core.errors import InfeasibleError, SettingError, require_known, require_range
+from sysgym.placement.piper import LayerVariants, PiperGraph
 
 RECOMPUTE = ("choose", "none", "all")
-_VARIANTS = ("vanilla", "activation recomp")
-
-
-class LayerVariants(NamedTuple):
-    """n layers with T tensor degrees and two variants each (plain, recomputing); infinite where absent.
-
-    Attributes:
-        seconds: Forward, backward and what the tensor group exchanges, for a micro-batch; shape (T, 2, n).
-        weights: Bytes on each device.
-        per_batch: Bytes for each micro-batch alive ("a").
-        fixed: Bytes that stay ("b").
-        edges: int64, shape (e, 2).
-        enters: Bytes that an edge costs the stage of its consumer, shape (T, 2, e).
-        leaves: Bytes that it costs the stage of its producer.
-    """
-
-    seconds: NDArray[np.float64]
-    weights: NDArray[np.float64]
-    per_batch: NDArray[np.float64]
-    fixed: NDArray[np.float64]
-    edges: NDArray[np.int64]
-    enters: NDArray[np.float64]
-    leaves: NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class PiperGraph:
-    """A graph of Piper's format.
-
-    Attributes:
-        node_ids: Ids of the layers.
-        names: Their names.
-        degrees: Tensor degrees, ascending.
-        variants: What each costs.
-        source: The file.
-    """
-
-    node_ids: tuple[Any, ...]
-    names: tuple[str, ...]
-    degrees: tuple[int, ...]
-    variants: LayerVariants
-    source: str
 
 
 @dataclass(frozen=True)
@@ -90,46 +47,6 @@ class HybridPlan:
     stages: tuple[HybridStage, ...]
     seconds: float
     sets: int
-
-
-def read_piper(path: str | Path) -> PiperGraph:
-    """Read a graph with tensor-parallel variants.
-
-    Raises:
-        InputFileError: Not JSON.
-        GraphError: A layer, an edge or a variant is missing what the format asks for.
-    """
-    content, source = parse_json(path, read_text(path)), Path(path).name
-    try:
-        return _graph(content, source)
-    except (KeyError, TypeError, ValueError) as error:
-        raise GraphError(f"{source}: not a graph of Piper's format: {type(error).__name__} {error}") from error
-
-
-def _graph(content: dict[str, Any], source: str) -> PiperGraph:
-    nodes, edges = content["nodes"], content["edges"]
-    degrees = tuple(sorted({int(degree) for node in nodes for degree in node["TMPCs"]}))
-    place_of = {node["id"]: place for place, node in enumerate(nodes)}
-    pairs = np.array([[place_of[edge["sourceId"]], place_of[edge["destId"]]] for edge in edges], dtype=np.int64)
-    table = {name: np.full((len(degrees), 2, len(nodes)), np.inf) for name in ("p", "w", "a", "b")}
-    enters, leaves = (np.zeros((len(degrees), 2, len(edges))) for _ in range(2))
-    for t, degree in enumerate(degrees):
-        for place, node in enumerate(nodes):
-            for variant in node["TMPCs"].get(str(degree), []):
-                which = _VARIANTS.index(variant["id"])
-                for name, key in zip(
-                    "pwab", ("timePerSample", "parameterSize", "memoryUsageA", "memoryUsageB"), strict=True
-                ):
-                    table[name][t, which, place] = float(variant[key])
-                for number, edge in enumerate(edges):
-                    cost = float(edge["communicationCost"])
-                    if edge["destId"] == node["id"]:
-                        enters[t, which, number] = cost + float(variant["syncTimeFw"][str(edge["sourceId"])])
-                    if edge["sourceId"] == node["id"]:
-                        leaves[t, which, number] = cost + float(variant["syncTimeBw"][str(edge["destId"])])
-    variants = LayerVariants(table["p"], table["w"], table["a"], table["b"], pairs.reshape(-1, 2), enters, leaves)
-    names = tuple(str(node.get("name", node["id"])) for node in nodes)
-    return PiperGraph(tuple(place_of), names, degrees, variants, source)
 
 
 def plan_hybrid(
@@ -167,8 +84,7 @@ def plan_hybrid(
     require_range("micro_batches", micro_batches, 1)
     require_range("bandwidth", bandwidth, 0.0, open_low=True)
     require_range("memory_bytes", memory_bytes, 0.0)
-    if recompute not in RECOMPUTE:
-        raise UnknownNameError("recompute", recompute, RECOMPUTE)
+    require_known("recompute", recompute, RECOMPUTE)
     allowed = _allowed(graph, tensor_degrees, recompute)
     sets = _closed_sets(graph, set_limit) if pipeline else [0, (1 << len(graph.node_ids)) - 1]
     shares = [d for d in range(1, min(devices, micro_batches) + 1) if micro_batches % d == 0]
@@ -304,7 +220,96 @@ def _packed(bits: NDArray[Any]) -> NDArray[np.int64]:
 
 
 @compiled
-def _outer(  # noqa: PLR0912, PLR0915  one table, filled in one walk
+def _is_within(smaller: NDArray[np.int64], larger: NDArray[np.int64]) -> bool:
+    """Whether all bits of some words are set in others too."""
+    for word in range(len(smaller)):  # noqa: SIM110  numba has no generators
+        if smaller[word] & ~larger[word]:
+            return False
+    return True
+
+
+@compiled
+def _difference(larger: NDArray[Any], smaller: NDArray[Any], layers: NDArray[np.int64]) -> int:
+    """Write the layers of one set that are not in another; returns how many."""
+    size = 0
+    for node in range(len(larger)):
+        if larger[node] and not smaller[node]:
+            layers[size] = node
+            size += 1
+    return size
+
+
+@compiled
+def _is_offered(v: LayerVariants, t: int, layers: NDArray[np.int64]) -> bool:
+    """Whether every layer has a variant of a tensor degree."""
+    for node in layers:  # noqa: SIM110  numba has no generators
+        if v.seconds[t, 0, node] == np.inf and v.seconds[t, 1, node] == np.inf:
+            return False
+    return True
+
+
+@compiled
+def _amounts_by_alive(
+    v: LayerVariants, t: int, layers: NDArray[Any], larger: NDArray[Any], smaller: NDArray[Any], memory: float,
+    picked: NDArray[Any], amounts: NDArray[np.float64],
+) -> int:  # fmt: skip
+    """Write `_amounts` of a stage, (3, total + 1), by the micro-batches alive; returns the most that fit."""
+    most, switched = 0, True
+    for alive in range(1, amounts.shape[1]):
+        fits, _, changed = _pick(v, t, layers, alive, memory, picked)
+        if not fits:
+            break
+        if changed or switched:
+            amounts[0, alive], amounts[1, alive], amounts[2, alive] = _amounts(v, t, layers, larger, smaller, picked)
+        else:
+            amounts[:, alive] = amounts[:, alive - 1]
+        most, switched = alive, changed
+    return most
+
+
+@compiled
+def _put_in_front(
+    best: NDArray[np.float64], choice: NDArray[np.int64], i: int, j: int, t: int, degree: int, shares: NDArray[Any],
+    amounts: NDArray[np.float64], most: int, bandwidth: float, batches: int, known: float,
+) -> None:  # fmt: skip
+    """Let the stage of set i without set j, with every data degree, stand in front of the plans of set j."""
+    devices, total = best.shape[1] - 1, best.shape[2] - 1
+    for c in range(len(shares)):
+        d = shares[c]
+        used = d * degree
+        if used > devices:
+            break
+        for s in range(d, total + 1):
+            alive = (s + d - 1) // d
+            if alive > most:
+                break
+            time = (amounts[0, alive] + 2.0 * amounts[1, alive] / bandwidth) / d
+            time += 4.0 * (d - 1) / d * amounts[2, alive] / (batches * bandwidth)
+            if time > known * (1.0 + 1e-12):
+                continue
+            for k in range(used, devices + 1):
+                behind = best[j, k - used, s - d]
+                value = max(time, behind)
+                if value < best[i, k, s]:
+                    best[i, k, s] = value
+                    choice[i, k, s] = (j * 64 + t) * 4096 + c
+                if behind <= time:
+                    break  # more devices behind this stage gain nothing
+
+
+@compiled
+def _allow_fewer(best: NDArray[np.float64]) -> None:
+    """Of one set, (devices + 1, total + 1): whoever may use more may use fewer."""
+    for k in range(best.shape[0]):
+        for s in range(best.shape[1]):
+            if k > 0:
+                best[k, s] = min(best[k, s], best[k - 1, s])
+            if s > 0:
+                best[k, s] = min(best[k, s], best[k, s - 1])
+
+
+@compiled
+def _outer(
     bits: NDArray[Any], v: LayerVariants, degrees: NDArray[Any], shares: NDArray[Any], devices: int, total: int,
     memory: float, bandwidth: float, batches: int, work: NDArray[Any], known: float,
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:  # fmt: skip
@@ -318,8 +323,7 @@ def _outer(  # noqa: PLR0912, PLR0915  one table, filled in one walk
     best[0] = 0.0
     choice = np.full((sets, devices + 1, total + 1), -1, dtype=np.int64)
     picked, layers = np.zeros(count, dtype=np.int64), np.zeros(count, dtype=np.int64)
-    seconds, border, weights = np.zeros(total + 1), np.zeros(total + 1), np.zeros(total + 1)
-    words = _packed(bits)
+    amounts, words = np.zeros((3, total + 1)), _packed(bits)
     rate = 1.0 / known if known < np.inf and known > 0.0 else 0.0
     filled = np.ceil(work * rate - 1e-9)
     for i in range(1, sets):
@@ -327,65 +331,16 @@ def _outer(  # noqa: PLR0912, PLR0915  one table, filled in one walk
         for j in range(i):
             if filled[j] + max(1.0, np.ceil((work[i] - work[j]) * rate - 1e-9)) > left:
                 continue
-            nested = True
-            for word in range(words.shape[1]):
-                if words[j, word] & ~words[i, word]:
-                    nested = False
-                    break
-            if not nested:
+            if not _is_within(words[j], words[i]):
                 continue
-            size = 0
-            for node in range(count):
-                if bits[i, node] and not bits[j, node]:
-                    layers[size] = node
-                    size += 1
-            stage = layers[:size]
+            stage = layers[: _difference(bits[i], bits[j], layers)]
             for t in range(len(degrees)):
-                available = True
-                for node in stage:
-                    if v.seconds[t, 0, node] == np.inf and v.seconds[t, 1, node] == np.inf:
-                        available = False
-                        break
-                if not available or degrees[t] > devices:
-                    continue
-                most, switched = 0, True
-                for alive in range(1, total + 1):
-                    fits, changed = _pick(v, t, stage, alive, memory, picked)[::2]
-                    if not fits:
-                        break
-                    if changed or switched:
-                        seconds[alive], border[alive], weights[alive] = _amounts(v, t, stage, bits[i], bits[j], picked)
-                    else:
-                        seconds[alive], border[alive] = seconds[alive - 1], border[alive - 1]
-                        weights[alive] = weights[alive - 1]
-                    most, switched = alive, changed
-                for c in range(len(shares)):
-                    d = shares[c]
-                    used = d * degrees[t]
-                    if used > devices:
-                        break
-                    for s in range(d, total + 1):
-                        alive = (s + d - 1) // d
-                        if alive > most:
-                            break
-                        time = (seconds[alive] + 2.0 * border[alive] / bandwidth) / d
-                        time += 4.0 * (d - 1) / d * weights[alive] / (batches * bandwidth)
-                        if time > known * (1.0 + 1e-12):
-                            continue
-                        for k in range(used, devices + 1):
-                            behind = best[j, k - used, s - d]
-                            value = max(time, behind)
-                            if value < best[i, k, s]:
-                                best[i, k, s] = value
-                                choice[i, k, s] = (j * 64 + t) * 4096 + c
-                            if behind <= time:
-                                break  # more devices behind this stage gain nothing
-        for k in range(devices + 1):
-            for s in range(total + 1):
-                if k > 0 and best[i, k - 1, s] <= best[i, k, s]:
-                    best[i, k, s] = best[i, k - 1, s]
-                if s > 0 and best[i, k, s - 1] <= best[i, k, s]:
-                    best[i, k, s] = best[i, k, s - 1]
+                if degrees[t] <= devices and _is_offered(v, t, stage):
+                    most = _amounts_by_alive(v, t, stage, bits[i], bits[j], memory, picked, amounts)
+                    _put_in_front(
+                        best, choice, i, j, t, degrees[t], shares, amounts, most, bandwidth, batches, known
+                    )  # fmt: skip
+        _allow_fewer(best[i])
     return best, choice
 
 

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from sysgym.core.errors import GraphError, InputFileError, SettingError, UnknownNameError
+from sysgym.core.errors import GraphError, InputFileError, SettingError, require_known
 from sysgym.core.seeding import stream
 from sysgym.placement.coarsening import coarse_groups, ideal_share
 from sysgym.placement.contraction import Contraction, contract, require_possible
@@ -143,8 +143,7 @@ class GeneratedGraphs:
     """
 
     def __init__(self, split: str = "train", cluster: Cluster | None = None, groups: int = MOST_GROUPS) -> None:
-        if split not in SPLITS:
-            raise UnknownNameError("split", split, SPLITS)
+        require_known("split", split, SPLITS)
         self.split, self.cluster, self.groups = split, cluster, groups
         self._remembered = lru_cache(_REMEMBERED)(self._draw)
 

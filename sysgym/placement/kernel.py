@@ -21,6 +21,18 @@ from numpy.typing import NDArray
 from sysgym.core.compiled import uncounted, uncounted_inline
 from sysgym.placement.execution import CHANNELS, MULTICASTS, ExecutionRules, Program, Trace, program_of
 from sysgym.placement.model import Cluster, OpGraph
+from sysgym.placement.workspace import (
+    DELIVERIES,
+    PENDING,
+    REQUESTS,
+    Workspace,
+    allocate,
+    pop,
+    pop_by_priority,
+    pop_request,
+    push,
+    push_request,
+)
 
 _EGRESS, _PAIR, _NONE, _INGRESS, _BOTH, _BUS, _BAECHI = range(len(CHANNELS))
 _TENSOR, _PER_DEVICE, _PER_EDGE = range(len(MULTICASTS))
@@ -39,42 +51,6 @@ class Flags(NamedTuple):
     dispatch_after_zero: bool
 
 
-class Workspace(NamedTuple):
-    """Memory of one execution; n operations, e edges, D devices.
-
-    `heap` holds the heaps of all devices, device d's from heap_begin[d] on; `queue` likewise those ready operations
-    that wait for a static priority.
-    """
-
-    start: NDArray[np.float64]
-    end: NDArray[np.float64]
-    sent: NDArray[np.float64]
-    arrived: NDArray[np.float64]
-    missing: NDArray[np.int64]
-    ready_time: NDArray[np.float64]
-    ready_tie: NDArray[np.int64]
-    heap: NDArray[np.int64]
-    heap_begin: NDArray[np.int64]
-    heap_size: NDArray[np.int64]
-    queue: NDArray[np.int64]
-    queue_size: NDArray[np.int64]
-    next_time: NDArray[np.float64]
-    device_free: NDArray[np.float64]
-    channel_free: NDArray[np.float64]
-    request_edge: NDArray[np.int64]
-    request_stop: NDArray[np.int64]
-    request_target: NDArray[np.int64]
-    request_time: NDArray[np.float64]
-    request_producer: NDArray[np.int64]
-    request_heap: NDArray[np.int64]
-    counters: NDArray[np.int64]
-    makespan: NDArray[np.float64]
-
-
-_DELIVERIES, _REQUESTS, _PENDING = range(3)
-"""Places in `counters`: deliveries announced at their own instant, requests made, requests in the heap."""
-
-
 def flags_of(rules: ExecutionRules) -> Flags:
     """Rules in the kernel's form."""
     return Flags(
@@ -89,84 +65,6 @@ def flags_of(rules: ExecutionRules) -> Flags:
     )
 
 
-def allocate(program: Program) -> Workspace:
-    """Memory for executions of one program, used again for each."""
-    count, devices = program.cost.shape
-    edges = len(program.consumer)
-
-    def integers(size: int) -> NDArray[np.int64]:
-        return np.zeros(size, dtype=np.int64)
-
-    return Workspace(
-        np.empty(count), np.empty(count), np.empty(edges), np.empty(edges),
-        integers(count), np.empty(count), integers(count),
-        integers(count), integers(devices + 1), integers(devices), integers(count), integers(devices),
-        np.empty(devices), np.empty(devices), np.empty(max(devices * devices, 2 * devices)),
-        integers(edges), integers(edges), integers(edges), np.empty(edges), integers(edges), integers(edges),
-        integers(3), np.zeros(1),
-    )  # fmt: skip
-
-
-@uncounted_inline
-def _push(w: Workspace, device: int, node: int) -> None:
-    """An operation whose ready time is known joins the heap of its device."""
-    begin, hole = w.heap_begin[device], w.heap_size[device]
-    w.heap_size[device] = hole + 1
-    time, tie = w.ready_time[node], w.ready_tie[node]
-    while hole > 0:
-        up = (hole - 1) >> 1
-        other = w.heap[begin + up]
-        if w.ready_time[other] < time or (w.ready_time[other] == time and w.ready_tie[other] < tie):
-            break
-        w.heap[begin + hole] = other
-        hole = up
-    w.heap[begin + hole] = node
-    if hole == 0 and w.queue_size[device] == 0:
-        w.next_time[device] = max(time, w.device_free[device])
-
-
-@uncounted_inline
-def _pop(w: Workspace, device: int) -> int:
-    begin, size = w.heap_begin[device], w.heap_size[device] - 1
-    top, node = w.heap[begin], w.heap[begin + size]
-    w.heap_size[device] = size
-    time, tie = w.ready_time[node], w.ready_tie[node]
-    hole = 0
-    while True:
-        down = 2 * hole + 1
-        if down >= size:
-            break
-        child = w.heap[begin + down]
-        if down + 1 < size:
-            other = w.heap[begin + down + 1]
-            if w.ready_time[other] < w.ready_time[child] or (
-                w.ready_time[other] == w.ready_time[child] and w.ready_tie[other] < w.ready_tie[child]
-            ):
-                child, down = other, down + 1
-        if time < w.ready_time[child] or (time == w.ready_time[child] and tie < w.ready_tie[child]):
-            break
-        w.heap[begin + hole] = child
-        hole = down
-    w.heap[begin + hole] = node
-    return int(top)
-
-
-@uncounted
-def _pop_by_priority(w: Workspace, p: Program, device: int, now: float) -> int:
-    """The ready operation that comes first in the static order."""
-    begin = w.heap_begin[device]
-    while w.heap_size[device] > 0 and w.ready_time[w.heap[begin]] <= now:
-        node = _pop(w, device)
-        place = w.queue_size[device]
-        while place > 0 and p.priority[w.queue[begin + place - 1]] < p.priority[node]:
-            w.queue[begin + place] = w.queue[begin + place - 1]
-            place -= 1
-        w.queue[begin + place] = node
-        w.queue_size[device] += 1
-    w.queue_size[device] -= 1
-    return int(w.queue[begin + w.queue_size[device]])
-
-
 @uncounted_inline
 def _deliver(w: Workspace, devices: NDArray[Any], consumer: int, time: float, tie: int) -> None:
     """An input will arrive at `time`; the last one to be announced makes the ready time known."""
@@ -177,7 +75,7 @@ def _deliver(w: Workspace, devices: NDArray[Any], consumer: int, time: float, ti
         w.ready_tie[consumer] = tie
     w.missing[consumer] -= 1
     if w.missing[consumer] == 0:
-        _push(w, devices[consumer], consumer)
+        push(w, devices[consumer], consumer)
 
 
 @uncounted_inline
@@ -186,9 +84,9 @@ def _tie(w: Workspace, p: Program, channel: int, announced: int, producer: int, 
     count, size = len(w.start), len(p.cost[0])
     if announced == 0:
         return producer * count + consumer
-    w.counters[_DELIVERIES] += 1
+    w.counters[DELIVERIES] += 1
     place = channel if announced == 1 else size * size
-    return int(count * count + place * (count + len(p.consumer) + 1) + w.counters[_DELIVERIES])
+    return int(count * count + place * (count + len(p.consumer) + 1) + w.counters[DELIVERIES])
 
 
 @uncounted_inline
@@ -258,55 +156,14 @@ def _ask(
         w.channel_free[channel] = free
         w.makespan[0] = max(w.makespan[0], free)
     else:
-        request = w.counters[_REQUESTS]
-        w.counters[_REQUESTS] = request + 1
+        request = w.counters[REQUESTS]
+        w.counters[REQUESTS] = request + 1
         w.request_edge[request] = first
         w.request_stop[request] = stop
         w.request_target[request] = target
         w.request_time[request] = ready
         w.request_producer[request] = producer
-        _push_request(w, request)
-
-
-@uncounted
-def _before(w: Workspace, a: int, b: int) -> bool:
-    """Whether request a comes before b: by time, then producer, then as asked."""
-    if w.request_time[a] != w.request_time[b]:
-        return bool(w.request_time[a] < w.request_time[b])
-    if w.request_producer[a] != w.request_producer[b]:
-        return bool(w.request_producer[a] < w.request_producer[b])
-    return a < b
-
-
-@uncounted
-def _push_request(w: Workspace, request: int) -> None:
-    hole = w.counters[_PENDING]
-    w.counters[_PENDING] = hole + 1
-    while hole > 0:
-        up = (hole - 1) >> 1
-        if _before(w, w.request_heap[up], request):
-            break
-        w.request_heap[hole] = w.request_heap[up]
-        hole = up
-    w.request_heap[hole] = request
-
-
-@uncounted
-def _pop_request(w: Workspace) -> int:
-    size = w.counters[_PENDING] - 1
-    w.counters[_PENDING] = size
-    top, request = w.request_heap[0], w.request_heap[size]
-    hole = 0
-    while 2 * hole + 1 < size:
-        down = 2 * hole + 1
-        if down + 1 < size and _before(w, w.request_heap[down + 1], w.request_heap[down]):
-            down += 1
-        if _before(w, request, w.request_heap[down]):
-            break
-        w.request_heap[hole] = w.request_heap[down]
-        hole = down
-    w.request_heap[hole] = request
-    return int(top)
+        push_request(w, request)
 
 
 @uncounted
@@ -374,7 +231,7 @@ def _send_outputs(w: Workspace, p: Program, f: Flags, devices: NDArray[Any], nod
 def _begin_operation(w: Workspace, p: Program, f: Flags, devices: NDArray[Any], device: int) -> None:
     """A device begins its next operation, and everything that follows from it is announced."""
     now = w.next_time[device]
-    node = _pop_by_priority(w, p, device, now) if f.ordered else _pop(w, device)
+    node = pop_by_priority(w, p, device, now) if f.ordered else pop(w, device)
     cost = p.cost[node, device]
     end = now + cost
     w.start[node] = now
@@ -426,14 +283,14 @@ def execute(w: Workspace, p: Program, f: Flags, devices: NDArray[Any]) -> float:
         if p.missing[node] == 0:
             w.ready_time[node] = f.begin
             w.ready_tie[node] = _tie(w, p, 0, 2, node, node)
-            _push(w, devices[node], node)
+            push(w, devices[node], node)
     while True:
         best = -1
         for device in range(size):
             if w.heap_size[device] + w.queue_size[device] > 0 and (best < 0 or w.next_time[device] < w.next_time[best]):
                 best = device
-        if w.counters[_PENDING] > 0 and (best < 0 or w.request_time[w.request_heap[0]] <= w.next_time[best]):
-            _book(w, p, f, devices, _pop_request(w))
+        if w.counters[PENDING] > 0 and (best < 0 or w.request_time[w.request_heap[0]] <= w.next_time[best]):
+            _book(w, p, f, devices, pop_request(w))
         elif best >= 0:
             _begin_operation(w, p, f, devices, best)
         else:

@@ -193,42 +193,62 @@ def score_stage(
         alive: Micro-batches whose activations are held at once.
         training: What is assumed of it.
     """
-    own, ring = dict(zip(range(begin, end), strategies, strict=True)), group.ring
-    border = border_seconds(layers, begin, end, group)
-    forward, clock, channel = border, 0.0, 0.0
-    for layer in range(end - 1, begin - 1, -1):
-        to, back = leaving_conversions(layers, layer, own, end, ring)
-        passed = group.forward[layer] * share(own[layer], ring)
-        forward += to + passed
-        clock += back + group.backward[layer] * share(own[layer], ring)
-        clock += passed if recomputed[layer - begin] else 0.0
-        if not layers.producers[layer]:
-            forward += ring.convert("B", own[layer].input, layers.input_bytes)
-        if training.backward and own[layer].reduces:
-            channel = max(channel, clock) + ring.reduce(float(layers.weight_bytes[layer]))
+    own = dict(zip(range(begin, end), strategies, strict=True))
     entering: dict[int, list[int]] = {}
     for layer in range(begin, end):
         for producer in layers.producers[layer]:
             if producer < begin:
                 entering.setdefault(producer, []).append(layer)
-    stays = alive * sum(
-        layers.output_bytes[producer] * max(held(own[reader].input, ring) for reader in readers)
-        for producer, readers in entering.items()
-    )
+    again = [layer for layer in own if recomputed[layer - begin]]
+    forward, clock, channel = _stage_seconds(layers, own, group, entering, again, training)
+    if not training.backward:
+        memory = sum(layers.weight_bytes[each] * weight_share(own[each], group.ring) for each in own)
+        peak = max(stash(layers, each, own[each], group.ring) for each in own)
+        return StageCost(float(forward), 0.0, float(memory + peak), float(forward))
+    clock += border_seconds(layers, begin, end, group)
+    exposed = max(0.0, channel - clock) if clock < np.inf else 0.0
+    held_bytes = _training_bytes(layers, own, group.ring, entering, again, alive, training)
+    return StageCost(float(forward + clock), float(exposed), float(held_bytes), float(forward))
+
+
+def _stage_seconds(
+    layers: LayerGraph, own: Mapping[int, Strategy], group: StageGroup, entering: Mapping[int, Sequence[int]],
+    again: Sequence[int], training: Training,
+) -> tuple[float, float, float]:  # fmt: skip
+    """Seconds forward with one border, backward without it, and when the last reduction of gradients ends."""
+    ring, begin, end = group.ring, min(own), max(own) + 1
+    forward, clock, channel = border_seconds(layers, begin, end, group), 0.0, 0.0
+    for layer in range(end - 1, begin - 1, -1):
+        to, back = leaving_conversions(layers, layer, own, end, ring)
+        passed = group.forward[layer] * share(own[layer], ring)
+        forward += to + passed
+        clock += back + group.backward[layer] * share(own[layer], ring)
+        clock += passed if layer in again else 0.0
+        if not layers.producers[layer]:
+            forward += ring.convert("B", own[layer].input, layers.input_bytes)
+        if training.backward and own[layer].reduces:
+            channel = max(channel, clock) + ring.reduce(float(layers.weight_bytes[layer]))
     for producer, readers in entering.items():
         size = float(layers.output_bytes[producer])
         forward += sum(ring.convert("B", state, size) for state in {own[reader].input for reader in readers})
         clock += sum(ring.convert(state, "B", size) for state in {own[reader].input_gradient for reader in readers})
-    if not training.backward:
-        memory = sum(layers.weight_bytes[each] * weight_share(own[each], ring) for each in own)
-        peak = max(stash(layers, each, own[each], ring) for each in own)
-        return StageCost(float(forward), 0.0, float(memory + peak), float(forward))
-    clock += border
-    memory = float(stays)
+    return forward, clock, channel
+
+
+def _training_bytes(
+    layers: LayerGraph, own: Mapping[int, Strategy], ring: DeviceGroup, entering: Mapping[int, Sequence[int]],
+    again: Sequence[int], alive: int, training: Training,
+) -> float:  # fmt: skip
+    """Bytes on each device: weights, what stays for the backward pass, and the largest unit that is recomputed."""
+    stays = alive * sum(
+        layers.output_bytes[producer] * max(held(own[reader].input, ring) for reader in readers)
+        for producer, readers in entering.items()
+    )
+    memory, end = float(stays), max(own) + 1
     peaks: dict[int, float] = {}
     for layer, mine in own.items():
         memory += layers.weight_bytes[layer] * weight_share(mine, ring) * training.weight_copies
-        if recomputed[layer - begin]:
+        if layer in again:
             memory += alive * kept_of_recomputed(layers, layer, mine, ring, end)
             unit = int(layers.unit[layer])
             peaks[unit] = peaks.get(unit, 0.0) + stash(layers, layer, mine, ring)
@@ -236,9 +256,7 @@ def score_stage(
             memory += alive * stash(layers, layer, mine, ring)
         if not layers.producers[layer]:
             memory += alive * layers.input_bytes * held(mine.input, ring)
-    exposed = max(0.0, channel - clock) if clock < np.inf else 0.0
-    memory += max(peaks.values(), default=0.0)
-    return StageCost(float(forward + clock), float(exposed), float(memory), float(forward))
+    return memory + max(peaks.values(), default=0.0)
 
 
 def share(own: Strategy, ring: DeviceGroup) -> float:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sysgym.core.errors import UnknownNameError
+from sysgym.core.errors import require_known
 from sysgym.core.events import EventKind, EventLog
 from sysgym.placement.execution import ExecutionRules, Trace
 from sysgym.placement.instances import Instance
@@ -86,8 +86,7 @@ def memory_peaks(trace: Trace, accounting: str = "physical") -> list[MemoryPeak]
     Raises:
         UnknownNameError: `accounting` is none of `ACCOUNTINGS`.
     """
-    if accounting not in ACCOUNTINGS:
-        raise UnknownNameError("memory accounting", accounting, ACCOUNTINGS)
+    require_known("memory accounting", accounting, ACCOUNTINGS)
     made = {"physical": _physical, "placeto": _placeto, "static": _persistent}[accounting]
     by_device: list[list[Allocation]] = [[] for _ in trace.cluster.devices]
     for allocation in made(trace):

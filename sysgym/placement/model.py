@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sysgym.core.errors import GraphError, SettingError, UnknownNameError, require_range
+from sysgym.core.errors import GraphError, SettingError, UnknownNameError, require_known, require_range
 
 UNITS_PER_SECOND = {"s": 1.0, "ms": 1e3, "us": 1e6}
 KINDS = ("accelerator", "gpu", "cpu")
@@ -66,8 +66,7 @@ class Device:
     model: str = ""
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise UnknownNameError("device kind", self.kind, KINDS)
+        require_known("device kind", self.kind, KINDS)
         require_range(f"memory of device {self.name}", self.memory_bytes, 0.0)
 
 
@@ -117,6 +116,11 @@ class Cluster:
     def of_kind(self, *kinds: str) -> list[int]:
         """Numbers of the devices of the given kinds, in order."""
         return [number for number, device in enumerate(self.devices) if device.kind in kinds]
+
+    @property
+    def fast_devices(self) -> list[int]:
+        """Numbers of the accelerators and GPUs, or of all devices where there is none."""
+        return self.of_kind("accelerator", "gpu") or list(range(len(self)))
 
     @property
     def pays_transfers(self) -> NDArray[np.bool_]:
@@ -230,8 +234,7 @@ class OpGraph:
         for value in (*self.cost.values(), *vars(self).values()):
             if isinstance(value, np.ndarray):
                 value.flags.writeable = False
-        if self.time_unit not in UNITS_PER_SECOND:
-            raise UnknownNameError("time unit", self.time_unit, UNITS_PER_SECOND)
+        require_known("time unit", self.time_unit, UNITS_PER_SECOND)
         self._check()
 
     def _check(self) -> None:

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sysgym.core.compiled import compiled
-from sysgym.core.errors import UnknownNameError
+from sysgym.core.errors import require_known
 from sysgym.placement.execution import ExecutionRules, Trace
 from sysgym.placement.kernel import Evaluator
 from sysgym.placement.model import Cluster, OpGraph, topological_order
@@ -104,8 +104,7 @@ def evaluate(
     >>> evaluate(chain, Cluster.uniform(2), [0, 1, 1, 0]).objective
     6.5
     """
-    if objective not in OBJECTIVES:
-        raise UnknownNameError("objective", objective, OBJECTIVES)
+    require_known("objective", objective, OBJECTIVES)
     placed = graph.assignment_of(assignment, cluster)
     loads = device_loads(graph, cluster, placed)
     found = violations(graph, cluster, placed)

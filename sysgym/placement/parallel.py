@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sysgym.core.errors import InfeasibleError, SettingError, UnknownNameError, require_range
+from sysgym.core.errors import InfeasibleError, SettingError, require_known, require_range
 from sysgym.placement.labels import Ending, Stages
 from sysgym.placement.layers import LayerGraph, StageGroup, Training, score_stage, stage_group
 from sysgym.placement.model import Cluster
@@ -133,11 +133,9 @@ def plan_parallel(
     >>> all(plan.seconds <= seconds for seconds in plan.pure.values())
     True
     """
-    if objective not in OBJECTIVES:
-        raise UnknownNameError("objective", objective, OBJECTIVES)
+    require_known("objective", objective, OBJECTIVES)
     for form in forms:
-        if form not in FORMS:
-            raise UnknownNameError("form of parallelism", form, FORMS)
+        require_known("form of parallelism", form, FORMS)
     if not forms:
         raise SettingError(f"forms is empty; name at least one of {', '.join(FORMS)}")
     training = training or Training()

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
-from sysgym.core.errors import SettingError, UnknownNameError, require_range
+from sysgym.core.errors import SettingError, require_known, require_range
 
 SCHEDULES = ("gpipe", "1f1b", "interleaved", "zb-h1", "pipedream", "pipemare")
 ASYNCHRONOUS = ("pipedream", "pipemare")
@@ -75,8 +75,7 @@ def schedule_order(schedule: str, devices: int, micro_batches: int, chunks: int 
         UnknownNameError: No such schedule.
         SettingError: A number out of range.
     """
-    if schedule not in SCHEDULES:
-        raise UnknownNameError("schedule", schedule, SCHEDULES)
+    require_known("schedule", schedule, SCHEDULES)
     for name, value in (("devices", devices), ("micro_batches", micro_batches), ("chunks", chunks)):
         require_range(name, value, 1)
     if chunks > 1 and schedule != "interleaved":

@@ -79,7 +79,7 @@ def m_topo(graph: OpGraph, cluster: Cluster) -> NDArray[np.int64]:
     what it keeps, its temporaries and its outputs.
     """
     needs = graph.persistent_bytes + graph.temporary_bytes + graph.outputs_total
-    fast = cluster.of_kind("accelerator", "gpu") or list(range(len(cluster)))
+    fast = cluster.fast_devices
     share = np.floor(needs.sum() / len(fast)) + needs.max()
     room, filled, at = _Room(graph, cluster), 0.0, 0
     for node in topological_order(graph).tolist():
@@ -94,7 +94,7 @@ def m_topo(graph: OpGraph, cluster: Cluster) -> NDArray[np.int64]:
 
 def equal_split(graph: OpGraph, cluster: Cluster) -> NDArray[np.int64]:
     """Equally many operations of the topological order on each accelerator: what a person does first."""
-    fast = cluster.of_kind("accelerator", "gpu") or list(range(len(cluster)))
+    fast = cluster.fast_devices
     room = _Room(graph, cluster)
     for place, node in enumerate(topological_order(graph).tolist()):
         allowed = room.allowed(node)

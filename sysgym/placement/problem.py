@@ -11,7 +11,7 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
-from sysgym.core.errors import UnknownNameError
+from sysgym.core.errors import require_known
 from sysgym.core.seeding import stream
 from sysgym.placement.contraction import contract, require_possible
 from sysgym.placement.execution import ExecutionRules
@@ -52,8 +52,7 @@ class Problem:
         seed: int,
         rules: ExecutionRules | None = None,
     ) -> None:
-        if objective not in OBJECTIVES:
-            raise UnknownNameError("objective", objective, OBJECTIVES)
+        require_known("objective", objective, OBJECTIVES)
         self.graph, self.cluster, self.objective, self.seed = graph, cluster, objective, seed
         self.began, self.time_limit = time.perf_counter(), time_limit
         self.contraction = contract(graph, cluster)
@@ -72,11 +71,6 @@ class Problem:
     def left(self, share: float = 1.0) -> float:
         """Seconds until the given share of the time limit is spent."""
         return share * self.time_limit - self.seconds
-
-    @property
-    def fast_devices(self) -> list[int]:
-        """Accelerators, or all devices where there is none."""
-        return self.cluster.of_kind("accelerator", "gpu") or list(range(len(self.cluster)))
 
     def _group_order(self) -> NDArray[np.int64]:
         """Groups by the first place of their operations in the topological order."""
@@ -136,7 +130,7 @@ class Problem:
         Returns:
             The best score that beats it and its assignment, else `best` and None.
         """
-        unit = self.work / len(self.fast_devices) if self.objective == "max_load" else self.score(device)[1]
+        unit = self.work / len(self.cluster.fast_devices) if self.objective == "max_load" else self.score(device)[1]
         unit = unit if np.isfinite(unit) and unit > 0 else 1.0
         state, current = search_state(self.contraction, device), device.copy()
         kept = np.full(len(device), -1, dtype=np.int64)

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from sysgym.core.compiled import compiled
 from sysgym.placement.contraction import Contraction
 from sysgym.placement.execution import Program
-from sysgym.placement.kernel import Flags, Workspace, execute
+from sysgym.placement.kernel import Flags, execute
 from sysgym.placement.objectives import LatencyArrays, single_latency
+from sysgym.placement.workspace import Workspace
 
 _MEAN_WEIGHT = 0.05
 """How much the mean load counts beside the largest, so that plateaus slope."""

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from sysgym.core.errors import SettingError, UnknownNameError, require_range
+from sysgym.core.errors import SettingError, require_known, require_range
 
 
 @dataclass(frozen=True)
@@ -127,8 +127,7 @@ def shard_chain(
         UnknownNameError: No such objective.
         SettingError: No layer.
     """
-    if objective not in OBJECTIVES:
-        raise UnknownNameError("objective", objective, OBJECTIVES)
+    require_known("objective", objective, OBJECTIVES)
     if not layers:
         raise SettingError("layers is empty; give at least one")
     last = layers[-1]

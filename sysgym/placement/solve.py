@@ -183,7 +183,7 @@ def _linearised(problem: Problem, found: _Found) -> None:
 
 
 def _metis(problem: Problem, found: _Found) -> None:
-    for device in metis_partitions(problem.contraction, problem.fast_devices):
+    for device in metis_partitions(problem.contraction, problem.cluster.fast_devices):
         if np.isfinite(problem.contraction.cost[np.arange(len(device)), device]).all():
             found.offer(problem, device)
         if problem.left() < 0:

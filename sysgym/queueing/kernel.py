@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sysgym.core.columns import copied_columns, read_only, zeroed
+from sysgym.core.columns import copied_columns, doubled, read_only, zeroed
 from sysgym.core.compiled import uncounted, uncounted_inline
 from sysgym.core.errors import require_options
 from sysgym.core.events import EventKind, EventLog
@@ -190,13 +190,7 @@ class QueueKernel(Engine):
 
     def events(self, row: int) -> EventLog:
         """See `Engine.events`."""
-        q, written = self._queues, slice(self._queues.written[row])
-        return EventLog(
-            q.event_time[row, written].astype(np.float64),
-            q.event_kind[row, written].copy(),
-            q.event_subject[row, written].copy(),
-            q.event_amount[row, written].copy(),
-        )
+        return EventLog.of_row(self._queues, row, self._queues.written[row])
 
     def metrics(self, row: int) -> dict[str, float]:
         """See `Engine.metrics`."""
@@ -217,7 +211,5 @@ class QueueKernel(Engine):
     def _make_room(self) -> None:
         """Double the log before a queue of geometric horizon can outgrow it."""
         q = self._queues
-        room = q.event_time.shape[1]
-        if int(q.written.max()) + 2 + self.config.servers > room:
-            grown = {name: np.pad(getattr(q, name), ((0, 0), (0, room))) for name in Queues._fields if "event_" in name}
-            self._queues = q._replace(**grown)
+        if int(q.written.max()) + 2 + self.config.servers > q.event_time.shape[1]:
+            self._queues = doubled(q, "event_")

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sysgym.core.compiled import uncounted
-from sysgym.core.errors import SettingError, UnknownNameError, require_range
+from sysgym.core.errors import SettingError, require_known, require_range
 from sysgym.core.seeding import stream_key
 from sysgym.workloads.draws import integer, uniform
 from sysgym.workloads.workload import SPLITS
@@ -50,8 +50,7 @@ class QueueConfig:
         require_range("max_steps", self.max_steps, 1, whole=True)
         if not self.priorities or not all(np.isfinite(self.priorities)) or min(self.priorities) < 0:
             raise SettingError(f"priorities is {self.priorities}; give numbers of at least 0")
-        if self.horizon not in HORIZONS:
-            raise UnknownNameError("horizon", self.horizon, HORIZONS)
+        require_known("horizon", self.horizon, HORIZONS)
 
 
 class QueueState(NamedTuple):
@@ -96,6 +95,5 @@ def customer_key(seed: int, split: str) -> int:
     Raises:
         UnknownNameError: No such split.
     """
-    if split not in SPLITS:
-        raise UnknownNameError("split", split, SPLITS)
+    require_known("split", split, SPLITS)
     return stream_key(seed, f"customers/{split}")

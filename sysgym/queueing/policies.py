@@ -25,9 +25,6 @@ class TablePolicy(StatePolicy):
     def __init__(self, name: str, accept: NDArray[np.bool_]) -> None:
         self.name, self.accept = name, accept
 
-    def reset(self) -> None:
-        """Nothing to forget."""
-
     def act_on_state(self, state: QueueState) -> int:
         """Accept where the table says so and a server is free."""
         return ACCEPT if state.free > 0 and self.accept[state.free, state.head] else REJECT
@@ -48,9 +45,6 @@ class ThresholdPolicy(StatePolicy):
 
     def __init__(self, name: str, least: float) -> None:
         self.name, self.least = name, least
-
-    def reset(self) -> None:
-        """Nothing to forget."""
 
     def act_on_state(self, state: QueueState) -> int:
         """Accept a payer when a server is free."""

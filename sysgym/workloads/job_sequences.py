@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sysgym.core.compiled import compiled
-from sysgym.core.errors import SettingError, UnknownNameError, require_range
+from sysgym.core.errors import SettingError, require_known, require_range
 from sysgym.core.seeding import stream_key
 from sysgym.workloads.draws import integer, uniform
 from sysgym.workloads.jobsets import JOBSET_SPLITS, Jobset, jobset_number, jobset_of
@@ -25,7 +24,6 @@ VARIANTS = ("standard", "uniform_short", "uniform_long", "uniform_resource", "dy
 """No change; no long jobs; no short jobs; half of the jobs dominant in every resource and half in none; an arrival
 rate that is drawn anew in every time step."""
 _SHORT_SHARE = {"uniform_short": 1.0, "uniform_long": 0.0}
-_split_key = lru_cache(maxsize=4096)(stream_key)
 
 
 @compiled
@@ -110,9 +108,8 @@ class SequenceGenerator:
             require_range("resources", number, 1, whole=True)
         require_range("arrival_rate", self.arrival_rate, 0, 1, open_low=True)
         require_range("sequence_length", self.sequence_length, 1, whole=True)
-        for kind, name, known in (("variant", self.variant, VARIANTS), ("split", self.split, JOBSET_SPLITS)):
-            if name not in known:
-                raise UnknownNameError(kind, name, known)
+        require_known("variant", self.variant, VARIANTS)
+        require_known("split", self.split, JOBSET_SPLITS)
 
     @property
     def choices(self) -> tuple[int, ...]:
@@ -145,10 +142,10 @@ class SequenceGenerator:
     ) -> int:
         """See `JobsetSource.fill`."""
         number = jobset_number(episode, options)
-        key = _split_key(seed, f"workload/{self.split}")
+        key = stream_key(seed, f"workload/{self.split}")
         chosen = self.choices[0]
         if len(self.choices) > 1:
-            drawn = integer(_split_key(seed, f"resources/{self.split}"), number, 0, 0, len(self.choices) - 1)
+            drawn = integer(stream_key(seed, f"resources/{self.split}"), number, 0, 0, len(self.choices) - 1)
             chosen = self.choices[drawn]
         demand[:] = 0
         short, attempt = _SHORT_SHARE.get(self.variant, 0.8), 0

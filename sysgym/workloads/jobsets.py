@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sysgym.core.compiled import compiled
-from sysgym.core.errors import SettingError, UnknownNameError, WorkloadError, require_options, require_range
+from sysgym.core.errors import SettingError, WorkloadError, require_known, require_options, require_range
 from sysgym.core.seeding import stream_key
 from sysgym.workloads.draws import integer, uniform
 
@@ -142,9 +142,6 @@ def draw_jobset(
                 )
 
 
-_split_key = lru_cache(maxsize=4096)(stream_key)
-
-
 @dataclass(frozen=True)
 class JobsetGenerator:
     """DeepRM's generator: Bernoulli arrivals, short and long jobs, one dominant resource.
@@ -181,8 +178,7 @@ class JobsetGenerator:
         require_range("longest", self.longest, 1, whole=True)
         require_range("largest_demand", self.largest_demand, 1, whole=True)
         require_range("short_share", self.short_share, 0, 1)
-        if self.split not in JOBSET_SPLITS:
-            raise UnknownNameError("split", self.split, JOBSET_SPLITS)
+        require_known("split", self.split, JOBSET_SPLITS)
 
     @property
     def rates(self) -> tuple[float, float]:
@@ -218,7 +214,7 @@ class JobsetGenerator:
         demand: NDArray[np.int64],
     ) -> int:
         """See `JobsetSource.fill`."""
-        key = _split_key(seed, f"workload/{self.split}")
+        key = stream_key(seed, f"workload/{self.split}")
         number = jobset_number(episode, options)
         low, high = self.rates
         rate = low if low == high else low + (high - low) * uniform(key, number, len(length) * (4 + self.resources))
@@ -259,6 +255,25 @@ class FixedJobsets:
     ) -> int:
         """See `JobsetSource.fill`."""
         return copy_jobset(self.jobsets[jobset_number(episode, options) % len(self.jobsets)], length, demand)
+
+
+def source_of(workload: object, expected: str) -> JobsetSource:
+    """What a user may give as arrivals: a source, one jobset, or several.
+
+    Args:
+        workload: What was given.
+        expected: What could have been, for the message.
+
+    Raises:
+        SettingError: It is none of them.
+    """
+    if isinstance(workload, Jobset):
+        return FixedJobsets([workload])
+    if isinstance(workload, Sequence) and all(isinstance(jobset, Jobset) for jobset in workload):
+        return FixedJobsets(workload)
+    if hasattr(workload, "fill"):
+        return cast(JobsetSource, workload)
+    raise SettingError(f"workload is {workload!r}; give {expected}")
 
 
 def copy_jobset(jobset: Jobset, length: NDArray[np.int64], demand: NDArray[np.int64]) -> int:

@@ -10,13 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sysgym.core.errors import UnknownNameError, WorkloadError, require_range
+from sysgym.core.errors import WorkloadError, require_known, require_range
 from sysgym.core.seeding import stream_key
 from sysgym.workloads.draws import integer
 from sysgym.workloads.jobsets import Jobset, copy_jobset, jobset_number
@@ -91,10 +90,8 @@ class LogJobsets:
         require_range("slot_seconds", slot_seconds, 0, open_low=True)
         for name, value in (("sequence_length", sequence_length), ("capacity", capacity), ("longest", longest)):
             require_range(name, value, 1, whole=True)
-        if too_long not in TOO_LONG_RULES:
-            raise UnknownNameError("too_long rule", too_long, TOO_LONG_RULES)
-        if sampling not in SAMPLINGS:
-            raise UnknownNameError("sampling", sampling, SAMPLINGS)
+        require_known("too_long rule", too_long, TOO_LONG_RULES)
+        require_known("sampling", sampling, SAMPLINGS)
         self.sampling = sampling
         _check(workload)
         self.workload, self.sequence_length, self.slot_seconds = workload, sequence_length, slot_seconds
@@ -144,11 +141,8 @@ class LogJobsets:
         elif self.sampling == "disjoint":
             number = (seed + episode) % len(self)
         else:
-            number = integer(_key(seed, "workload/window"), episode, 0, 0, len(self) - 1)
+            number = integer(stream_key(seed, "workload/window"), episode, 0, 0, len(self) - 1)
         return copy_jobset(self._windows[number], length, demand)
-
-
-_key = lru_cache(maxsize=4096)(stream_key)
 
 
 def _check(workload: Workload) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from sysgym.core.errors import InputFileError, SettingError, UnknownNameError, require_range
+from sysgym.core.errors import InputFileError, SettingError, require_known, require_range
 from sysgym.workloads.cleaning import CLEANING_RULES, PROCESSOR_SOURCES, clean_jobs
 from sysgym.workloads.companions import NodeTable
 from sysgym.workloads.formats import (
@@ -142,10 +142,10 @@ def read_trace(
         UnknownNameError: No such format, cleaning rule, processors source or column.
         SettingError: `processors` below 1, a column mapping for a format that has none, or an unknown time zone.
     """
-    source = _known("processors source", processors_from or "requested", PROCESSOR_SOURCES)
-    _known("cleaning rule", clean, CLEANING_RULES)
-    if format != "auto":
-        _known("format", format, {**FORMATS, "auto": None})
+    source = processors_from or "requested"
+    require_known("processors source", source, PROCESSOR_SOURCES)
+    require_known("cleaning rule", clean, CLEANING_RULES)
+    require_known("format", format, [*FORMATS, "auto"])
     if columns is not None and not isinstance(columns, Mapping | str | Path):
         raise SettingError(f"columns is {columns!r}; give a mapping, or the path of a TOML file")
     file = open_trace(path)
@@ -160,12 +160,6 @@ def read_trace(
     return Workload.from_columns(
         jobs, machine, provenance, (*table.readings, *repairs), table.categories, table.dependencies, table.profiles
     )
-
-
-def _known(kind: str, name: str, known: Mapping[str, Any]) -> str:
-    if name not in known:
-        raise UnknownNameError(kind, name, known)
-    return name
 
 
 def recognise(file: TraceFile) -> str:

@@ -7,13 +7,12 @@ Each returns a new workload; what drops jobs is a counted repair, so that no res
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sysgym.core.errors import SettingError, WorkloadError, require_range
-from sysgym.workloads.workload import Repair, Workload
+from sysgym.core.errors import SettingError, require_range
+from sysgym.workloads.workload import Workload
 
 
 def select(
@@ -75,7 +74,7 @@ def without_users(workload: Workload, users: Sequence[int]) -> Workload:
     for user in users:
         if user not in present:
             raise SettingError(f"user {user} has no job in the log; the busiest are {_busiest(workload)}")
-    return _without(workload, np.isin(workload.user, list(users)), "drop_users")
+    return workload.without(np.isin(workload.user, list(users)), "drop_users")
 
 
 def without_flurries(workload: Workload, most: int, seconds: float = 3600.0) -> Workload:
@@ -96,7 +95,7 @@ def without_flurries(workload: Workload, most: int, seconds: float = 3600.0) -> 
     for user, rows in zip(users.tolist(), np.split(order, begins[1:]), strict=True):
         if user != -1 and len(rows) > most:
             flurry[rows] = _crowded(workload.submit_time[rows], most, seconds)
-    return _without(workload, flurry, "drop_flurries")
+    return workload.without(flurry, "drop_flurries")
 
 
 def _crowded(submit: NDArray[np.float64], most: int, seconds: float) -> NDArray[np.bool_]:
@@ -108,16 +107,6 @@ def _crowded(submit: NDArray[np.float64], most: int, seconds: float) -> NDArray[
     np.add.at(change, ends[full], -1)
     covered: NDArray[np.bool_] = np.cumsum(change[:-1]) > 0
     return covered
-
-
-def _without(workload: Workload, dropped: NDArray[np.bool_], rule: str) -> Workload:
-    if dropped.all():
-        raise WorkloadError(f"{workload.provenance.source}: {rule} leaves no job of {len(workload)}")
-    if not dropped.any():
-        return workload
-    lines = tuple(int(line) for line in workload.source_line[dropped][:5])
-    repair = Repair(rule, int(dropped.sum()), True, lines)
-    return replace(workload.take(~dropped), repairs=(*workload.repairs, repair))
 
 
 def _busiest(workload: Workload) -> str:

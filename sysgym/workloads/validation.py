@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from sysgym.core.errors import InputFileError, SettingError, UnknownNameError
+from sysgym.core.errors import InputFileError, SettingError, require_known
 from sysgym.workloads.checks import Anomaly, anomalies_of
 from sysgym.workloads.cleaning import clean_jobs
 from sysgym.workloads.column_statistics import LogStatistics, is_statistics, read_statistics, statistics_of
@@ -111,8 +111,7 @@ def validate(
         UnknownNameError: No such format.
         SettingError: Schema or baseline are of another format, or the zone is unknown.
     """
-    if format != "auto" and format not in FORMATS:
-        raise UnknownNameError("format", format, {**FORMATS, "auto": None})
+    require_known("format", format, [*FORMATS, "auto"])
     file = open_trace(path)
     name = recognise(file) if format == "auto" else format
     chosen = _schema(schema, name, str(file.path))

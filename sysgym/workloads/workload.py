@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sysgym.core.columns import read_only
-from sysgym.core.errors import SettingError, UnknownNameError, WorkloadError, require_range
+from sysgym.core.errors import SettingError, UnknownNameError, WorkloadError, require_known, require_range
 from sysgym.core.instances import Change, Instance
 from sysgym.workloads.companions import DagProfile, Dependencies, NodeTable
 
@@ -249,14 +249,31 @@ class Workload:
         chosen: dict[str, Any] = {name: column[rows] for name, column in self.columns().items()}
         return replace(self, **chosen, extra={name: column[rows] for name, column in self.extra.items()})
 
+    def without(self, dropped: NDArray[np.bool_], rule: str) -> Workload:
+        """The other jobs, with a repair that counts those that were dropped, if any; O(n).
+
+        Args:
+            dropped: bool, shape (n,).
+            rule: Name of the repair.
+
+        Raises:
+            WorkloadError: No job is left.
+        """
+        if dropped.all():
+            raise WorkloadError(f"{self.provenance.source}: {rule} leaves no job of {len(self)}")
+        if not dropped.any():
+            return self
+        lines = tuple(int(line) for line in self.source_line[dropped][:5])
+        repair = Repair(rule, int(dropped.sum()), True, lines)
+        return replace(self.take(~dropped), repairs=(*self.repairs, repair))
+
     def labels(self, column: str) -> tuple[str, ...]:
         """The text of each job in a column whose numbers stand for names; "" where it is unknown.
 
         Raises:
             UnknownNameError: The column has no labels.
         """
-        if column not in self.categories:
-            raise UnknownNameError("column of names", column, self.categories)
+        require_known("column of names", column, self.categories)
         names = self.categories[column]
         numbers = self.extra[column] if column in self.extra else getattr(self, column)
         return tuple(names[number - 1] if number > 0 else "" for number in numbers.tolist())
@@ -274,16 +291,11 @@ class Workload:
         unknown_run = np.isnan(self.run_time)
         if unknown_run.all():
             raise WorkloadError(f"{self.provenance.source}: the log ({self.provenance.format!r}) has no run times")
-        if not unknown_run.any():
-            return self
-        lines = tuple(int(line) for line in self.source_line[unknown_run][:5])
-        repair = Repair("drop_unknown_run_time", int(unknown_run.sum()), True, lines)
-        return replace(self.take(~unknown_run), repairs=(*self.repairs, repair))
+        return self.without(unknown_run, "drop_unknown_run_time")
 
     def split(self, name: str) -> Workload:
         """One of the splits in `SPLITS`: a contiguous range of jobs, disjoint in order of submission."""
-        if name not in SPLITS:
-            raise UnknownNameError("split", name, SPLITS)
+        require_known("split", name, SPLITS)
         begin, end = (round(share * len(self)) for share in SPLITS[name])
         return self.take(slice(begin, end))
 

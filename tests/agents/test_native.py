@@ -9,7 +9,7 @@ import torch
 from sysgym.agents.actor import Weights
 from sysgym.agents.algorithms import ALGORITHMS
 from sysgym.agents.architecture import choose_architecture
-from sysgym.agents.compiled import CompiledBytes, compiled_behaviour
+from sysgym.agents.compiled_behaviour import CompiledBytes, compiled_behaviour
 from sysgym.agents.kernels import TANH, activate
 from sysgym.agents.networks import build_network, masked_log_probabilities
 from sysgym.agents.settings import make_settings

@@ -9,7 +9,7 @@ import sysgym  # noqa: F401  registers the ids
 from sysgym.agents import train
 from sysgym.agents.networks import masked_log_probabilities
 from sysgym.agents.rewriter import RewriterSettings, Teacher, imitation_loss, lesson_of, part_of, scored
-from sysgym.agents.terms import Packed, TermNetwork
+from sysgym.agents.term_network import Packed, TermNetwork
 from sysgym.agents.training import Training
 from sysgym.core.errors import SettingError
 from sysgym.core.term_network import TermFunction, pack, term_shapes

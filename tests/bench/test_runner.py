@@ -1,6 +1,7 @@
 """Running studies: what is recorded, what is kept, and what happens when a run fails or the user stops."""
 
 import json
+import shutil
 import signal
 
 import pytest
@@ -204,8 +205,10 @@ def test_policies_are_trained_on_their_split_and_resumed_from_their_checkpoint(s
         assert record.policy.training.curve[-1]["frames"] == record.policy.training.frames
         assert (tmp_path / "toy.results" / record.evidence.checkpoint).is_file() and len(record.policy.sha256) == 64
     (tmp_path / "toy.results" / "records.jsonl").unlink()
+    shutil.rmtree(tmp_path / "toy.results" / "checkpoints")
     resumed, seen = states(study(TRAINED))
     assert "training" not in seen and [r.result for r in resumed] == [r.result for r in found]
+    assert [r.policy for r in resumed] == [r.policy for r in found]
     arguments = environments.training_arguments(trained[0].environment.id, {"jobs": 30})
     assert arguments == {"jobs": 30, "split": "train"}
     for checkpoint in tmp_path.rglob("*.safetensors"):
@@ -307,7 +310,7 @@ def test_a_policy_is_trained_once_elsewhere_and_played_everywhere(study, tmp_pat
     assert [record.policy.training.environment for record in learned] == ["", "short"]
     assert learned[0].evidence.checkpoint == learned[1].evidence.checkpoint
     assert learned[0].policy.sha256 == learned[1].policy.sha256
-    assert len(list((tmp_path / "elsewhere.results" / "checkpoints").glob("*.safetensors"))) == 1
+    assert len(list((tmp_path / "elsewhere.results" / "weights").glob("*.safetensors"))) == 1
     drawing = '[[policies]]\nname = "drawing"\nplay = "sampled"\n' + text.split("[[policies]]")[2].split("\n", 2)[2]
     (tmp_path / "elsewhere.toml").write_text(text + drawing)
     sampled = [record for record in run_study(tmp_path / "elsewhere.toml") if record.policy.name == "drawing"]
@@ -411,8 +414,8 @@ def test_a_policy_of_another_environment_plays_only_where_the_study_says_so(stud
     with pytest.raises(StudyError, match=r"PPO is trained in tests\.bench\.toy:Toy-v0, not in tests\.bench\.toy:Twin"):
         run_study(study(TRANSFER.format(transfer="")))
     assert not any(record.failed for record in run_study(study(TRANSFER.format(transfer="transfer = true"))))
-    (kept,) = (tmp_path / "toy.results" / "checkpoints").glob("*.safetensors")
-    file = f'policy = "toy.results/checkpoints/{kept.name}"'
+    (kept,) = (tmp_path / "toy.results" / "weights").glob("*.safetensors")
+    file = f'policy = "toy.results/weights/{kept.name}"'
     twin = {"Toy-v0": "Twin-v0", 'policy = "shortest"': file}
     with pytest.raises(StudyError, match=rf"Toy queue: .*{kept.name}: .*was trained in Toy-v0, not in Twin-v0"):
         run_study(study(**twin))

@@ -128,3 +128,12 @@ def test_a_page_marks_what_was_played_again_for_it_and_nothing_else(study, tmp_p
     (results / "records.jsonl").write_bytes(kept)
     cli = CliRunner().invoke(app, ["leaderboard", str(results), "--verify", "--html", str(tmp_path / "page.html")])
     assert cli.exit_code == 0 and (tmp_path / "page.html").read_text() == page()
+
+
+def test_weights_that_did_not_play_are_found(study, tmp_path):
+    run_study(study(LEARNED))
+    (weights,) = (tmp_path / "toy.results" / "weights").glob("*.safetensors")
+    weights.write_bytes(weights.read_bytes() + b" ")
+    assert [fault.partition(" is not")[0] for fault, _ in outcomes(tmp_path)] == ["", "", f"weights/{weights.name}"]
+    weights.unlink()  # the actions are enough
+    assert outcomes(tmp_path) == [("", "")] * 3

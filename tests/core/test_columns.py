@@ -37,3 +37,12 @@ def test_a_snapshot_is_put_back():
     state.clock[:] = 2.0
     columns.restore_columns(state, kept)
     assert state.clock.tolist() == [1.0, 1.0]
+
+
+def test_columns_grow_where_their_names_begin_so_and_parts_are_found_again():
+    state = columns.zeroed(State, 2, waiting=3, table=2)
+    state.waiting[:] = 1
+    grown = columns.doubled(state, "wait")
+    assert grown.waiting.tolist() == [[1, 1, 1, 0, 0, 0]] * 2 and grown.table.shape == (2, 2)
+    kept = {f"own/{name}": array for name, array in columns.copied_columns(state).items()} | {"clock": state.clock}
+    assert columns.part_of(kept, "own/").keys() == set(State._fields)

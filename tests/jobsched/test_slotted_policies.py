@@ -10,7 +10,6 @@ from sysgym.jobsched.slotted.observation import ENCODERS
 from sysgym.jobsched.slotted.policies import (
     HEURISTICS,
     GatedLinear,
-    RandomAction,
     SjfHold,
     Tetris,
     packer,
@@ -29,7 +28,8 @@ TABLE = {
     0.7: (5.01, 12.55, 11.53, 11.04, 6.41, 9.09),
     1.0: (8.42, 20.79, 19.14, 18.34, 11.21, 11.81),
 }
-POLICIES = (sjf, packer, lambda: packer_sjf(0.5), lambda: packer_sjf(0.1), lambda: packer_sjf(0.02), RandomAction)
+RANDOM = HEURISTICS["random"]
+POLICIES = (sjf, packer, lambda: packer_sjf(0.5), lambda: packer_sjf(0.1), lambda: packer_sjf(0.02), RANDOM)
 JOBSETS = 80
 
 
@@ -96,7 +96,7 @@ def test_tetris_weighs_both_parts_equally():
 
 def test_random_repeats_by_seed_and_is_uniform():
     state = episode_of("compiled", jobset(NONE, NONE), slots=3).state
-    first, second, other = RandomAction(1), RandomAction(1), RandomAction(2)
+    first, second, other = RANDOM(1), RANDOM(1), RANDOM(2)
     draws = [policy.act_on_state(state) for policy in (first, second, other) for _ in range(400)]
     assert draws[:400] == draws[400:800] != draws[800:]
     assert np.bincount(draws, minlength=4).min() > 240

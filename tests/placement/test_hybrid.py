@@ -18,7 +18,8 @@ from sysgym.placement.collectives import (
     synchronous_step,
 )
 from sysgym.placement.graphs import read_graph
-from sysgym.placement.hybrid import LayerVariants, PiperGraph, plan_hybrid, read_piper
+from sysgym.placement.hybrid import plan_hybrid
+from sysgym.placement.piper import LayerVariants, PiperGraph, read_piper
 from sysgym.placement.sharding import STRATEGIES, DeviceGroup, ShardedLayer, shard_chain, step_seconds
 
 GIB = 2.0**30

@@ -10,7 +10,8 @@ import numpy as np
 from sysgym.placement import PLACETO, Cluster, Evaluator, build_graph, plan, read_graph, simulate
 from sysgym.placement.exact import solve_contiguous
 from sysgym.placement.execution import PLACETO_BANDWIDTH
-from sysgym.placement.hybrid import plan_hybrid, read_piper
+from sysgym.placement.hybrid import plan_hybrid
+from sysgym.placement.piper import read_piper
 from sysgym.placement.torch_import import import_module
 from sysgym.placement.torch_models import transformer
 

@@ -24,7 +24,7 @@ from tests.learned_index.test_contract import (  # noqa: F401
     test_ranges_counts_and_find,
     test_times_and_byte_strings,
 )
-from tests.placement import test_hybrid, test_parallel, test_pipedream
+from tests.placement import test_execution, test_hybrid, test_parallel, test_pipedream
 from tests.placement.test_objectives import (  # noqa: F401
     test_latency_of_example_a,
     test_max_load_of_example_a,
@@ -41,6 +41,11 @@ def test_plans_equal_exhaustive_search():
     for objective in ("serial", "overlapped"):
         test_hybrid.test_chains_equal_brute_force.hypothesis.inner_test(5, objective)
     test_parallel.test_small_graphs_equal_exhaustive_search("diamond", 2, 300.0)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_placements_run_as_simulated_under_any_rules(seed):
+    test_execution.test_kernel_equals_simulator_bit_for_bit.hypothesis.inner_test(seed)
 
 
 @pytest.mark.parametrize("structure", [GappedIndex, BPlusTreeMap])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sysgym.core.errors import UnknownNameError
+from sysgym.core.errors import require_known
 
 FOLDER = Path(__file__).parent
 
@@ -28,6 +28,5 @@ def shipped(name: str) -> Path:
         UnknownNameError: No such policy.
     """
     known = {path.stem: path for path in FOLDER.glob("*.safetensors")}
-    if name not in known:
-        raise UnknownNameError("shipped policy", name, known)
+    require_known("shipped policy", name, known)
     return known[name]

@@ -11,10 +11,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-from sysgym.core.compiled import uncounted
+from sysgym.core.compiled import compiled, uncounted
 from sysgym.core.events import EventKind
 from sysgym.jobsched.batch.dynamics import log_event
 from sysgym.jobsched.batch.episodes import Episodes
@@ -190,7 +189,7 @@ def _compress(s: Episodes, r: Reservations, jobs: Jobs) -> None:
     r.reach[0] = r.reach[1]
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def replay_conservatively(s: Episodes, r: Reservations, jobs: Jobs, per_event: bool, processors: int) -> None:
     """Play row 0 to its end."""
     count = len(jobs.submit_time)

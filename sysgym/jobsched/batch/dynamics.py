@@ -7,10 +7,9 @@ and entered again, because everything it knows stands in the arrays (see `episod
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-from sysgym.core.compiled import uncounted
+from sysgym.core.compiled import compiled, uncounted
 from sysgym.core.events import EventKind
 from sysgym.jobsched.batch.episodes import ACCASIM, EASY, NO_BACKFILL, NO_BOUND, NO_JOB, RLSCHEDULER, Episodes, Flags
 from sysgym.jobsched.batch.model import Jobs
@@ -267,12 +266,12 @@ def _run_to_decision(s: Episodes, b: int, jobs: Jobs, flags: Flags) -> bool:
     return True
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _show(s: Episodes, b: int, jobs: Jobs) -> None:
     show_jobs(s.waiting[b, : s.waiting_count[b]], jobs, s.visible[b])
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def begin(
     s: Episodes, rows: NDArray[np.int64], firsts: NDArray[np.int64], jobs: Jobs, flags: Flags, processors: int
 ) -> None:
@@ -290,7 +289,7 @@ def begin(
         _show(s, b, jobs)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def decide(s: Episodes, b: int, job: int, jobs: Jobs, flags: Flags) -> bool:
     """Choose a waiting job and run to the next decision; False when every job has started and ended."""
     oldest = s.waiting[b, 0]
@@ -312,7 +311,7 @@ def _accrued(s: Episodes, b: int, jobs: Jobs, flags: Flags) -> float:
     return paid
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def step_rows(
     s: Episodes,
     jobs: Jobs,
@@ -354,7 +353,7 @@ def _head(s: Episodes, b: int, jobs: Jobs, flags: Flags) -> int:
     return head
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def replay_in_order(s: Episodes, jobs: Jobs, flags: Flags, processors: int) -> None:
     """Play row 0 to its end, always choosing the head of the queue."""
     rows = np.zeros(1, dtype=np.int64)

@@ -10,11 +10,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from sysgym.core.columns import copied_columns, read_only_columns, restore_columns
-from sysgym.core.compiled import uncounted
+from sysgym.core.compiled import compiled, compiled_uncached, uncounted
 from sysgym.core.errors import SettingError
 from sysgym.core.events import EventLog
 from sysgym.core.protocols import Engine, Slot
@@ -48,7 +47,7 @@ def feature_rows(
             encode_features(state_of(s, b, jobs, flags), table, out[b])
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def queue_rows(
     s: Episodes, jobs: Jobs, flags: Flags, table: NDArray[np.float32], rows: NDArray[np.bool_], out: NDArray[np.float32]
 ) -> None:
@@ -64,7 +63,7 @@ _CACHED: dict[Callable[..., None], Callable[..., None]] = {encode_features: feat
 def encoding_loop(encode: Callable[..., None]) -> Callable[..., None]:
     """`feature_rows` for another compiled encoder."""
 
-    @njit(nogil=True)
+    @compiled_uncached
     def loop(
         s: Episodes, jobs: Jobs, flags: Flags, table: NDArray[Any], rows: NDArray[np.bool_], out: NDArray[Any]
     ) -> None:
@@ -78,7 +77,7 @@ def encoding_loop(encode: Callable[..., None]) -> Callable[..., None]:
 def reward_loop(reward: Callable[..., float]) -> Callable[..., None]:
     """The rewards of all active rows by a compiled function of (before, action, after)."""
 
-    @njit(nogil=True)
+    @compiled_uncached
     def loop(
         before: Episodes,
         after: Episodes,
@@ -93,17 +92,6 @@ def reward_loop(reward: Callable[..., float]) -> Callable[..., None]:
                 rewards[b] = reward(state_of(before, b, jobs, flags), actions[b], state_of(after, b, jobs, flags))
 
     return loop
-
-
-def event_log(s: Episodes, row: int) -> EventLog:
-    """The events of one episode so far, as a copy."""
-    written = slice(s.event_count[row])
-    return EventLog(
-        s.event_time[row, written].copy(),
-        s.event_kind[row, written].copy(),
-        s.event_subject[row, written].copy(),
-        s.event_amount[row, written].copy(),
-    )
 
 
 class BatchKernel(Engine):
@@ -181,7 +169,7 @@ class BatchKernel(Engine):
 
     def events(self, row: int) -> EventLog:
         """See `Engine.events`."""
-        return event_log(self.episodes, row)
+        return EventLog.of_row(self.episodes, row, self.episodes.event_count[row])
 
     def metrics(self, row: int) -> dict[str, float]:
         """See `Engine.metrics`."""

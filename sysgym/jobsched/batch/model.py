@@ -43,7 +43,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sysgym.core.columns import read_only
-from sysgym.core.errors import SettingError, UnknownNameError, WorkloadError, require_bool, require_range
+from sysgym.core.errors import SettingError, WorkloadError, require_bool, require_known, require_range
 from sysgym.jobsched.batch.priorities import CHANGING, ORDERS
 from sysgym.workloads.workload import Workload
 
@@ -79,14 +79,10 @@ class Rules:
         require_bool("commit", self.commit)
         require_bool("pass_when_full", self.pass_when_full)
         require_range("patience", self.patience, 0.0)
-        for kind, value, known in (
-            ("queue order", self.order, ORDERS),
-            ("backfill", self.backfill, BACKFILLS),
-            ("candidate order", self.candidates, [order for order in ORDERS if order not in CHANGING]),
-            ("pass_rule", self.pass_rule, PASS_RULES),
-        ):
-            if value not in known:
-                raise UnknownNameError(kind, value, known)
+        require_known("queue order", self.order, ORDERS)
+        require_known("backfill", self.backfill, BACKFILLS)
+        require_known("candidate order", self.candidates, [order for order in ORDERS if order not in CHANGING])
+        require_known("pass_rule", self.pass_rule, PASS_RULES)
         if self.backfill in {"rlscheduler", "accasim"} and not self.commit:
             raise SettingError(f"backfill={self.backfill!r} keeps one shadow for a blocked job; it needs commit=True")
 
@@ -97,8 +93,7 @@ def decided_rules(backfill: str, pass_rule: str, commit: bool = True, patience: 
     Raises:
         UnknownNameError: There is no such backfilling behind a decision, or no such pass rule.
     """
-    if backfill not in DECIDED_BACKFILLS:
-        raise UnknownNameError("backfill", backfill, DECIDED_BACKFILLS)
+    require_known("backfill", backfill, DECIDED_BACKFILLS)
     return Rules(commit=commit, backfill=backfill, pass_rule=pass_rule, patience=patience)
 
 

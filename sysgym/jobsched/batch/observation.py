@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-from sysgym.core.compiled import uncounted
-from sysgym.core.errors import SettingError, UnknownNameError
+from sysgym.core.compiled import compiled, uncounted
+from sysgym.core.errors import SettingError, require_known
 from sysgym.core.protocols import ArraySpec
 from sysgym.jobsched.batch.model import Jobs, QueueState
 from sysgym.jobsched.batch.queue_features import QUEUE_FEATURES, encode_queue, machine_table
@@ -40,7 +39,7 @@ _LONGEST_WAIT = 43_200.0
 _PADDING = (0.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.0)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def show_jobs(waiting: NDArray[np.int64], jobs: Jobs, visible: NDArray[np.int64]) -> None:
     """Write the visible ones of the waiting jobs into `visible`, -1 beyond them; see the module for the order."""
     count, window = len(waiting), len(visible)
@@ -145,6 +144,5 @@ def encoding_of(observation: str | QueueEncoding) -> QueueEncoding:
         return observation
     if not isinstance(observation, str):
         raise SettingError(f"observation is {observation!r}; give a name or a QueueEncoding")
-    if observation not in ENCODINGS:
-        raise UnknownNameError("observation", observation, ENCODINGS)
+    require_known("observation", observation, ENCODINGS)
     return ENCODINGS[observation]

@@ -29,9 +29,6 @@ class PriorityPolicy(StatePolicy):
     def __init__(self, name: str, priority: Callable[[QueueState, NDArray[np.int64]], NDArray[np.float64]]) -> None:
         self.name, self._priority = name, priority
 
-    def reset(self) -> None:
-        """Nothing to forget."""
-
     def act_on_state(self, state: QueueState) -> int:
         """The action of the most urgent job."""
         visible = state.visible[state.visible >= 0]

@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 
 from sysgym.core.columns import read_only
 from sysgym.core.compiled import uncounted
-from sysgym.core.errors import SettingError, UnknownNameError
+from sysgym.core.errors import SettingError, require_known
 from sysgym.jobsched.batch import learning
 from sysgym.jobsched.batch.model import Jobs
 
@@ -56,10 +56,8 @@ class Prediction:
     corrector: str = "reqtime"
 
     def __post_init__(self) -> None:
-        if self.predictor not in PREDICTORS:
-            raise UnknownNameError("predictor", self.predictor, PREDICTORS)
-        if self.corrector not in CORRECTORS:
-            raise UnknownNameError("corrector", self.corrector, CORRECTORS)
+        require_known("predictor", self.predictor, PREDICTORS)
+        require_known("corrector", self.corrector, CORRECTORS)
 
     @classmethod
     def named(cls, name: str) -> Prediction:

@@ -18,10 +18,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-from sysgym.core.compiled import uncounted
+from sysgym.core.compiled import compiled, uncounted
 
 ORDERS = ("submitted", "shortest", "f1", "wfp3", "unicep")
 SUBMITTED, SHORTEST, F1, WFP3, UNICEP = range(len(ORDERS))
@@ -45,7 +44,7 @@ def priority(order: int, now: float, submit: float, planned: float, processors: 
     return -wait / ((math.log2(processors) + 1e-15) * planned)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def priorities(
     order: int,
     now: float,

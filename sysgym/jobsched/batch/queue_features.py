@@ -11,9 +11,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from sysgym.core.compiled import compiled
 from sysgym.jobsched.batch.model import QueueState
 from sysgym.workloads.workload import Workload
 
@@ -42,12 +42,12 @@ _MOST_WAITING = 1_024.0
 _SHORTEST = 10.0
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _log(value: float, most: float) -> float:
     return min(1.0, math.log1p(max(0.0, value)) / math.log1p(most))
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _share_below(values: NDArray[np.float64], out: NDArray[np.float64]) -> None:
     """For each value, the share of all values that are smaller; O(n log n)."""
     ordered = np.sort(values)
@@ -55,7 +55,7 @@ def _share_below(values: NDArray[np.float64], out: NDArray[np.float64]) -> None:
         out[place] = np.searchsorted(ordered, values[place]) / len(values)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def encode_queue(state: QueueState, table: NDArray[np.float32], out: NDArray[np.float32]) -> None:
     """Write the features of the visible jobs; see `QUEUE_FEATURES`.
 

@@ -13,16 +13,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sysgym.core.engines import ENGINES, allocate_slot, resolve_engine
-from sysgym.core.errors import SettingError, UnknownNameError, require_range
+from sysgym.core.engines import ENGINES, resolve_engine
+from sysgym.core.errors import SettingError, require_known
 from sysgym.core.events import EventLog
+from sysgym.core.playing import play_alone
 from sysgym.core.protocols import Policy, StatePolicy
 from sysgym.jobsched.batch.conservative import ConservativeMachine
 from sysgym.jobsched.batch.conservative_kernel import replay_conservatively, reservations_of
 from sysgym.jobsched.batch.dynamics import replay_in_order
 from sysgym.jobsched.batch.engine import build_engine
 from sysgym.jobsched.batch.episodes import allocate, flags_of
-from sysgym.jobsched.batch.kernel import BatchKernel, event_log
+from sysgym.jobsched.batch.kernel import BatchKernel
 from sysgym.jobsched.batch.model import Rules, decided_rules
 from sysgym.jobsched.batch.observation import QueueEncoding
 from sysgym.jobsched.batch.prediction import Forecast, Prediction, Predictor, with_memory
@@ -140,8 +141,7 @@ def replay(
         WorkloadError: The workload can't be replayed; the message names job and remedy.
         UnknownNameError: An unknown policy, pass rule or backfilling.
     """
-    if engine not in ENGINES:
-        raise UnknownNameError("engine", engine, ENGINES)
+    require_known("engine", engine, ENGINES)
     if not isinstance(workload, Workload):
         raise SettingError(f"workload is {workload!r}; read the log first: replay(read_trace(path), ...)")
     if processors is not None:
@@ -160,8 +160,7 @@ def replay(
 
 def _named_rules(name: str, asked: Rules) -> Rules:
     """What a scheduler's name means under a pass rule, with the backfilling that was asked for behind an order."""
-    if name not in SCHEDULERS:
-        raise UnknownNameError("policy", name, SCHEDULERS)
+    require_known("policy", name, SCHEDULERS)
     rules = PEERS.get(name) or replace(CLASSIC[name], pass_rule=asked.pass_rule)
     if math.isfinite(asked.patience):
         raise SettingError(f"patience is {asked.patience:g}; it goes with a policy that decides, not with {name!r}")
@@ -200,7 +199,7 @@ def _replay_scheduler(workload: Workload, rules: Rules, engine: str, predictor: 
     else:
         flags = flags_of(rules, QueueReward(), prediction)
         replay_in_order(episodes, jobs, flags, sequences.processors)
-    return event_log(episodes, 0)
+    return EventLog.of_row(episodes, 0, episodes.event_count[0])
 
 
 def _prediction(predictor: str | Predictor | None) -> Prediction:
@@ -234,19 +233,5 @@ def _replay_by_decisions(
     if network is not None and isinstance(player, BatchKernel) and player.plays_rows:
         player.play_row(network)
         return player.events(0)
-    slot = allocate_slot(player.observation_spec, 1, player.num_actions)
-    row, on = np.zeros(1, dtype=np.int64), np.ones(1, dtype=np.bool_)
-    player.reset(row, row.astype(np.uint64), row)
-    player.observe(on, slot)
-    if hasattr(policy, "reset"):
-        policy.reset()
-    action = np.zeros(1, dtype=np.int64)
-    while not slot.terminated[0]:
-        if hasattr(policy, "act_on_state"):
-            chosen = policy.act_on_state(player.state(0))
-        else:
-            chosen = policy.act(slot.observations[0], slot.action_masks[0])
-        require_range("the policy's action", chosen, 0, player.num_actions - 1, whole=True)
-        action[0] = chosen
-        player.step(action, on, slot)
+    play_alone(player, policy)
     return player.events(0)

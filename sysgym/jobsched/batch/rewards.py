@@ -12,9 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from numba import njit
-
-from sysgym.core.errors import UnknownNameError
+from sysgym.core.compiled import compiled
+from sysgym.core.errors import require_known
 from sysgym.jobsched.batch.model import Jobs, QueueState
 from sysgym.jobsched.metrics import SLOWDOWN_THRESHOLD
 
@@ -24,7 +23,7 @@ SCORES = ("bounded_slowdown", "wait_time", "turnaround_time", "slowdown")
 REWARDS = (*SCORES, *(f"{paid}_{score}" for paid in ("final", "accrued") for score in SCORES))
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def job_score(score: int, wait: float, run_time: float) -> float:
     """Score of one job; `score` is an index of `SCORES`, times are in seconds."""
     if score == 0:
@@ -57,8 +56,7 @@ class QueueReward:
         """The reward of a name in `REWARDS`, or of a function."""
         if callable(reward):
             return cls(function=reward)
-        if reward not in REWARDS:
-            raise UnknownNameError("reward", reward, REWARDS)
+        require_known("reward", reward, REWARDS)
         score = SCORES.index(reward.removeprefix("final_").removeprefix("accrued_"))
         return cls(score, reward.startswith("final_"), reward.startswith("accrued_"))
 

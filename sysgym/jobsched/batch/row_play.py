@@ -7,12 +7,10 @@ plays millions of decisions this way, and a replay a whole log.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from sysgym.core.compiled import compiled
 from sysgym.core.row_network import RowNetwork, best_row
 from sysgym.jobsched.batch.dynamics import begin, decide
 from sysgym.jobsched.batch.episodes import Episodes, Flags
@@ -20,10 +18,10 @@ from sysgym.jobsched.batch.model import Jobs
 from sysgym.jobsched.batch.queue_features import QUEUE_FEATURES, encode_queue
 from sysgym.jobsched.batch.state_view import state_of
 
-_best_row: Any = njit(cache=True, nogil=True)(best_row)
+_best_row = compiled(best_row)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def play_episode(
     s: Episodes,
     first: int,
@@ -61,7 +59,7 @@ def play_episode(
     return decisions
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def play_members(
     s: Episodes,
     firsts: NDArray[np.int64],

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from sysgym.core.columns import read_only_columns
-from sysgym.core.errors import SettingError, UnknownNameError, WorkloadError, require_options, require_range
+from sysgym.core.errors import SettingError, WorkloadError, require_known, require_options, require_range
 from sysgym.core.events import EventLog
 from sysgym.core.seeding import stream_key
 from sysgym.jobsched.batch.model import job_columns
@@ -42,10 +42,8 @@ class JobSequences:
         split: str = "train",
         sampling: str = "uniform",
     ) -> None:
-        if split not in SPLITS:
-            raise UnknownNameError("split", split, SPLITS)
-        if sampling not in SAMPLINGS:
-            raise UnknownNameError("sampling", sampling, SAMPLINGS)
+        require_known("split", split, SPLITS)
+        require_known("sampling", sampling, SAMPLINGS)
         self.workload, self.jobs = workload, job_columns(workload)
         self.processors, self.split, self.sampling = workload.machine.processors, split, sampling
         self._begin, self._end = (round(share * len(workload)) for share in SPLITS[split])

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sysgym.core.columns import read_only_columns
-from sysgym.core.errors import SettingError, UnknownNameError, require_options, require_range
+from sysgym.core.errors import SettingError, require_known, require_options, require_range
 from sysgym.core.instances import Fact, Instance
 from sysgym.core.seeding import stream_key
 from sysgym.jobsched.dag.generator import generated_profiles
@@ -79,8 +79,7 @@ class ArrivalRules:
         require_range("initial_jobs", self.initial_jobs, 1, self.jobs, whole=True)
         require_range("mean_gap", self.mean_gap, 0.0, 1e6, open_low=True)
         require_range("horizon_seconds", self.horizon_seconds, 1.0, 1e8)
-        if self.horizon not in HORIZONS:
-            raise UnknownNameError("horizon", self.horizon, HORIZONS)
+        require_known("horizon", self.horizon, HORIZONS)
         object.__setattr__(self, "mean_gap", float(self.mean_gap))  # 75 and 75.0 are the same instance
 
 
@@ -95,8 +94,7 @@ class DagJobs:
     """
 
     def __init__(self, profiles: Sequence[DagProfile], rules: ArrivalRules, split: str, name: str) -> None:
-        if split not in SPLITS:
-            raise UnknownNameError("split", split, SPLITS)
+        require_known("split", split, SPLITS)
         self.profiles, self.rules, self.split, self.name = tuple(profiles), rules, split, name
 
     def table(self, executors: int, warm_up: int) -> ProfileTable:
@@ -110,7 +108,7 @@ class DagJobs:
             UnknownNameError: Another option.
         """
         require_options(options, "horizon_seconds")
-        rules, key = self.rules, _key(seed, f"dag/{self.split}")
+        rules, key = self.rules, stream_key(seed, f"dag/{self.split}")
         kind, submit = np.zeros(rules.jobs, dtype=np.int64), np.zeros(rules.jobs, dtype=np.int64)
         for job in range(rules.jobs):
             kind[job] = integer(key, episode, _PER_JOB * job + _KIND, 0, len(self.profiles) - 1)
@@ -124,7 +122,7 @@ class DagJobs:
         elif rules.horizon != "all_done":
             factor = 1.0 if rules.horizon == "fixed" else -math.log1p(-uniform(key, episode, _HORIZON))
             horizon = max(1, int(1000 * rules.horizon_seconds * factor))
-        return Arrivals(kind, submit, horizon, _key(seed, f"dag/{self.split}/durations"), episode)
+        return Arrivals(kind, submit, horizon, stream_key(seed, f"dag/{self.split}/durations"), episode)
 
     def instance(self) -> Instance:
         """What a record says of it."""
@@ -164,9 +162,6 @@ def jobs_of(workload: Any, rules: ArrivalRules, split: str) -> DagJobs:
     if isinstance(workload, Sequence) and workload and all(isinstance(one, DagProfile) for one in workload):
         return DagJobs(workload, rules, split, "given")
     raise SettingError(f"workload is {workload!r}; give 'generated', a file of profiles, a Workload or DagProfiles")
-
-
-_key = lru_cache(maxsize=4096)(stream_key)
 
 
 @lru_cache(maxsize=8)

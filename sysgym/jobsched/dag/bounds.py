@@ -18,9 +18,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from sysgym.core.compiled import compiled
 from sysgym.jobsched.dag.arrivals import Arrivals
 from sysgym.jobsched.dag.profiles import LEVELS, ProfileTable, listed_duration, task_draws
 
@@ -66,7 +66,7 @@ def lower_bounds(
     return Bounds(mean / 1000.0, makespan / 1000.0, work / 1000.0, path / 1000.0)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _least_times(
     table: ProfileTable, kind: Integers, key: int, episode: int, executors: int, reachable: int
 ) -> tuple[Floats, Floats]:
@@ -98,7 +98,7 @@ def _least_times(
     return work, path
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _fluid(submit: Floats, time: Floats, until: float) -> tuple[float, float]:
     """Times in the system until then of one machine that always serves the job with the least left; and its end."""
     jobs = submit.shape[0]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sysgym.core.columns import zeroed
 from sysgym.core.compiled import counted, uncounted
 from sysgym.jobsched.dag.model import (
     EXECUTOR_COLUMNS,
@@ -94,26 +95,12 @@ class Rules(NamedTuple):
 
 def allocate(rows: int, jobs: int, per_job: int, executors: int, nodes: int, events: int) -> Episode:
     """Zeroed memory for a number of episodes."""
-
-    def zeros(*shape: int, dtype: Any = np.int64) -> NDArray[Any]:
-        return np.zeros((rows, *shape), dtype=dtype)
-
-    return Episode(
-        zeros(NUMBERS),
-        zeros(jobs, JOB_COLUMNS),
-        zeros(jobs * per_job, STAGE_COLUMNS),
-        zeros(executors, EXECUTOR_COLUMNS),
-        zeros(nodes),
-        zeros(CLOCK),
-        zeros(executors, 2),
-        zeros(executors),
-        zeros(executors + 1, 3),
-        zeros(1, dtype=np.float64),
-        zeros(events),
-        zeros(events, dtype=np.int8),
-        zeros(events),
-        zeros(events),
-    )
+    of_events = dict.fromkeys(("event_time", "event_kind", "event_subject", "event_amount"), events)
+    return zeroed(
+        Episode, rows, numbers=NUMBERS, job=(jobs, JOB_COLUMNS), stage=(jobs * per_job, STAGE_COLUMNS),
+        executor=(executors, EXECUTOR_COLUMNS), node=nodes, clock=CLOCK, due=(executors, 2), heap=executors,
+        promise=(executors + 1, 3), fluid=1, **of_events,
+    )  # fmt: skip
 
 
 @counted

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sysgym.core.choice_network import ChoiceNetwork
-from sysgym.core.columns import copied_columns, read_only, read_only_columns
+from sysgym.core.columns import copied_columns, doubled, read_only, read_only_columns
 from sysgym.core.compiled import uncounted
 from sysgym.core.errors import SettingError
 from sysgym.core.events import EventLog
@@ -194,13 +195,8 @@ class DagKernel(Engine):
 
     def events(self, row: int) -> EventLog:
         """See `Engine.events`."""
-        s, written = self._episodes, slice(self._episodes.clock[row, WRITTEN])
-        return EventLog(
-            s.event_time[row, written] / 1000.0,
-            s.event_kind[row, written].copy(),
-            s.event_subject[row, written].copy(),
-            s.event_amount[row, written].astype(np.float64),
-        )
+        log = EventLog.of_row(self._episodes, row, self._episodes.clock[row, WRITTEN])
+        return replace(log, time=log.time / 1000.0)
 
     def metrics(self, row: int) -> dict[str, float]:
         """See `Engine.metrics`."""
@@ -247,9 +243,5 @@ class DagKernel(Engine):
     def _make_room(self) -> None:
         """Double the log before decisions can outgrow it."""
         s = self._episodes
-        room = s.event_time.shape[1]
-        if int(s.clock[:, WRITTEN].max()) + self._sure + 1 > room:
-            grown = {
-                name: np.pad(getattr(s, name), ((0, 0), (0, room))) for name in Episode._fields if "event_" in name
-            }
-            self._episodes = s._replace(**grown)
+        if int(s.clock[:, WRITTEN].max()) + self._sure + 1 > s.event_time.shape[1]:
+            self._episodes = doubled(s, "event_")

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sysgym.core.compiled import uncounted
-from sysgym.core.errors import UnknownNameError
+from sysgym.core.errors import require_known
 from sysgym.core.packing import graph_spec
 from sysgym.core.protocols import ArraySpec, ObservationSpec
 from sysgym.jobsched.dag.model import KIND, DagConfig, edge_room
@@ -168,8 +168,7 @@ class View:
     """
 
     def __init__(self, name: str, config: DagConfig) -> None:
-        if name not in OBSERVATIONS:
-            raise UnknownNameError("observation", name, OBSERVATIONS)
+        require_known("observation", name, OBSERVATIONS)
         self.name, self.code = name, OBSERVATIONS.index(name)
         self.spec: ObservationSpec = ArraySpec((config.num_actions, ROW_FEATURES), np.float32, -BOUND, BOUND)
         if name != "rows":

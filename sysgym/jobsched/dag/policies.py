@@ -7,14 +7,15 @@ Within a job, stages that are runnable come before those that are not.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from sysgym.core.compiled import compiled
 from sysgym.core.errors import require_range
 from sysgym.core.protocols import StatePolicy
-from sysgym.core.seeding import stream
+from sysgym.core.random_policy import RandomPolicy
 from sysgym.jobsched.dag.choices import is_selectable
 from sysgym.jobsched.dag.model import (
     ARRIVED,
@@ -37,7 +38,7 @@ ALPHA = -1.5
 """Exponent of `weighted_fair`, tuned on training arrivals of the default cluster; see `tuning`."""
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def job_stage(
     job: Integers, stage: Integers, node: Integers, table: ProfileTable, path: NDArray[np.float64], j: int
 ) -> int:
@@ -59,7 +60,7 @@ def job_stage(
     return best
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def capped(
     numbers: Integers, job: Integers, stage: Integers, node: Integers, table: ProfileTable, cap: int
 ) -> tuple[int, int]:
@@ -83,7 +84,7 @@ def capped(
     return NONE, 0
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def weighted(
     numbers: Integers, job: Integers, stage: Integers, executors: int, node: Integers, table: ProfileTable,
     outlook: Outlook, alpha: float, sticky: bool,
@@ -116,7 +117,7 @@ def weighted(
     return (best_node, best_cap) if best >= 0 else (NONE, 0)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def ranked(
     numbers: Integers, job: Integers, stage: Integers, executors: int, node: Integers, table: ProfileTable,
     outlook: Outlook, by_path: bool,
@@ -145,9 +146,6 @@ class FairPolicy(StatePolicy):
 
     name = "fair"
 
-    def reset(self) -> None:
-        """Nothing to forget."""
-
     def act_on_state(self, state: DagState) -> int:
         """See the class."""
         cap = -(-len(state.executor) // max(state.jobs_present, 1))
@@ -158,9 +156,6 @@ class FifoPolicy(StatePolicy):
     """The job that came first gets all executors that it has work for."""
 
     name = "fifo"
-
-    def reset(self) -> None:
-        """Nothing to forget."""
 
     def act_on_state(self, state: DagState) -> int:
         """See the class."""
@@ -182,9 +177,6 @@ class WeightedFairPolicy(StatePolicy):
         require_range("alpha", alpha, -10.0, 10.0)
         self.alpha, self.sticky = float(alpha), sticky
 
-    def reset(self) -> None:
-        """Nothing to forget."""
-
     def act_on_state(self, state: DagState) -> int:
         """See the class."""
         outlook = new_outlook(len(state.job), len(state.stage))
@@ -203,9 +195,6 @@ class RankedPolicy(StatePolicy):
     def __init__(self, name: str) -> None:
         self.name = name
 
-    def reset(self) -> None:
-        """Nothing to forget."""
-
     def act_on_state(self, state: DagState) -> int:
         """See the class."""
         outlook = new_outlook(len(state.job), len(state.stage))
@@ -214,33 +203,14 @@ class RankedPolicy(StatePolicy):
         return state.action(v, len(state.executor))
 
 
-class RandomPolicy(StatePolicy):
-    """Uniform over the allowed actions.
-
-    Args:
-        seed: Seed of its stream.
-    """
-
-    name = "random"
-
-    def __init__(self, seed: int = 0) -> None:
-        self._generator = stream(seed, "policy")
-
-    def reset(self) -> None:
-        """Goes on with its stream, so that episodes differ."""
-
-    def act_on_state(self, state: DagState) -> int:
-        """See the class."""
-        return int(self._generator.choice(np.flatnonzero(state.mask)))
+def _any_allowed(state: DagState, generator: np.random.Generator) -> int:
+    return int(generator.choice(np.flatnonzero(state.mask)))
 
 
 class IdlePolicy(StatePolicy):
     """Leaves executors idle wherever that is allowed."""
 
     name = "idle"
-
-    def reset(self) -> None:
-        """Nothing to forget."""
 
     def act_on_state(self, state: DagState) -> int:
         """See the class."""
@@ -253,7 +223,7 @@ HEURISTICS: Mapping[str, Callable[[], StatePolicy]] = {
     "weighted_fair": WeightedFairPolicy,
     "shortest_work": lambda: RankedPolicy("shortest_work"),
     "critical_path": lambda: RankedPolicy("critical_path"),
-    "random": RandomPolicy,
+    "random": partial(RandomPolicy, _any_allowed),
     "idle": IdlePolicy,
 }
 """The heuristics by name."""

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sysgym.core.compiled import uncounted
-from sysgym.core.errors import UnknownNameError
+from sysgym.core.errors import require_known
 from sysgym.jobsched.dag.model import ARRIVED, FINISH, FINISHED, KIND, TASKS, DagState
 from sysgym.jobsched.dag.profiles import ProfileTable
 
@@ -80,6 +80,5 @@ def reward_code(reward: str) -> int:
     Raises:
         UnknownNameError: No reward has this name.
     """
-    if reward not in REWARDS:
-        raise UnknownNameError("reward", reward, REWARDS)
+    require_known("reward", reward, REWARDS)
     return REWARDS[reward]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from sysgym.core.engines import allocate_slot
+from sysgym.core.playing import play_rows_on_state
 from sysgym.core.protocols import StatePolicy
 from sysgym.jobsched.dag.arrivals import DagJobs
 from sysgym.jobsched.dag.kernel import DagKernel
@@ -23,15 +23,8 @@ def played(config: DagConfig, jobs: DagJobs, policy: StatePolicy, seeds: Sequenc
     """The metrics of each seed's first episode under a policy that remembers nothing."""
     count = len(seeds)
     engine = DagKernel(config, jobs, count, View("graph", config), "completion")
-    slot, on = allocate_slot(engine.observation_spec, count, engine.num_actions), np.ones(count, dtype=np.bool_)
-    rows, actions = np.arange(count), np.zeros(count, dtype=np.int64)
-    engine.reset(rows, np.array(seeds, dtype=np.uint64), np.zeros(count, dtype=np.int64))
-    while on.any():
-        for row in np.flatnonzero(on).tolist():
-            actions[row] = policy.act_on_state(engine.state(row))
-        engine.step(actions, on, slot)
-        on &= ~(slot.terminated | slot.truncated)
-    return [engine.metrics(row) for row in rows.tolist()]
+    play_rows_on_state(engine, policy, np.array(seeds, dtype=np.uint64), np.zeros(count, dtype=np.int64))
+    return [engine.metrics(row) for row in range(count)]
 
 
 def completion_times(

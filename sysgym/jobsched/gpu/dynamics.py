@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
-from sysgym.core.compiled import uncounted
+from sysgym.core.compiled import compiled, uncounted
 from sysgym.core.events import EventKind
 from sysgym.jobsched.gpu.episodes import (
     ALLOCATED,
@@ -37,7 +36,7 @@ _DROP, _PLACE, _PREEMPT = int(EventKind.DROP), int(EventKind.PLACE), int(EventKi
 _LATER = 1 << 40
 """Added to the order of a demotion, so that it comes behind all completions of its instant."""
 
-_kept = njit(cache=True, nogil=True)(progress_kept)
+_kept = compiled(progress_kept)
 
 
 @uncounted
@@ -394,7 +393,7 @@ def _has_space(m: Machine, need: Need) -> bool:
     )
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def let_time_pass(m: Machine, need: Need) -> bool:
     """Handle one instant after another; True when nothing is left, False where there is no room for the next."""
     r = m.run

@@ -8,7 +8,6 @@ equal workers that divide its GPUs (16 GPUs on nodes of 8 are 2 x 8, 12 are 2 x 
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 from sysgym.core.errors import SettingError, WorkloadError, require_range
 from sysgym.jobsched.gpu.model import MOST_GPUS, WHOLE, Cluster, Jobs
 from sysgym.workloads.companions import NodeTable
-from sysgym.workloads.workload import Repair, Workload
+from sysgym.workloads.workload import Workload
 
 _PLENTY = 1 << 40
 """Thousandths of processors, and MiB, that no job asks for."""
@@ -234,10 +233,6 @@ def without_impossible(workload: Workload, cluster: Cluster, jobs: Jobs) -> Work
         WorkloadError: None can.
     """
     never = impossible(cluster, jobs)
-    if not never.any():
-        return workload
     if never.all():
         raise WorkloadError(f"{workload.provenance.source}: no job finds room on the empty cluster; give larger nodes")
-    lines = tuple(int(line) for line in workload.source_line[never][:5])
-    repair = Repair("drop_impossible", int(never.sum()), True, lines)
-    return replace(workload.take(~never), repairs=(*workload.repairs, repair))
+    return workload.without(never, "drop_impossible")

@@ -36,7 +36,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sysgym.core.errors import SettingError, UnknownNameError, require_range
+from sysgym.core.errors import SettingError, require_known, require_range
 
 WHOLE = 1000
 """Thousandths of a GPU."""
@@ -164,14 +164,10 @@ class Rules:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for kind, value, known in (
-            ("policy", self.policy, POLICIES),
-            ("queue", self.queue, QUEUES),
-            ("kind of scores", self.scores, SCORES),
-            ("rule for ties", self.ties, TIES),
-        ):
-            if value not in known:
-                raise UnknownNameError(kind, value, known)
+        require_known("policy", self.policy, POLICIES)
+        require_known("queue", self.queue, QUEUES)
+        require_known("kind of scores", self.scores, SCORES)
+        require_known("rule for ties", self.ties, TIES)
         require_range("restart_seconds", self.restart_seconds, 0, 1e12)
         require_range("checkpoint_seconds", self.checkpoint_seconds, 0)
         require_range("seed", self.seed, 0, whole=True)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sysgym.core.engines import ENGINES
-from sysgym.core.errors import SettingError, UnknownNameError, require_bool, require_range
+from sysgym.core.errors import SettingError, require_bool, require_known, require_range
 from sysgym.core.events import EventKind, EventLog
 from sysgym.jobsched.gpu.fragmentation import TYPICAL_SHARE, typical_table
 from sysgym.jobsched.gpu.instances import cluster_of, jobs_of, nodes_of, refuse_impossible, without_impossible
@@ -104,8 +104,7 @@ def replay_gpu(
         SettingError: A number out of its range.
         InputFileError: The file is no list of nodes.
     """
-    if engine not in ENGINES:
-        raise UnknownNameError("engine", engine, ENGINES)
+    require_known("engine", engine, ENGINES)
     if not isinstance(workload, Workload):
         raise SettingError(f"workload is {workload!r}; read the log first: replay_gpu(read_trace(path), nodes)")
     if not isinstance(levels, Sequence):

@@ -17,7 +17,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from sysgym.core.errors import UnknownNameError
+from sysgym.core.errors import require_known
 from sysgym.jobsched.rewriting.model import INITIAL, WINDOW, Instance
 from sysgym.jobsched.rewriting.schedule import Schedule
 
@@ -28,8 +28,7 @@ def order_of(name: str, instance: Instance) -> NDArray[np.int64]:
     Raises:
         UnknownNameError: No rule has this name.
     """
-    if name not in INITIAL:
-        raise UnknownNameError("list schedule", name, INITIAL)
+    require_known("list schedule", name, INITIAL)
     if name == "ejf":
         return np.arange(len(instance))
     if name == "sjf_offline":

@@ -11,9 +11,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from sysgym.core.compiled import compiled
 from sysgym.jobsched.rewriting.model import WINDOW, Instance
 
 Ints = NDArray[np.int64]
@@ -72,13 +72,13 @@ def jobs_of(instance: Instance) -> Jobs:
     return Jobs(instance.arrival, instance.length, needs, layout.guard, layout.free, horizon)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def horizon_of(arrival: Ints, length: Ints) -> int:
     """Time steps that no placement order exceeds: the last arrival, and behind it all work, one job after another."""
     return int(arrival.max() + length.sum())
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def pack(demand: Ints, width: int, fields: int, needs: Ints) -> None:
     """Write demands (n, D) into words (n, W)."""
     needs[:] = 0
@@ -87,7 +87,7 @@ def pack(demand: Ints, width: int, fields: int, needs: Ints) -> None:
             needs[job, resource // fields] += demand[job, resource] << (width * (resource % fields))
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def earliest(jobs: Jobs, room: Ints, job: int) -> int:
     """The earliest feasible start of a job that is not placed; `room` is (horizon, W)."""
     at = jobs.arrival[job]
@@ -102,7 +102,7 @@ def earliest(jobs: Jobs, room: Ints, job: int) -> int:
     return int(at)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def put(jobs: Jobs, room: Ints, job: int, at: int) -> None:
     """Take a job's units from `room`."""
     for step in range(at, at + jobs.length[job]):
@@ -110,7 +110,7 @@ def put(jobs: Jobs, room: Ints, job: int, at: int) -> None:
             room[step, word] -= jobs.needs[job, word]
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def take(jobs: Jobs, room: Ints, job: int, at: int) -> None:
     """Give a job's units back."""
     for step in range(at, at + jobs.length[job]):
@@ -118,7 +118,7 @@ def take(jobs: Jobs, room: Ints, job: int, at: int) -> None:
             room[step, word] += jobs.needs[job, word]
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def place_order(jobs: Jobs, order: Ints, room: Ints, start: Ints) -> None:
     """Place all jobs in an order; `room` and `start` are written."""
     room[: jobs.horizon] = jobs.free
@@ -127,7 +127,7 @@ def place_order(jobs: Jobs, order: Ints, room: Ints, start: Ints) -> None:
         put(jobs, room, job, start[job])
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def mean_slowdown(jobs: Jobs, start: Ints) -> float:
     """`Instance.mean_slowdown`, to the last bit."""
     total = 0.0
@@ -136,7 +136,7 @@ def mean_slowdown(jobs: Jobs, start: Ints) -> float:
     return total / len(jobs.arrival)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def insert(order: Ints, job: int, behind: int) -> None:
     """`schedule.inserted`, in place; `behind` is -1 for the front."""
     at, to = 0, -1
@@ -153,7 +153,7 @@ def insert(order: Ints, job: int, behind: int) -> None:
         order[to] = job
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def order_by(rule: int, jobs: Jobs, room: Ints, order: Ints) -> None:
     """`construction.order_of` by its number in `model.INITIAL`; `room` is scratch."""
     count = len(jobs.arrival)
@@ -175,7 +175,7 @@ def order_by(rule: int, jobs: Jobs, room: Ints, order: Ints) -> None:
     _windowed(rule == 2, jobs, room, order)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _by_finish(jobs: Jobs, room: Ints, order: Ints) -> None:
     count = len(jobs.arrival)
     room[: jobs.horizon] = jobs.free
@@ -196,7 +196,7 @@ def _by_finish(jobs: Jobs, room: Ints, order: Ints) -> None:
                 start[job] = earliest(jobs, room, job)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _windowed(search: bool, jobs: Jobs, room: Ints, order: Ints) -> None:
     count = len(jobs.arrival)
     pending = np.zeros(WINDOW + 1, dtype=np.int64)
@@ -223,7 +223,7 @@ def _windowed(search: bool, jobs: Jobs, room: Ints, order: Ints) -> None:
             waiting += 1
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _looked_ahead(jobs: Jobs, room: Ints, pending: Ints, waiting: int, first: int) -> float:
     chosen = np.empty(waiting, dtype=np.int64)
     chosen[0] = pending[first]
@@ -248,7 +248,7 @@ def _looked_ahead(jobs: Jobs, room: Ints, pending: Ints, waiting: int, first: in
     return total
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def link_all(jobs: Jobs, start: Ints, links: Ints) -> None:
     """Edges of a start schedule; `links` (n + 1, n + 1) holds from (parent, child) when the edge came, 0 for none."""
     root, came = len(jobs.arrival), 0
@@ -264,14 +264,14 @@ def link_all(jobs: Jobs, start: Ints, links: Ints) -> None:
                 links[other, job] = came
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def neighbours(links: Ints, job: int, found: Ints) -> int:
     """`PublishedSchedule.neighbours`, written to `found` (2 x 10,); returns how many there are."""
     ancestors = _nearest(links, job, True, found)
     return ancestors + _nearest(links, job, False, found[ancestors:])
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _nearest(links: Ints, job: int, upwards: bool, found: Ints) -> int:
     nodes = links.shape[0]
     queue, seen = np.empty(nodes, dtype=np.int64), np.zeros(nodes, dtype=np.bool_)
@@ -304,14 +304,14 @@ def _nearest(links: Ints, job: int, upwards: bool, found: Ints) -> int:
     return count
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def new_start(jobs: Jobs, start: Ints, job: int, neighbour: int) -> int:
     """`PublishedSchedule.new_start`."""
     end = 0 if neighbour == len(start) else start[neighbour] + jobs.length[neighbour]
     return int(max(end, jobs.arrival[job]))
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def move_behind(jobs: Jobs, job: int, neighbour: int, room: Ints, start: Ints, links: Ints) -> None:
     """`PublishedSchedule.move`, of a move that changes something; `start` and `links` are written."""
     count = len(start)
@@ -352,7 +352,7 @@ def move_behind(jobs: Jobs, job: int, neighbour: int, room: Ints, start: Ints, l
         links[_parent(jobs, start, came, other, together), other] = newest
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _listed(times: Ints, came: Ints, time: int, found: Ints) -> int:
     """Jobs whose time this is, by (when they came, number), written to `found`; returns how many."""
     filled = 0
@@ -368,7 +368,7 @@ def _listed(times: Ints, came: Ints, time: int, found: Ints) -> int:
     return filled
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _parent(jobs: Jobs, start: Ints, came: Ints, job: int, together: Ints) -> int:
     if start[job] == jobs.arrival[job]:
         return len(start)

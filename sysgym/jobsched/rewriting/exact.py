@@ -11,9 +11,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from sysgym.core.compiled import compiled
 from sysgym.core.errors import WorkloadError
 from sysgym.jobsched.rewriting.dynamics import Ints, Jobs, earliest, jobs_of, place_order, put, scratch_room, take
 from sysgym.jobsched.rewriting.model import Instance
@@ -41,7 +41,7 @@ def optimum(instance: Instance, order: NDArray[np.int64] | None = None) -> NDArr
     return best
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _search(jobs: Jobs, room: NDArray[Any], best: Ints) -> None:  # noqa: PLR0912  a depth-first search in one loop
     """Depth first; at each depth the jobs in the order of the bound that placing them leaves."""
     count = len(best)
@@ -97,12 +97,12 @@ def _search(jobs: Jobs, room: NDArray[Any], best: Ints) -> None:  # noqa: PLR091
             best[:] = order
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _slowdown(jobs: Jobs, job: int, start: int) -> float:
     return float((start + jobs.length[job] - jobs.arrival[job]) / jobs.length[job])
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _soonest(jobs: Jobs, room: NDArray[Any], job: int, newest: int, begun: int, before: int) -> int:
     """Earliest start of a job behind the placing of another, which matters only where it stands in the way."""
     if before >= begun + jobs.length[newest] or before + jobs.length[job] <= begun:
@@ -110,7 +110,7 @@ def _soonest(jobs: Jobs, room: NDArray[Any], job: int, newest: int, begun: int, 
     return earliest(jobs, room, job)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _apart(jobs: Jobs, room: NDArray[Any], before: int, begun: int, job: int, start: int) -> bool:
     """Whether the job placed before would start at the same time if this one were placed first."""
     take(jobs, room, before, begun)

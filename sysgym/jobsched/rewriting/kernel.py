@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-from sysgym.core.columns import copied_columns, read_only, restore_columns
+from sysgym.core.columns import copied_columns, read_only, restore_columns, zeroed
+from sysgym.core.compiled import compiled
 from sysgym.core.events import EventKind, EventLog
 from sysgym.core.protocols import Engine, Slot
 from sysgym.jobsched.rewriting.dynamics import (
@@ -73,13 +73,13 @@ class Numbers(NamedTuple):
     free: int
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _jobs(e: Episodes, numbers: Numbers, b: int) -> Jobs:
     n = e.size[b]
     return Jobs(e.arrival[b, :n], e.length[b, :n], e.needs[b, :n], numbers.guard, numbers.free, e.horizon[b])
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _sort_by_start(start: Ints, order: Ints) -> None:
     for job in range(len(start)):
         at = job
@@ -89,7 +89,7 @@ def _sort_by_start(start: Ints, order: Ints) -> None:
         order[at] = job
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def begin_rows(e: Episodes, rows: Ints, numbers: Numbers, room: Ints) -> None:
     """Begin an episode in each of the rows, whose jobs are there."""
     for b in rows:
@@ -107,7 +107,7 @@ def begin_rows(e: Episodes, rows: Ints, numbers: Numbers, room: Ints) -> None:
         e.starts[b, 0] = e.start[b]
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _targets(e: Episodes, numbers: Numbers, b: int, job: int, mask: NDArray[Any]) -> bool:
     """Set the rows behind which a job may go; returns whether there are any."""
     n, front = e.size[b], len(mask) - 1
@@ -127,7 +127,7 @@ def _targets(e: Episodes, numbers: Numbers, b: int, job: int, mask: NDArray[Any]
     return some
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _allow(e: Episodes, numbers: Numbers, b: int, mask: NDArray[Any]) -> None:
     mask[:] = 0
     if e.picked[b] >= 0:
@@ -140,7 +140,7 @@ def _allow(e: Episodes, numbers: Numbers, b: int, mask: NDArray[Any]) -> None:
     mask[-1] = 1
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _move(e: Episodes, numbers: Numbers, b: int, action: int, room: Ints) -> None:
     n, job, jobs = e.size[b], e.picked[b], _jobs(e, numbers, b)
     order, start = e.order[b, :n], e.start[b, :n]
@@ -160,7 +160,7 @@ def _move(e: Episodes, numbers: Numbers, b: int, action: int, room: Ints) -> Non
         e.best_start[b, :n] = start
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def step_rows(
     e: Episodes, numbers: Numbers, actions: Ints, active: NDArray[np.bool_], room: Ints, rewards: NDArray[np.float64],
     terminated: NDArray[np.bool_],
@@ -189,7 +189,7 @@ def step_rows(
         rewards[b] = reward_of(numbers.reward, before, e.slowdown[b], best, e.best[b], e.initial[b], terminated[b])
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def show_rows(
     e: Episodes, numbers: Numbers, rows: NDArray[np.bool_], room: Ints, views: NDArray[Any], masks: NDArray[np.int8]
 ) -> None:
@@ -303,13 +303,10 @@ class RewriteKernel(Engine):
         restore_columns(self._episodes, snapshot)
 
     def _allocate(self, published: bool) -> Episodes:
-        most, graph = self.most, (self.most + 1 if published else 1,) * 2
-        shapes: dict[str, tuple[int, ...]] = dict.fromkeys(Episodes._fields[:7], ())
-        shapes |= dict.fromkeys(("arrival", "length", "order", "start", "moved", "best_start"), (most,))
-        shapes |= {"demand": (most, self.source.resources), "needs": (most, self._layout.words)}
-        shapes |= {"starts": (self.config.rewrites + 1, most), "links": graph, "tried": graph}
-        kinds: dict[str, Any] = dict.fromkeys(("slowdown", "best", "initial"), np.float64)
-        kinds |= {"starts": np.int32, "tried": np.bool_}
-        return Episodes(
-            **{name: np.zeros((self.num_episodes, *shapes[name]), kinds.get(name, np.int64)) for name in shapes}
-        )
+        most = self.most
+        graph = (most + 1, most + 1) if published else (1, 1)
+        of_jobs = dict.fromkeys(("arrival", "length", "order", "start", "moved", "best_start"), most)
+        return zeroed(
+            Episodes, self.num_episodes, **of_jobs, demand=(most, self.source.resources),
+            needs=(most, self._layout.words), starts=(self.config.rewrites + 1, most), links=graph, tried=graph,
+        )  # fmt: skip

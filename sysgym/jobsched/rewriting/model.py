@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sysgym.core.errors import UnknownNameError, WorkloadError, require_range
+from sysgym.core.errors import WorkloadError, require_known, require_range
 from sysgym.workloads.jobsets import Jobset, JobsetSource
 
 CAPACITY = 10
@@ -134,13 +134,9 @@ class RewriteConfig:
     def __post_init__(self) -> None:
         require_range("capacity", self.capacity, 1, 10**6, whole=True)
         require_range("rewrites", self.rewrites, 1, 10_000, whole=True)
-        for kind, value, known in (
-            ("initial schedule", self.initial, INITIAL),
-            ("kind of moves", self.moves, MOVES),
-            ("reward", self.reward, REWARDS),
-        ):
-            if value not in known:
-                raise UnknownNameError(kind, value, known)
+        require_known("initial schedule", self.initial, INITIAL)
+        require_known("kind of moves", self.moves, MOVES)
+        require_known("reward", self.reward, REWARDS)
 
     def check_source(self, source: JobsetSource) -> None:
         """Refuse jobs that this machine could never hold.

@@ -11,9 +11,9 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from sysgym.core.compiled import compiled
 from sysgym.core.protocols import ArraySpec
 from sysgym.jobsched.rewriting.dynamics import Ints, Jobs, earliest, new_start, put, take
 
@@ -27,12 +27,12 @@ def spec_of(most: int) -> ArraySpec:
     return ArraySpec((most + 1, FEATURES), np.float32, -BOUND, BOUND)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _clip(value: float) -> float:
     return min(max(value, -BOUND), BOUND)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _share_units(jobs: Jobs, one: int, other: int) -> bool:
     """Whether two jobs can run at the same time."""
     for word in range(jobs.needs.shape[1]):
@@ -41,7 +41,7 @@ def _share_units(jobs: Jobs, one: int, other: int) -> bool:
     return True
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def starts_behind_cursor(jobs: Jobs, order: Ints, moved: Ints, room: NDArray[Any], found: Ints) -> int:
     """Earliest start of each job beside the jobs up to the one moved last; returns that one's place, -1 for none."""
     cursor, newest = -1, 0
@@ -64,7 +64,7 @@ def starts_behind_cursor(jobs: Jobs, order: Ints, moved: Ints, room: NDArray[Any
     return cursor
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def starts_behind_each(
     jobs: Jobs, order: Ints, start: Ints, picked: int, published: bool, room: NDArray[Any], found: Ints
 ) -> None:
@@ -85,7 +85,7 @@ def starts_behind_each(
         found[job] = earliest(jobs, room, picked)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def write_view(
     jobs: Jobs, demand: Ints, capacity: int, order: Ints, start: Ints, moved: Ints, picked: int, rewrites: int,
     limit: int, published: bool, slowdown: float, best: float, initial: float, room: NDArray[Any],
@@ -130,7 +130,7 @@ def write_view(
         _write_places(jobs, order, start, picked, found, cursor, view)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _write_jobs(
     jobs: Jobs, demand: Ints, capacity: int, order: Ints, start: Ints, moved: Ints, rewrites: int, slowdown: float,
     cursor: int, found: Ints, view: NDArray[Any],
@@ -176,7 +176,7 @@ def _write_jobs(
         view[job, 20] = _clip((found[job] - jobs.arrival[job] + length) / length / 4.0)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _write_harm(jobs: Jobs, start: Ints, view: NDArray[Any]) -> None:
     """Columns 21 to 24: how jobs that cannot run together keep each other waiting."""
     count = len(start)
@@ -197,7 +197,7 @@ def _write_harm(jobs: Jobs, start: Ints, view: NDArray[Any]) -> None:
         view[job, 24] = _clip(view[job, 24] / 4.0)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _write_rivalry(jobs: Jobs, order: Ints, cursor: int, soonest: Ints, view: NDArray[Any]) -> None:
     """Columns 40 to 43: what jobs behind the cursor cost each other if one starts at its soonest, then the other."""
     count = len(order)
@@ -220,7 +220,7 @@ def _write_rivalry(jobs: Jobs, order: Ints, cursor: int, soonest: Ints, view: ND
         view[job, 43] = _clip(least)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _write_places(
     jobs: Jobs, order: Ints, start: Ints, picked: int, found: Ints, cursor: int, view: NDArray[Any]
 ) -> None:
@@ -251,7 +251,7 @@ def _write_places(
             view[row, 27] = 1.0 / length
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _write_place(
     jobs: Jobs, order: Ints, start: Ints, picked: int, at: int, place: int, here: int, row: NDArray[Any]
 ) -> None:

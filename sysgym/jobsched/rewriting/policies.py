@@ -7,12 +7,13 @@ place. What is not allowed, as among published moves, is left to the first row t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sysgym.core.protocols import StatePolicy
-from sysgym.core.seeding import stream
+from sysgym.core.random_policy import RandomPolicy
 from sysgym.jobsched.rewriting.construction import order_of
 from sysgym.jobsched.rewriting.dynamics import jobs_of, scratch_room
 from sysgym.jobsched.rewriting.model import Instance, RewriteState
@@ -43,37 +44,17 @@ class StopPolicy(StatePolicy):
 
     name = "stop"
 
-    def reset(self) -> None:
-        """Nothing to forget."""
-
     def act_on_state(self, state: RewriteState) -> int:
         """See the class."""
         return _or_first(state, _front(state))
 
 
-class RandomPolicy(StatePolicy):
-    """Picks any job and any place, and never stops while a job can be moved.
-
-    Args:
-        seed: Of the draws.
-    """
-
-    name = "random"
-
-    def __init__(self, seed: int = 0) -> None:
-        self.seed = seed
-        self.reset()
-
-    def reset(self) -> None:
-        """Draw the same again."""
-        self._generator = stream(self.seed, "policy")
-
-    def act_on_state(self, state: RewriteState) -> int:
-        """See the class."""
-        allowed = np.flatnonzero(state.allowed)
-        if state.picked < 0 and len(allowed) > 1:
-            allowed = allowed[:-1]
-        return int(self._generator.choice(allowed))
+def _any_move(state: RewriteState, generator: np.random.Generator) -> int:
+    """Any job and any place; it never stops while a job can be moved."""
+    allowed = np.flatnonzero(state.allowed)
+    if state.picked < 0 and len(allowed) > 1:
+        allowed = allowed[:-1]
+    return int(generator.choice(allowed))
 
 
 class BuildingPolicy(StatePolicy):
@@ -112,9 +93,6 @@ class WorstFirstPolicy(StatePolicy):
 
     name = "worst_first"
 
-    def reset(self) -> None:
-        """Nothing to forget."""
-
     def act_on_state(self, state: RewriteState) -> int:
         """See the class."""
         if state.picked < 0:
@@ -136,7 +114,7 @@ class ClimbingPolicy(StatePolicy):
     name = "climbing"
 
     def reset(self) -> None:
-        """Nothing to forget."""
+        """Forget the place that was found."""
         self._behind = FRONT
 
     def act_on_state(self, state: RewriteState) -> int:
@@ -157,7 +135,7 @@ def annealed_order(instance: Instance) -> NDArray[np.int64]:
 
 HEURISTICS: Mapping[str, Callable[..., StatePolicy]] = {
     "stop": StopPolicy,
-    "random": RandomPolicy,
+    "random": partial(RandomPolicy, _any_move, again=True),
     "worst_first": WorstFirstPolicy,
     "climbing": ClimbingPolicy,
     "sjf_offline": lambda: BuildingPolicy("sjf_offline", lambda instance: order_of("sjf_offline", instance)),

@@ -17,14 +17,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from numba import njit
-
+from sysgym.core.compiled import compiled
 from sysgym.jobsched.rewriting.model import RewriteState
 
 Reward = Callable[[RewriteState, int, RewriteState], float]
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def reward_of(
     code: int, before: float, after: float, best_before: float, best: float, initial: float, ended: bool
 ) -> float:

@@ -20,9 +20,9 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from sysgym.core.compiled import compiled
 from sysgym.jobsched.rewriting.dynamics import Ints, Jobs, mean_slowdown, place_order
 from sysgym.workloads.draws import uniform
 
@@ -48,7 +48,7 @@ class Search(NamedTuple):
     informed: bool
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def improve(jobs: Jobs, search: Search, key: int, room: NDArray[Any], order: Ints) -> float:
     """Search from an order and leave the best one met in its place; returns a mean slowdown that it doesn't exceed.
 
@@ -84,7 +84,7 @@ def improve(jobs: Jobs, search: Search, key: int, room: NDArray[Any], order: Int
     return least
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _change(jobs: Jobs, start: Ints, informed: bool, key: int, number: int, order: Ints) -> None:
     """Draw a change and make it."""
     count, at = len(order), _DRAWS * number
@@ -104,7 +104,7 @@ def _change(jobs: Jobs, start: Ints, informed: bool, key: int, number: int, orde
     _shift(order, source, target)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _waiting(jobs: Jobs, start: Ints, order: Ints, draw: float) -> int:
     """Place of a job, drawn by its wait over its length."""
     total = 0.0
@@ -119,7 +119,7 @@ def _waiting(jobs: Jobs, start: Ints, order: Ints, draw: float) -> int:
     return len(order) - 1
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _blocking(jobs: Jobs, start: Ints, order: Ints, source: int, draw: float) -> int:
     """Place, before the one at `source`, of a job that runs while that one waits; -1 if there is none."""
     waiting, found = order[source], 0
@@ -136,7 +136,7 @@ def _blocking(jobs: Jobs, start: Ints, order: Ints, source: int, draw: float) ->
     return -1
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _shift(order: Ints, source: int, target: int) -> None:
     """Take the job at `source` out and insert it so that it stands at `target`."""
     job = order[source]
@@ -149,7 +149,7 @@ def _shift(order: Ints, source: int, target: int) -> None:
     order[target] = job
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _sort(start: Ints, order: Ints) -> None:
     """Sort an order by starts, stably."""
     for end in range(1, len(order)):
@@ -160,7 +160,7 @@ def _sort(start: Ints, order: Ints) -> None:
         order[place] = job
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def best_move(jobs: Jobs, room: NDArray[Any], order: Ints) -> tuple[float, int, int]:
     """The insertion with the least mean slowdown: that, the job, and the job that it goes behind (-1: the front)."""
     count = len(order)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sysgym.core.errors import SettingError, UnknownNameError, require_range
+from sysgym.core.errors import SettingError, require_known, require_range
 from sysgym.core.seeding import stream_key
 from sysgym.jobsched.rewriting.dynamics import Jobs, jobs_of, mean_slowdown, order_by, place_order, scratch_room
 from sysgym.jobsched.rewriting.exact import optimum
@@ -76,8 +76,7 @@ def solve(
     >>> [round(solve(jobs, method).mean_slowdown, 2) for method in ("ejf", "sjf_offline", "exact")]
     [2.0, 1.11, 1.11]
     """
-    if method not in METHODS:
-        raise UnknownNameError("method", method, METHODS)
+    require_known("method", method, METHODS)
     require_range("evaluations", evaluations, 1, whole=True)
     require_range("time_limit", time_limit, 0, open_low=True)
     if temperature is not None:
@@ -104,8 +103,7 @@ def solve(
 
 
 def _listed(columns: Jobs, rule: str) -> NDArray[np.int64]:
-    if rule not in INITIAL:
-        raise UnknownNameError("list schedule", rule, INITIAL)
+    require_known("list schedule", rule, INITIAL)
     order = np.empty(len(columns.arrival), dtype=np.int64)
     order_by(INITIAL.index(rule), columns, scratch_room(columns), order)
     return order

@@ -10,10 +10,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-from sysgym.core.compiled import counted
+from sysgym.core.compiled import counted, uncounted_inline
 from sysgym.core.events import EventKind
 from sysgym.jobsched.slotted.model import Sizes, SlottedConfig, SlottedState
 
@@ -80,7 +79,7 @@ def record_columns(memory: NDArray[np.int64], sizes: Sizes) -> Record:
     )
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@uncounted_inline
 def write_event(record: Record, b: int, time: int, kind: int, subject: int, amount: int) -> None:
     """Append one event to the log of an episode."""
     event = record.events[b, record.written[b]]
@@ -88,7 +87,7 @@ def write_event(record: Record, b: int, time: int, kind: int, subject: int, amou
     record.written[b] += 1
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@uncounted_inline
 def units(state: SlottedState, b: int, job: int) -> int:
     """Units of all resources that a job takes together."""
     total = 0
@@ -97,7 +96,7 @@ def units(state: SlottedState, b: int, job: int) -> int:
     return total
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@uncounted_inline
 def fill_slot(state: SlottedState, b: int, slot: int, job: int) -> None:
     """Put a job, or none (-1), into a slot."""
     state.slot_job[b, slot] = job
@@ -106,7 +105,7 @@ def fill_slot(state: SlottedState, b: int, slot: int, job: int) -> None:
         state.slot_demand[b, slot, resource] = state.job_demand[b, job, resource] if job >= 0 else 0
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@uncounted_inline
 def arrive(state: SlottedState, record: Record, b: int, rules: Rules) -> None:
     """Let the present element's job, if it is one, enter a slot, else the backlog, else be dropped."""
     job = state.element[b]
@@ -136,7 +135,7 @@ def arrive(state: SlottedState, record: Record, b: int, rules: Rules) -> None:
         state.backlog_count[b] += 1
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@uncounted_inline
 def unused_colour(state: SlottedState, b: int) -> int:
     """The first entry of the palette that no visible job has; -1 if there is none, 0 without a palette."""
     colours = state.palette.shape[1]
@@ -153,7 +152,7 @@ def unused_colour(state: SlottedState, b: int) -> int:
     return -1 if colours else 0
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@uncounted_inline
 def book(state: SlottedState, record: Record, b: int, slot: int, offset: int) -> None:
     """Book the job of a slot `offset` rows from now and let the head of the backlog take its place."""
     job, time = state.slot_job[b, slot], state.time[b]
@@ -177,7 +176,7 @@ def book(state: SlottedState, record: Record, b: int, slot: int, offset: int) ->
     fill_slot(state, b, slot, head)
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@uncounted_inline
 def shift(state: SlottedState, b: int, capacity: int) -> None:
     """Move the rows of free units up by one time step."""
     last = state.free.shape[1] - 1
@@ -187,7 +186,7 @@ def shift(state: SlottedState, b: int, capacity: int) -> None:
         state.free[b, last, resource] = capacity
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@uncounted_inline
 def start_and_finish(state: SlottedState, record: Record, b: int) -> None:
     """Write down which booked jobs finish and which start at this instant, each in order of booking."""
     time = state.time[b]
@@ -201,7 +200,7 @@ def start_and_finish(state: SlottedState, record: Record, b: int) -> None:
             write_event(record, b, time, START, job, units(state, b, job))
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@uncounted_inline
 def leave(state: SlottedState, b: int, linger: int) -> None:
     """Remove finished jobs from the running list; with `linger`, the job after a removed one is not looked at."""
     kept, place, count = 0, 0, state.running_count[b]
@@ -222,7 +221,7 @@ def leave(state: SlottedState, b: int, linger: int) -> None:
     state.running_count[b] = kept
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@uncounted_inline
 def is_over(state: SlottedState, b: int, rules: Rules) -> bool:
     """Whether the episode has come to its end."""
     if state.element[b] < state.elements[b]:
@@ -235,13 +234,13 @@ def is_over(state: SlottedState, b: int, rules: Rules) -> bool:
     return not waiting and state.running_count[b] == 0
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@uncounted_inline
 def is_late(state: SlottedState, b: int, rules: Rules) -> bool:
     """Whether the episode has outlived its time limit."""
     return rules.max_time > 0 and state.time[b] > rules.max_time
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@uncounted_inline
 def pass_time(state: SlottedState, record: Record, b: int, rules: Rules) -> bool:
     """Let one time step pass; returns whether the episode is over. The order is that of the paper's code."""
     state.time[b] += 1

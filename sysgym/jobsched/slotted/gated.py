@@ -8,9 +8,9 @@ and the search starts from one like it. `WEIGHTS` are what `python -m tests.rati
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from sysgym.core.compiled import compiled
 from sysgym.jobsched.slotted.model import SlottedState
 
 Weights = NDArray[np.float64]
@@ -28,7 +28,7 @@ WEIGHTS = np.array([1.236, -0.025, -0.909, -0.135, -0.29, -0.368, 1.421, 1.28, -
 """Tuned at 184 % load on 1,200 jobsets of the split "train", 9.3 million decisions."""
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def fits_now(free: NDArray[np.int64], length: int, demand: NDArray[np.int64]) -> bool:
     """Whether a job could start now and keep its units for its whole length."""
     for row in range(length):
@@ -38,7 +38,7 @@ def fits_now(free: NDArray[np.int64], length: int, demand: NDArray[np.int64]) ->
     return True
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def gated_slot(state: SlottedState, weights: Weights) -> int:
     """The slot that the rule starts, or M."""
     slots, resources = state.slot_demand.shape

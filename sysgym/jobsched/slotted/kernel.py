@@ -1,22 +1,21 @@
 """The fast copy of the slotted cluster: compiled, batched over episodes, without the interpreter lock.
 
 Equal to `simulator.SlottedSimulator` bit for bit, in observations, masks, rewards, flags and event log. Functions that
-end in `_rows` loop over episodes, by the moves in `dynamics`; `SlottedKernel` is the engine around them.
+end in `_rows` loop over episodes, by the moves in `dynamics`; `SlottedKernel` is the engine around them. Each built-in
+encoder has a loop written out, since numba caches none that closes over a compiled function, as those of users do.
 """
 
 from __future__ import annotations
 
 import weakref
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from sysgym.core.columns import read_only
-from sysgym.core.compiled import counted_inline, uncounted
+from sysgym.core.compiled import compiled, compiled_uncached, counted_inline, uncounted
 from sysgym.core.events import EventLog
 from sysgym.core.protocols import Engine, Slot
 from sysgym.core.seeding import stream_key
@@ -62,7 +61,7 @@ class Settings(NamedTuple):
     layout: Layout
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def settings_of(numbers: NDArray[np.int64]) -> Settings:
     """The settings from one array, which a compiled function takes faster than named tuples."""
     n = numbers
@@ -169,7 +168,7 @@ def image_rows(
             draw_image(row_state(state, b), shown[b], images[b], layout)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def colour_rows(
     numbers: NDArray[np.int64],
     memory: NDArray[np.int64],
@@ -217,7 +216,7 @@ def slot_rows(
             write_slots(row_state(state, b), shown[b], features[b], layout)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def choice_rows(
     numbers: NDArray[np.int64],
     memory: NDArray[np.int64],
@@ -233,7 +232,7 @@ def choice_rows(
             write_choices(row_state(state, b), shown[b], features[b], layout)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def foreseen_rows(
     numbers: NDArray[np.int64],
     memory: NDArray[np.int64],
@@ -250,7 +249,7 @@ def foreseen_rows(
             write_foreseen(row_state(state, b), record.length[b], record.demand[b], features[b, -1, first:], layout)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def begin_rows(
     numbers: NDArray[np.int64],
     memory: NDArray[np.int64],
@@ -278,7 +277,7 @@ def begin_rows(
 def reward_loop(reward: Any) -> Any:
     """Compile a loop over episodes around a compiled reward function (before, action, after)."""
 
-    @njit(nogil=True)
+    @compiled_uncached
     def reward_rows(numbers: Any, before: Any, actions: Any, after: Any, rows: Any, rewards: Any) -> None:
         sizes, _, _ = settings_of(numbers)
         states_before, states_after = state_columns(before, sizes), state_columns(after, sizes)
@@ -292,7 +291,7 @@ def reward_loop(reward: Any) -> Any:
 def encoder_loop(encode: Any) -> Any:
     """Compile a loop over episodes around a compiled encoder (state, out), with the signature of `image_rows`."""
 
-    @njit(nogil=True)
+    @compiled_uncached
     def encode_rows(numbers: Any, memory: Any, shown: Any, rows: Any, observations: Any) -> None:
         sizes, _, _ = settings_of(numbers)
         state = state_columns(memory, sizes)
@@ -310,7 +309,6 @@ BUILTIN_LOOPS = {
     write_slots: slot_rows,
     write_choices: choice_rows,
 }
-_key = lru_cache(maxsize=4096)(stream_key)
 
 
 class SlottedKernel(Engine):
@@ -369,7 +367,7 @@ class SlottedKernel(Engine):
             length, demand = self._record.length[row], self._record.demand[row]
             elements[index] = self.source.fill(int(seed), int(episode), options, length, demand)
             if self.config.palette:
-                shuffle_palette(_key(int(seed), "palette"), int(episode), self._state.palette[row])
+                shuffle_palette(stream_key(int(seed), "palette"), int(episode), self._state.palette[row])
         begin_rows(self._numbers, self._memory, self._past, rows, elements)
 
     def step(self, actions: NDArray[np.int64], active: NDArray[np.bool_], slot: Slot) -> None:

@@ -35,7 +35,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sysgym.core.compiled import counted
-from sysgym.core.errors import SettingError, UnknownNameError, WorkloadError, require_bool, require_range
+from sysgym.core.errors import SettingError, WorkloadError, require_bool, require_known, require_range
 from sysgym.workloads.jobsets import JobsetSource
 
 EPISODE_ENDS = ("all_done", "no_new_job")
@@ -102,8 +102,7 @@ class SlottedConfig:
             require_bool(name, getattr(self, name))
         if self.backlog % self.horizon:
             raise SettingError(f"backlog is {self.backlog}; it must be a multiple of the horizon, {self.horizon}")
-        if self.episode_end not in EPISODE_ENDS:
-            raise UnknownNameError("episode_end", self.episode_end, EPISODE_ENDS)
+        require_known("episode_end", self.episode_end, EPISODE_ENDS)
 
     @classmethod
     def preset(cls, mode: str = "corrected", **settings: Any) -> SlottedConfig:
@@ -113,12 +112,10 @@ class SlottedConfig:
             UnknownNameError: The mode or a setting is unknown.
             SettingError: A value is out of range.
         """
-        if mode not in MODES:
-            raise UnknownNameError("mode", mode, MODES)
+        require_known("mode", mode, MODES)
         known = {field.name for field in fields(cls)}
         for name in settings:
-            if name not in known:
-                raise UnknownNameError("setting", name, known)
+            require_known("setting", name, known)
         return cls(**{**MODES[mode], **settings})
 
     @property

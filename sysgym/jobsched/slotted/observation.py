@@ -16,10 +16,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-from sysgym.core.errors import SettingError, UnknownNameError
+from sysgym.core.compiled import compiled
+from sysgym.core.errors import SettingError, require_known
 from sysgym.core.protocols import ArraySpec
 from sysgym.jobsched.slotted.model import PUBLISHED_PALETTE, SlottedConfig, SlottedState
 from sysgym.jobsched.slotted.slot_features import (
@@ -37,7 +37,7 @@ UNKNOWN = -1
 """In the first place of `shown`: the image shows something unknown and must be cleared."""
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def write_mask(
     free: NDArray[Any],
     slot_length: NDArray[Any],
@@ -54,7 +54,7 @@ def write_mask(
     mask[slots] = 1
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _draw_machine(free: NDArray[Any], block: int, capacity: int, shown: NDArray[Any], image: NDArray[Any]) -> None:
     horizon, resources = free.shape
     for row in range(horizon):
@@ -69,7 +69,7 @@ def _draw_machine(free: NDArray[Any], block: int, capacity: int, shown: NDArray[
                 shown[at] = used
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _draw_slots(
     slot_length: NDArray[Any],
     slot_demand: NDArray[Any],
@@ -94,7 +94,7 @@ def _draw_slots(
         shown[at] = length
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _draw_backlog(count: int, columns: int, shown: NDArray[Any], image: NDArray[Any]) -> None:
     was, first = shown[0], image.shape[1] - 1 - columns
     for cell in range(min(was, count), max(was, count)):
@@ -102,7 +102,7 @@ def _draw_backlog(count: int, columns: int, shown: NDArray[Any], image: NDArray[
     shown[0] = count
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _draw_since(since: int, unit: int, shown: NDArray[Any], image: NDArray[Any]) -> None:
     if shown[0] != since:
         for row in range(image.shape[0]):
@@ -110,7 +110,7 @@ def _draw_since(since: int, unit: int, shown: NDArray[Any], image: NDArray[Any])
         shown[0] = since
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def draw_image(state: SlottedState, shown: NDArray[Any], image: NDArray[Any], layout: Layout) -> None:
     """Bring a binary image (H, W) up to date with the state, given the counts that it shows; updates those.
 
@@ -128,7 +128,7 @@ def draw_image(state: SlottedState, shown: NDArray[Any], image: NDArray[Any], la
     _draw_since(state.since, layout.since_unit, shown[since:], image)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def draw_colours(state: SlottedState, shown: NDArray[Any], image: NDArray[Any], layout: Layout) -> None:
     """As `draw_image`, with the colour of its job, k/(P+1), in every machine cell; O(H capacity R) each time."""
     draw_image(state, shown, image, layout)
@@ -147,7 +147,7 @@ def draw_colours(state: SlottedState, shown: NDArray[Any], image: NDArray[Any], 
                     taken[row, resource] += 1
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def shuffle_palette(key: int, episode: int, palette: NDArray[np.int64]) -> None:
     """Write an episode's order of the colours 1..P (Fisher and Yates)."""
     palette[:] = np.arange(1, palette.shape[0] + 1)
@@ -156,7 +156,7 @@ def shuffle_palette(key: int, episode: int, palette: NDArray[np.int64]) -> None:
         palette[last], palette[chosen] = palette[chosen], palette[last]
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def write_compact(state: SlottedState, shown: NDArray[Any], vector: NDArray[Any], layout: Layout) -> None:
     """Write the compact observation, shape ((R+1)(H+M)+1,).
 
@@ -294,8 +294,7 @@ def encoder_of(observation: str | Encoder) -> BuiltinEncoder | Encoder:
         SettingError: The object lacks `spec` or `encode`.
     """
     if isinstance(observation, str):
-        if observation not in ENCODERS:
-            raise UnknownNameError("observation", observation, ENCODERS)
+        require_known("observation", observation, ENCODERS)
         return ENCODERS[observation]
     if not isinstance(observation, Encoder) or not callable(observation.spec):
         raise SettingError(f"observation is {observation!r}; give a name or an object with spec and encode")

@@ -7,14 +7,15 @@ favour of the lowest slot, and let time pass where nothing fits.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from sysgym.core.compiled import compiled
 from sysgym.core.errors import require_range
 from sysgym.core.protocols import StatePolicy
-from sysgym.core.seeding import stream
+from sysgym.core.random_policy import RandomPolicy
 from sysgym.jobsched.slotted.gated import SHORT, WEIGHTS, Weights, fits_now, gated_slot
 from sysgym.jobsched.slotted.model import SlottedState
 
@@ -22,7 +23,7 @@ PATIENCE = 5
 """Time steps without an arrival after which `sjf_hold` lets a long job start."""
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def best_slot(
     free: NDArray[np.int64],
     slot_length: NDArray[np.int64],
@@ -60,9 +61,6 @@ class SlotScore(StatePolicy):
     def __init__(self, alignment_weight: float, shortness_weight: float) -> None:
         self.alignment_weight, self.shortness_weight = float(alignment_weight), float(shortness_weight)
 
-    def reset(self) -> None:
-        """Nothing to forget."""
-
     def act_on_state(self, state: SlottedState) -> int:
         """See `StatePolicy`."""
         longest = state.free.shape[0]
@@ -98,9 +96,6 @@ class Tetris(StatePolicy):
         require_range("knob", knob, 0, 1)
         self.knob, self.capacity = knob, capacity
 
-    def reset(self) -> None:
-        """Nothing to forget."""
-
     def act_on_state(self, state: SlottedState) -> int:
         """See `StatePolicy`."""
         horizon, resources = state.free.shape
@@ -115,9 +110,6 @@ class SjfHold(StatePolicy):
     A job longer than 3 may start only if no short job is in a slot and either nothing has arrived for 5 time steps or
     the backlog is not empty. Made for the generator's lengths and sequences of 50; it is no good rule for longer ones.
     """
-
-    def reset(self) -> None:
-        """Nothing to forget."""
 
     def act_on_state(self, state: SlottedState) -> int:
         """See `StatePolicy`."""
@@ -138,9 +130,6 @@ class GatedLinear(StatePolicy):
     def __init__(self, weights: Weights = WEIGHTS) -> None:
         self.weights = np.asarray(weights, dtype=np.float64)
 
-    def reset(self) -> None:
-        """Nothing to forget."""
-
     def act_on_state(self, state: SlottedState) -> int:
         """See `StatePolicy`."""
         return int(gated_slot(state, self.weights))
@@ -148,9 +137,6 @@ class GatedLinear(StatePolicy):
 
 class Fcfs(StatePolicy):
     """First come, first served, among the jobs that fit now."""
-
-    def reset(self) -> None:
-        """Nothing to forget."""
 
     def act_on_state(self, state: SlottedState) -> int:
         """See `StatePolicy`."""
@@ -161,29 +147,13 @@ class Fcfs(StatePolicy):
         return len(state.slot_job)
 
 
-class RandomAction(StatePolicy):
-    """Uniform over all M+1 actions; may book ahead, may choose an empty slot.
-
-    Args:
-        seed: Of its own stream.
-    """
-
-    def __init__(self, seed: int = 0) -> None:
-        self._random = stream(seed, "policy/random")
-
-    def reset(self) -> None:
-        """The stream goes on from episode to episode."""
-
-    def act_on_state(self, state: SlottedState) -> int:
-        """See `StatePolicy`."""
-        return int(self._random.integers(len(state.slot_job) + 1))
+def _any_action(state: SlottedState, generator: np.random.Generator) -> int:
+    """Any of the M+1 actions; it may book ahead, and may choose an empty slot."""
+    return int(generator.integers(len(state.slot_job) + 1))
 
 
 class Void(StatePolicy):
     """Lets time pass, always: what doing nothing costs."""
-
-    def reset(self) -> None:
-        """Nothing to forget."""
 
     def act_on_state(self, state: SlottedState) -> int:
         """See `StatePolicy`."""
@@ -198,6 +168,6 @@ HEURISTICS: Mapping[str, Callable[[], StatePolicy]] = {
     "packer_sjf": packer_sjf,
     "tetris": Tetris,
     "fcfs": Fcfs,
-    "random": RandomAction,
+    "random": partial(RandomPolicy, _any_action, stream_name="policy/random"),
     "void": Void,
 }

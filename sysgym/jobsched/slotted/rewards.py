@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from numba import njit
 from numpy.typing import NDArray
 
-from sysgym.core.errors import UnknownNameError
+from sysgym.core.compiled import compiled
+from sysgym.core.errors import require_known
 
 Reward = str | Callable[[Any, int, Any], float]
 
@@ -23,7 +23,7 @@ minus the sum of slowdowns; `completion`: the number of jobs in the system, minu
 `makespan`: 1, minus the time at which the episode ends."""
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def step_cost(kind: int, present: NDArray[Any]) -> float:
     """Cost of one time step.
 
@@ -49,6 +49,5 @@ def reward_code(reward: Reward) -> int:
     """
     if callable(reward):
         return -1
-    if reward not in REWARDS:
-        raise UnknownNameError("reward", reward, REWARDS)
+    require_known("reward", reward, REWARDS)
     return REWARDS[reward]

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from numba import njit
 from numpy.typing import NDArray
 
+from sysgym.core.compiled import compiled
 from sysgym.jobsched.slotted.model import SlottedState
 
 JOB_FEATURES, COMMON_FEATURES = 5, 4
@@ -42,7 +42,7 @@ class Layout(NamedTuple):
     usable_rows: int
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def earliest_offset(free: NDArray[Any], usable_rows: int, length: int, demand: NDArray[Any]) -> int:
     """The first row from which a job fits for its whole length in every resource, or -1; O(H R)."""
     fitting = 0
@@ -56,7 +56,17 @@ def earliest_offset(free: NDArray[Any], usable_rows: int, length: int, demand: N
     return -1
 
 
-@njit(cache=True, nogil=True)
+@compiled
+def _write_profile(free: NDArray[Any], capacity: int, out: NDArray[Any]) -> None:
+    """Units in use in each row of `PROFILE` and each resource, as shares of the capacity."""
+    at = 0
+    for ahead in PROFILE:
+        for resource in range(free.shape[1]):
+            out[at] = 1 - free[min(ahead, free.shape[0] - 1), resource] / capacity
+            at += 1
+
+
+@compiled
 def write_slots(state: SlottedState, shown: NDArray[Any], rows: NDArray[Any], layout: Layout) -> None:
     """Write one row of features a slot, shape (M, `slot_features`), everything scaled to about 0..1.
 
@@ -95,14 +105,10 @@ def write_slots(state: SlottedState, shown: NDArray[Any], rows: NDArray[Any], la
         rows[slot, first + 1] = startable / slots
         rows[slot, first + 2] = min(1.0, (waiting + state.backlog_count) / (4 * slots))
         rows[slot, first + 3] = state.since / layout.since_unit
-        at = first + COMMON_FEATURES
-        for ahead in PROFILE:
-            for resource in range(resources):
-                rows[slot, at] = 1 - state.free[min(ahead, horizon - 1), resource] / layout.capacity
-                at += 1
+        _write_profile(state.free, layout.capacity, rows[slot, first + COMMON_FEATURES :])
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _fits_beside(free: NDArray[Any], first: int, first_demand: NDArray[Any], other: int, demand: NDArray[Any]) -> bool:
     """Whether a job that could start now still could if another (`first` steps long) did."""
     for row in range(min(first, other)):
@@ -112,7 +118,7 @@ def _fits_beside(free: NDArray[Any], first: int, first_demand: NDArray[Any], oth
     return True
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _write_state(state: SlottedState, offsets: NDArray[Any], layout: Layout, out: NDArray[Any]) -> None:
     """What is common to all choices; see `write_choices`."""
     horizon, resources = state.free.shape
@@ -143,14 +149,10 @@ def _write_state(state: SlottedState, offsets: NDArray[Any], layout: Layout, out
     for resource in range(resources):
         work = out[STATE_FEATURES + resource] / (layout.capacity * horizon)
         out[STATE_FEATURES + resource] = work / (work + 1)
-    at = STATE_FEATURES + resources
-    for ahead in PROFILE:
-        for resource in range(resources):
-            out[at] = 1 - state.free[min(ahead, horizon - 1), resource] / layout.capacity
-            at += 1
+    _write_profile(state.free, layout.capacity, out[STATE_FEATURES + resources :])
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _write_choice(state: SlottedState, slot: int, offsets: NDArray[Any], layout: Layout, out: NDArray[Any]) -> None:
     """What is known of starting the job of a slot; see `write_choices`."""
     horizon, resources = state.free.shape
@@ -184,7 +186,7 @@ def _write_choice(state: SlottedState, slot: int, offsets: NDArray[Any], layout:
         out[CHOICE_FEATURES + resources + resource] = room / layout.capacity
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def write_choices(state: SlottedState, shown: NDArray[Any], rows: NDArray[Any], layout: Layout) -> None:
     """Write one row of features an action, shape (M + 1, `choice_features`), everything scaled to 0..1.
 
@@ -223,7 +225,7 @@ def choice_features(resources: int) -> int:
     return CHOICE_FEATURES + STATE_FEATURES + resources * (3 + len(PROFILE))
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def write_foreseen(
     state: SlottedState, lengths: NDArray[Any], demands: NDArray[Any], out: NDArray[Any], layout: Layout
 ) -> None:
@@ -264,7 +266,7 @@ def write_foreseen(
     _scale(waiting, state.backlog_count + slots, layout.capacity * horizon)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _count(length: int, demand: NDArray[Any], out: NDArray[Any]) -> None:
     """Add an element to the number of short jobs, of long ones, and to the work by resource."""
     if length > 0:
@@ -273,7 +275,7 @@ def _count(length: int, demand: NDArray[Any], out: NDArray[Any]) -> None:
             out[2 + resource] += length * demand[resource]
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _scale(out: NDArray[Any], most: int, unit: int) -> None:
     """Bring what `_count` has added up to 0..1."""
     out[0] /= most

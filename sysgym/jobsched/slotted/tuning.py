@@ -10,10 +10,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-from sysgym.core.protocols import Slot
+from sysgym.core.compiled import compiled
+from sysgym.core.engines import allocate_slot
 from sysgym.core.seeding import stream
 from sysgym.jobsched.slotted.gated import START, Weights, gated_slot
 from sysgym.jobsched.slotted.kernel import SlottedKernel, row_state, settings_of
@@ -82,14 +82,8 @@ def play_gated(
     kernel: SlottedKernel, weights: Weights, seed: int, episodes: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], int]:
     """Costs (minus returns) of one episode a row, (B,), each with its own weights (B, 13); and the decisions played."""
-    rows, spec = kernel.num_episodes, kernel.observation_spec
-    slot = Slot(
-        np.zeros((rows, *spec.shape), dtype=spec.dtype),
-        np.zeros((rows, kernel.num_actions), dtype=np.int8),
-        np.zeros(rows),
-        np.zeros(rows, dtype=np.bool_),
-        np.zeros(rows, dtype=np.bool_),
-    )
+    rows = kernel.num_episodes
+    slot = allocate_slot(kernel.observation_spec, rows, kernel.num_actions)
     kernel.reset(np.arange(rows), np.full(rows, seed, dtype=np.uint64), episodes)
     active, actions, cost, frames = np.ones(rows, dtype=np.bool_), np.zeros(rows, dtype=np.int64), np.zeros(rows), 0
     numbers, memory = kernel.columns
@@ -102,7 +96,7 @@ def play_gated(
     return cost, frames
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _choose(
     numbers: NDArray[np.int64],
     memory: NDArray[np.int64],

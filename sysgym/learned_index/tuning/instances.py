@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sysgym.core.columns import read_only
-from sysgym.core.errors import UnknownNameError
+from sysgym.core.errors import require_known
 from sysgym.core.seeding import stream_key
 from sysgym.learned_index.tuning import costs
 from sysgym.learned_index.tuning.dynamics import dominated
@@ -154,8 +154,7 @@ def shipped(split: str) -> tuple[Instance, ...]:
     Raises:
         UnknownNameError: No such split.
     """
-    if split not in SPLITS:
-        raise UnknownNameError("split", split, SPLITS)
+    require_known("split", split, SPLITS)
     belongs, made = _shipped()
     return made if split == "all" else tuple(one for one, s in zip(made, belongs, strict=True) if SPLITS[s] == split)
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sysgym.core.errors import KeyValueError, UnknownNameError
+from sysgym.core.errors import KeyValueError, require_known
 from sysgym.learned_index.keys import map_stored, prepare_keys
 from sysgym.learned_index.machine import unlocked
 from sysgym.learned_index.tuning import costs, tables
@@ -75,13 +75,12 @@ def live_instance(keys: NDArray[np.generic], latency: str = "model") -> LiveInst
         KeyValueError: No keys, or keys that are unsorted or NaN.
         UnknownNameError: Another kind of latency.
     """
-    if latency not in LATENCIES:
-        raise UnknownNameError("latency", latency, LATENCIES)
+    require_known("latency", latency, LATENCIES)
     array, stored, codec = prepare_keys(keys)
     if not len(array):
         raise KeyValueError("there are no keys; a search needs at least one")
     mapped = np.empty(len(array), dtype=np.uint64)
-    map_stored(unlocked(stored), *codec.form, mapped)
+    map_stored(unlocked(stored), codec.form, mapped)
     known = tables.describe(f"{array.dtype}-{len(array)}", mapped, np.zeros(COUNT))
     live = LiveInstance(**vars(known))
     for name, value in (("_keys", mapped), ("_measured", latency == "measured"), ("_found", {})):

@@ -20,9 +20,6 @@ _COARSE_BITS = (6, 11, 16, 21)
 class Default(StatePolicy):
     """What the reference implementation's README builds: cubic over linear, 2^18 leaves; never anything else."""
 
-    def reset(self) -> None:
-        """Nothing to forget."""
-
     def act_on_state(self, state: TuningState) -> int:
         """See `StatePolicy`."""
         return _DEFAULT
@@ -35,9 +32,6 @@ def _any_new(state: TuningState, generator: np.random.Generator) -> int:
 
 class Grid(StatePolicy):
     """One configuration after the other, in the order of the actions."""
-
-    def reset(self) -> None:
-        """Nothing to forget."""
 
     def act_on_state(self, state: TuningState) -> int:
         """See `StatePolicy`."""
@@ -87,9 +81,6 @@ class TwoPhase(StatePolicy):
 
 class ExpectedGain(StatePolicy):
     """The candidate that is expected to add most hypervolume, by the sample's estimate and what was found near it."""
-
-    def reset(self) -> None:
-        """Nothing to forget."""
 
     def act_on_state(self, state: TuningState) -> int:
         """See `StatePolicy`."""

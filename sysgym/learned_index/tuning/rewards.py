@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sysgym.core.compiled import compiled
-from sysgym.core.errors import UnknownNameError, require_range
+from sysgym.core.errors import require_known, require_range
 from sysgym.learned_index.tuning.model import REFERENCE_LOG_BYTES, TuningState
 
 Reward = Callable[[TuningState, int, TuningState], float]
@@ -35,8 +35,7 @@ class RewardRule:
     max_log_bytes: float = 20.0
 
     def __post_init__(self) -> None:
-        if self.name not in NAMES:
-            raise UnknownNameError("reward", self.name, NAMES)
+        require_known("reward", self.name, NAMES)
         require_range("weight", self.weight, 0)
         require_range("max_log_bytes", self.max_log_bytes, 0)
 

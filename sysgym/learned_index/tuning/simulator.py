@@ -11,7 +11,7 @@ import simpy
 from numpy.typing import NDArray
 
 from sysgym.core.columns import read_only
-from sysgym.core.errors import SettingError, UnknownNameError, require_options, require_range
+from sysgym.core.errors import SettingError, require_known, require_options, require_range
 from sysgym.core.events import EventKind, EventLog, EventRecorder
 from sysgym.core.protocols import Observation, Simulator
 from sysgym.learned_index.tuning.dynamics import added, expect, gains, insert_point, learn
@@ -42,8 +42,7 @@ class TuningConfig:
         require_range("evaluations", self.evaluations, 1, COUNT, whole=True)
         if self.seconds is not None:
             require_range("seconds", self.seconds, 0, open_low=True)
-        if self.encoder not in ENCODERS:
-            raise UnknownNameError("encoder", self.encoder, ENCODERS)
+        require_known("encoder", self.encoder, ENCODERS)
 
 
 class TuningSimulator(Simulator):

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sysgym.core.errors import InputFileError, SettingError, UnknownNameError
+from sysgym.core.errors import InputFileError, SettingError, require_known
 from sysgym.workloads.job_table import COLUMNS, JobTable, make_columns
 from sysgym.workloads.raw_table import Fault, RawTable, codes, first_lines, known_or
 from sysgym.workloads.text_table import parse_cells, split_rows, wall_time
@@ -181,8 +181,7 @@ def _sources(file: TraceFile, names: list[str], columns: Mapping[str, Any] | str
     """The mapping with our own names filled in, checked against the file."""
     mapping = _load_mapping(columns)
     for name in mapping:
-        if name not in _NAMES:
-            raise UnknownNameError("column", name, _NAMES)
+        require_known("column", name, _NAMES)
     entries = {name: name for name in sorted(_OWN) if name in names} | mapping
     sources = {name: _source(name, entry) for name, entry in entries.items() if entry != ""}
     for name in _REQUIRED:
@@ -193,8 +192,7 @@ def _sources(file: TraceFile, names: list[str], columns: Mapping[str, Any] | str
                 f"{', '.join(names)}",
             )
     for source in sources.values():
-        if source.column not in names:
-            raise UnknownNameError(f"column of {file.path}", source.column, names)
+        require_known(f"column of {file.path}", source.column, names)
         if names.count(source.column) > 1:
             raise InputFileError(file.path, "the header has this name twice; rename one", line=1, column=source.column)
     return sources
@@ -225,8 +223,7 @@ def _source(name: str, entry: Any) -> _Source:
     units = TIME_UNITS if name.endswith("_time") else MEMORY_UNITS if name == "requested_memory" else {}
     if not units:
         raise SettingError(f"column {name} has no unit; give its column's name alone")
-    if entry["unit"] not in list(units):
-        raise UnknownNameError(f"unit of {name}", entry["unit"], units)
+    require_known(f"unit of {name}", entry["unit"], list(units))
     return _Source(entry["column"], *units[entry["unit"]])
 
 

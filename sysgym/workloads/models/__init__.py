@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from sysgym.core.errors import SettingError, UnknownNameError
+from sysgym.core.errors import SettingError, require_known
 from sysgym.workloads.models.downey import downey
 from sysgym.workloads.models.feitelson import feitelson
 from sysgym.workloads.models.lublin import lublin
@@ -56,18 +56,16 @@ def generate(
         UnknownNameError: No such model, model of estimates, or setting.
         SettingError: A setting out of its range, or `longest` without `estimates`.
     """
-    if model not in MODELS:
-        raise UnknownNameError("model", model, MODELS)
-    if estimates is not None and estimates not in ESTIMATES:
-        raise UnknownNameError("model of estimates", estimates, ESTIMATES)
+    require_known("model", model, MODELS)
+    if estimates is not None:
+        require_known("model of estimates", estimates, ESTIMATES)
     if longest is not None and estimates is None:
         raise SettingError(
             f"longest is {longest}, but the jobs keep the model's estimates; give estimates='tsafrir' too"
         )
     known = set(inspect.signature(MODELS[model]).parameters) - {"jobs", "processors", "seed"}
     for name in settings:
-        if name not in known:
-            raise UnknownNameError(f"setting of {model}", name, known)
+        require_known(f"setting of {model}", name, known)
     workload = MODELS[model](jobs, processors, seed=seed, **settings)
     return workload if estimates is None else with_tsafrir_estimates(workload, longest, seed)
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from sysgym.core.compiled import compiled
 from sysgym.core.errors import require_options
 from sysgym.core.events import EventKind, EventLog
 from sysgym.core.protocols import Engine, Slot
@@ -23,9 +23,7 @@ from sysgym.jobsched.gpu.placement import Nodes, Records, change
 _SUBMIT, _START, _DROP, _PLACE = (
     int(kind) for kind in (EventKind.SUBMIT, EventKind.START, EventKind.DROP, EventKind.PLACE)
 )
-
-
-_best_row: Any = njit(cache=True, nogil=True)(best_row)
+_best_row = compiled(best_row)
 
 
 class Clusters(NamedTuple):
@@ -77,18 +75,18 @@ def allocate(filling: Filling, clusters: int) -> Clusters:
     )
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _nodes(c: Clusters, b: int) -> Nodes:
     nodes = c.nodes
     return Nodes(nodes.table[b], nodes.free_gpu[b], nodes.running[b], nodes.tied[b], nodes.largest[b])
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _seen(c: Clusters, b: int) -> Seen:
     return Seen(c.seen.fits[b], c.seen.increase[b], c.seen.bits[b])
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _log(c: Clusters, b: int, kind: int, amount: float) -> None:
     place = c.written[b]
     c.event_time[b, place] = c.steps[b]
@@ -98,7 +96,7 @@ def _log(c: Clusters, b: int, kind: int, amount: float) -> None:
     c.written[b] = place + 1
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _next_task(c: Clusters, b: int, source: Source) -> bool:
     """Let tasks come until one finds room; False when none is left."""
     while c.steps[b] < source.tasks:
@@ -113,7 +111,7 @@ def _next_task(c: Clusters, b: int, source: Source) -> bool:
     return False
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _place(c: Clusters, b: int, source: Source, node: int) -> tuple[int, bool]:
     """Place the task at the head on a node with room: thousandths of GPUs that it takes, and whether another comes."""
     job = c.job[b]
@@ -125,7 +123,7 @@ def _place(c: Clusters, b: int, source: Source, node: int) -> tuple[int, bool]:
     return milli, _next_task(c, b, source)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def begin_rows(c: Clusters, rows: NDArray[np.int64], source: Source) -> None:
     """Begin an episode in each of the rows, whose keys, episodes and nodes are set."""
     for b in rows:
@@ -133,7 +131,7 @@ def begin_rows(c: Clusters, rows: NDArray[np.int64], source: Source) -> None:
         _next_task(c, b, source)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def step_rows(
     c: Clusters,
     source: Source,
@@ -150,7 +148,7 @@ def step_rows(
         rewards[b], terminated[b] = milli / source.capacity, not going
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def show_rows(
     c: Clusters,
     source: Source,
@@ -165,7 +163,7 @@ def show_rows(
             write_view(_nodes(c, b), source.jobs, c.job[b], _seen(c, b), source.memory, gone, observations[b], masks[b])
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def play_members(
     c: Clusters,
     source: Source,
@@ -266,13 +264,7 @@ class FillKernel(Engine):
 
     def events(self, row: int) -> EventLog:
         """See `Engine.events`."""
-        c, written = self._clusters, slice(self._clusters.written[row])
-        return EventLog(
-            c.event_time[row, written].copy(),
-            c.event_kind[row, written].copy(),
-            c.event_subject[row, written].copy(),
-            c.event_amount[row, written].copy(),
-        )
+        return EventLog.of_row(self._clusters, row, self._clusters.written[row])
 
     def metrics(self, row: int) -> dict[str, float]:
         """See `Engine.metrics`."""

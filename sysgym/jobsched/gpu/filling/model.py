@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sysgym.core.compiled import uncounted
-from sysgym.core.errors import SettingError, UnknownNameError, require_range
+from sysgym.core.errors import SettingError, require_known, require_range
 from sysgym.core.instances import Instance
 from sysgym.core.seeding import stream_key
 from sysgym.jobsched.gpu.fragmentation import Typical, least_fragmenting, typical_table
@@ -93,8 +93,7 @@ def filling_of(
         WorkloadError: Log and nodes don't belong together.
     """
     require_range("ratio", ratio, 0, 100, open_low=True)
-    if split not in SPLITS:
-        raise UnknownNameError("split", split, SPLITS)
+    require_known("split", split, SPLITS)
     require_range("cluster_seed", cluster_seed, 0, whole=True)
     if isinstance(nodes, bool):
         raise SettingError(f"nodes is {nodes!r}; give a number, a NodeTable, or a text such as '64x8'")

@@ -27,9 +27,6 @@ class ScoredPolicy(StatePolicy):
     def __init__(self, name: str, score: Score) -> None:
         self.name, self.score = name, score
 
-    def reset(self) -> None:
-        """Nothing to forget."""
-
     def act_on_state(self, state: FillState) -> int:
         """The first node of the lowest score."""
         return int(np.where(state.fits == 1, self.score(state), np.inf).argmin())
