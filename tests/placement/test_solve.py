@@ -134,6 +134,7 @@ def test_the_linearised_programme_is_used_above_the_limits():
 def test_free_beats_contiguous_in_example_b():
     graph, cluster = example_b(), Cluster.uniform(2)
     assert solve(graph, cluster, method="contiguous").objective == 7.25
+    solve(graph, cluster, method="annealing", time_limit=0.01)  # compiles
     for method in ("auto", "integer", "annealing"):
         assert solve(graph, cluster, method=method, time_limit=0.5).objective == 6.5
 
