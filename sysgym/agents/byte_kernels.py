@@ -11,12 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sysgym.agents.gradients import last_layer, policy_head, shard_of
-from sysgym.agents.kernels import TANH, activate, backward, choose, forward
+from sysgym.agents.kernels import TANH, Floats, Rows, activate, backward, choose, forward
 from sysgym.core.compiled import compiled, compiled_ieee
 
-Floats = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
-Rows = NDArray[np.int64]
 
 WORD = 8
 """Bytes that are looked at together for being empty."""

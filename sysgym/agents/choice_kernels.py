@@ -11,11 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sysgym.agents.gradients import last_layer, policy_head
-from sysgym.agents.kernels import backward, choose, forward
+from sysgym.agents.kernels import Floats, Rows, backward, choose, forward
 from sysgym.core.compiled import compiled
-
-Floats = NDArray[np.float32]
-Rows = NDArray[np.int64]
 
 
 @compiled

@@ -14,12 +14,9 @@ from sysgym.agents.actor import Behaviour, Weights
 from sysgym.agents.byte_kernels import decide_bytes, forward_bytes
 from sysgym.agents.choice_kernels import decide_choices
 from sysgym.agents.inference import LARGEST_STANDARD
-from sysgym.agents.kernels import RELU, TANH, decide, forward, standardize
+from sysgym.agents.kernels import RELU, TANH, Floats, Rows, decide, forward, standardize
 from sysgym.agents.networks import Network, Perceptron
 from sysgym.core.errors import SysgymError
-
-Floats = NDArray[np.float32]
-Rows = NDArray[np.int64]
 
 MANY_BYTES = 1024
 """Smallest observation of bytes whose empty cells are worth skipping."""

@@ -18,11 +18,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from sysgym.agents.kernels import backward, forward
+from sysgym.agents.kernels import Floats, Rows, backward, forward
 from sysgym.core.compiled import compiled, compiled_ieee
-
-Floats = NDArray[np.float32]
-Rows = NDArray[np.int64]
 
 SUMS = ("policy_loss", "entropy", "approximate_kl", "approximate_kl_k1", "clip_share")
 """What `policy_shards` adds up beside the gradient."""

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from sysgym.core.compiled import compiled, compiled_ieee
 
 Floats = NDArray[np.float32]
+Rows = NDArray[np.int64]
 
 TANH, RELU = 0, 1
 """Codes of the activations."""

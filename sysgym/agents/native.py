@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from sysgym.agents.byte_kernels import forward_byte_shards, policy_byte_shards
 from sysgym.agents.choice_kernels import choice_shards, forward_choice_shards
-from sysgym.agents.compiled_behaviour import Floats, Rows, flattened, widths_of
+from sysgym.agents.compiled_behaviour import flattened, widths_of
 from sysgym.agents.gradients import SUMS, forward_shards, last_layer, log_taken, policy_shards, value_shards
-from sysgym.agents.kernels import RELU, TANH, adam_step, forward, norm, rmsprop_step, tree_sum
+from sysgym.agents.kernels import RELU, TANH, Floats, Rows, adam_step, forward, norm, rmsprop_step, tree_sum
 from sysgym.agents.networks import Perceptron
 from sysgym.agents.settings import Settings
 from sysgym.agents.team import LARGEST_SHARDS, Team, shards_of

@@ -44,35 +44,19 @@ class Replay:
     row: dict[str, Any]
 
 
-def replay_policies(
-    workload: Workload,
-    policies: Sequence[str],
-    pass_rule: str = "batch",
-    engine: str = "auto",
-    backfill: str | None = None,
-    predictor: str | None = None,
-    commit: bool | None = None,
-    patience: float | None = None,
-) -> Iterator[Replay]:
+def replay_policies(workload: Workload, policies: Sequence[str], **rules: Any) -> Iterator[Replay]:
     """Replay a workload under one policy after another.
 
     Args:
         workload: The jobs, cleaned, on their machine.
         policies: Names of schedulers, or what `resolve_policy` takes.
-        pass_rule: "batch" or "per_event".
-        engine: "auto", "compiled" or "simpy".
-        backfill: What stands behind a deciding policy, or a named order without backfilling; None takes what it was
-            trained with, else "none".
-        predictor: What named schedulers plan with instead of requested times; see `batch.prediction`.
-        commit: Whether a deciding policy's choices are commitments; None as it was trained, else True.
-        patience: Seconds that a job may wait before it goes first, whatever such a policy says; None as it was trained.
+        rules: The further arguments of `Player`, the same for all.
 
     Raises:
         UnknownNameError: A policy is neither a scheduler nor anything that can be resolved.
         PolicyError: A policy's own code fails.
     """
-    rules = (pass_rule, engine, backfill, commit, predictor, patience)
-    players = [Player(name, workload, *rules) for name in policies]
+    players = [Player(name, workload, **rules) for name in policies]
     for player in players:
         schedule = player.play(workload)
         yield Replay(schedule, _row(schedule, player.name) | player.facts())
@@ -84,13 +68,14 @@ class Player:
     Args:
         name: A scheduler, or what `resolve_policy` takes.
         workload: Jobs on the machine that is played on.
-        pass_rule: "batch" or "per_event".
+        pass_rule: "batch" or "per_event"; see `batch.model`.
         engine: "auto", "compiled" or "simpy".
         backfill: What stands behind a deciding policy, or a named order without backfilling; None takes what it was
             trained with, else "none".
         commit: Whether its choices are commitments; None likewise, else True.
-        predictor: What a named scheduler plans with.
-        patience: Seconds that a job may wait before it goes first; None as it was trained, else for ever.
+        predictor: What a named scheduler plans with instead of requested times; see `batch.prediction`.
+        patience: Seconds that a job may wait before it goes first, whatever a deciding policy says; None as it was
+            trained, else for ever.
 
     Attributes:
         name: Name in tables.

@@ -153,7 +153,10 @@ def replay(
         replay_on_nodes(workload, nodes, policy, on_nodes | {"engine": engine}, load, inflate, as_json=as_json)
         return
     chosen = policy or classic_schedulers(predictor)
-    results = replay_policies(workload, chosen, pass_rule, engine, backfill, predictor, commit, patience)
+    results = replay_policies(
+        workload, chosen, pass_rule=pass_rule, engine=engine, backfill=backfill, predictor=predictor, commit=commit,
+        patience=patience,
+    )  # fmt: skip
     pictures = {name: path for name, path in (("gantt", gantt), ("timeline", timeline), ("slowdown", slowdown)) if path}
     machine, planned = workload.machine, f", predictor={predictor}" if predictor else ""
     heading = (f"{trace.name}: {len(workload)} jobs on {machine.processors} processors ({machine.source}), "
@@ -356,7 +359,7 @@ def demo(
     out.print("The whole log, the trained policy beside the classic ones:")
     replay(trace, [*CLASSIC, str(trained_policy(study))], clean, processors, columns=columns)
     show_written(page, as_json)
-    out.print(f"{time.perf_counter() - began:.0f} s", highlight=False)
+    out.print(f"all of it took {time.perf_counter() - began:.0f} s", highlight=False)
 
 
 def _bounded_slowdowns(row: Mapping[str, Any]) -> dict[str, float]:

@@ -22,9 +22,8 @@ from numpy.typing import NDArray
 
 from sysgym.core.compiled import compiled
 from sysgym.jobsched.dag.arrivals import Arrivals
-from sysgym.jobsched.dag.profiles import LEVELS, ProfileTable, listed_duration, task_draws
+from sysgym.jobsched.dag.profiles import LEVELS, Integers, ProfileTable, listed_duration, task_draws
 
-Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 

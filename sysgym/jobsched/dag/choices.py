@@ -26,9 +26,8 @@ from sysgym.jobsched.dag.model import (
     TAKEN,
     TASKS,
 )
-from sysgym.jobsched.dag.profiles import ProfileTable
+from sysgym.jobsched.dag.profiles import Integers, ProfileTable
 
-Integers = NDArray[np.int64]
 _UNLIMITED = 1 << 30
 
 

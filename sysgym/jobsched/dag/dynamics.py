@@ -86,14 +86,9 @@ from sysgym.jobsched.dag.model import (
     UNTAKEN,
     WAITING,
 )
-from sysgym.jobsched.dag.profiles import (
-    REST,
-    ProfileTable,
-    task_duration,
-)
+from sysgym.jobsched.dag.profiles import REST, ProfileTable, task_duration
 from sysgym.jobsched.dag.rewards import fluid_time
 
-Integers = NDArray[np.int64]
 _SUBMIT, _FINISH = int(EventKind.SUBMIT), int(EventKind.FINISH)
 
 

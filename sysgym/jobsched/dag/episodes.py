@@ -30,9 +30,8 @@ from sysgym.jobsched.dag.model import (
     TASKS,
     UNTAKEN,
 )
-from sysgym.jobsched.dag.profiles import ProfileTable
+from sysgym.jobsched.dag.profiles import Integers, ProfileTable
 
-Integers = NDArray[np.int64]
 # columns of `Episode.clock`: what a policy must not see
 KEY, NUMBER, HORIZON, AREA, SEQUENCE, PENDING, PROMISES = range(7)
 ROUND_OPEN, LEAVER, ASK_JOB, ASK_COMMON, WRITTEN, CUT = range(7, 13)

@@ -6,9 +6,6 @@ clock. Promises stand in one list in the order in which they were made. `dynamic
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
-
 from sysgym.core.compiled import (
     uncounted,
     uncounted_inline,
@@ -65,14 +62,8 @@ from sysgym.jobsched.dag.model import (
     UNTAKEN,
     WAITING,
 )
-from sysgym.jobsched.dag.profiles import (
-    FIRST,
-    FRESH,
-    ProfileTable,
-    task_duration,
-)
+from sysgym.jobsched.dag.profiles import FIRST, FRESH, Integers, ProfileTable, task_duration
 
-Integers = NDArray[np.int64]
 _BOOK, _START = int(EventKind.BOOK), int(EventKind.START)
 
 

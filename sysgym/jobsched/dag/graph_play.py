@@ -31,10 +31,9 @@ from sysgym.jobsched.dag.outlook import (
     new_outlook,
     prepare,
 )
-from sysgym.jobsched.dag.profiles import ProfileTable
+from sysgym.jobsched.dag.profiles import Integers, ProfileTable
 
 Floats = NDArray[np.float32]
-Integers = NDArray[np.int64]
 DECISIONS_PER_JOB = 400
 """Who takes more dawdles without end, and is judged by twice the time that was spent until then."""
 

@@ -36,10 +36,8 @@ from sysgym.jobsched.dag.metrics import dag_metrics
 from sysgym.jobsched.dag.model import ARRIVED, DONE, KIND, SUBMIT, TIME, DagConfig, DagState, most_stages
 from sysgym.jobsched.dag.observation import View, show
 from sysgym.jobsched.dag.outlook import Outlook, new_outlook
-from sysgym.jobsched.dag.profiles import ProfileTable
+from sysgym.jobsched.dag.profiles import Integers, ProfileTable
 from sysgym.jobsched.dag.rewards import COMPLETION, REGRET, fluid_time, reward_code, reward_of
-
-Integers = NDArray[np.int64]
 
 
 @uncounted

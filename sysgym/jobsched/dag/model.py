@@ -35,9 +35,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sysgym.core.errors import WorkloadError, require_bool, require_range
-from sysgym.jobsched.dag.profiles import ProfileTable
-
-Integers = NDArray[np.int64]
+from sysgym.jobsched.dag.profiles import Integers, ProfileTable
 
 NOTHING = -1
 """No job, no stage, no executor."""

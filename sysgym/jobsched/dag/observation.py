@@ -31,11 +31,10 @@ from sysgym.jobsched.dag.outlook import (
     describe_waiting,
     prepare,
 )
-from sysgym.jobsched.dag.profiles import ProfileTable
+from sysgym.jobsched.dag.profiles import Integers, ProfileTable
 
 OBSERVATIONS = ("graph", "choices", "rows")
 GRAPH, CHOICES = 0, 1
-Integers = NDArray[np.int64]
 
 
 @uncounted

@@ -40,7 +40,7 @@ from sysgym.jobsched.dag.model import (
     TIME,
     UNTAKEN,
 )
-from sysgym.jobsched.dag.profiles import ProfileTable
+from sysgym.jobsched.dag.profiles import Integers, ProfileTable
 
 FEATURES = 19
 """Numbers that describe a stage."""
@@ -56,7 +56,6 @@ CHOICE_FEATURES = COMMITMENT + 5
 BOUND = 4.0
 LOCKED_SECONDS = (10.0, 40.0)
 """An executor counts as locked where its stage has work for so long; tasks are not taken back."""
-Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 

@@ -29,9 +29,8 @@ from sysgym.jobsched.dag.model import (
     DagState,
 )
 from sysgym.jobsched.dag.outlook import Outlook, look_out, new_outlook
-from sysgym.jobsched.dag.profiles import ProfileTable
+from sysgym.jobsched.dag.profiles import Integers, ProfileTable
 
-Integers = NDArray[np.int64]
 NONE = -1
 
 ALPHA = -1.5

@@ -16,17 +16,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-import numpy as np
-from numpy.typing import NDArray
-
 from sysgym.core.compiled import uncounted
 from sysgym.core.errors import require_known
 from sysgym.jobsched.dag.model import ARRIVED, FINISH, FINISHED, KIND, TASKS, DagState
-from sysgym.jobsched.dag.profiles import ProfileTable
+from sysgym.jobsched.dag.profiles import Integers, ProfileTable
 
 Reward = Callable[[DagState, int, DagState], float]
 
-Integers = NDArray[np.int64]
 
 COMPLETION, MAKESPAN, REGRET = 0, 1, 2
 REWARDS: Mapping[str, int] = {"completion": COMPLETION, "makespan": MAKESPAN, "regret": REGRET}

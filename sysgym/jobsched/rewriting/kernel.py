@@ -14,6 +14,7 @@ from sysgym.core.events import EventKind, EventLog
 from sysgym.core.protocols import Engine, Slot
 from sysgym.jobsched.rewriting.dynamics import (
     OVERBOOKED,
+    Ints,
     Jobs,
     insert,
     layout_of,
@@ -31,8 +32,6 @@ from sysgym.jobsched.rewriting.model import INITIAL, REWARDS, WINDOW, Instance, 
 from sysgym.jobsched.rewriting.observation import spec_of, write_view
 from sysgym.jobsched.rewriting.rewards import reward_of
 from sysgym.workloads.jobsets import JobsetSource, jobset_of
-
-Ints = NDArray[np.int64]
 
 
 class Episodes(NamedTuple):
