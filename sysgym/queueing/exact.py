@@ -56,7 +56,7 @@ def optimal_gain(config: QueueConfig = QueueConfig()) -> tuple[float, NDArray[np
     accept = np.ones((config.servers + 1, len(pays)), dtype=np.bool_)
     accept[0] = False
     while True:
-        gain, values = _gain_and_values(accept, config)
+        gain, values = _gain_and_values(accept.astype(np.float64), config)
         after = matrix @ values
         worth = pays - (after[1:] - after[:-1])[:, None]  # what accepting brings beyond rejecting
         better = accept.copy()
@@ -90,7 +90,7 @@ def _chain(accept: NDArray[np.float64], config: QueueConfig) -> tuple[NDArray[np
     return transitions, (accept * np.asarray(config.priorities)).mean(axis=1)
 
 
-def _gain_and_values(accept: NDArray[np.bool_], config: QueueConfig) -> tuple[float, NDArray[np.float64]]:
+def _gain_and_values(accept: NDArray[np.float64], config: QueueConfig) -> tuple[float, NDArray[np.float64]]:
     """Long-run mean reward a step of a policy, and what f free servers are worth beside none, shape (k + 1,)."""
     transitions, rewards = _chain(accept, config)
     states = len(rewards)
