@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 
 MANY_TABLES = 4
 """Environments of a problem above which a terminal shows their board alone."""
+
+MANY_WEIGHTS = 8
+"""Trained policies of a study above which a terminal names the folder instead."""
 
 
 @app.command()
@@ -211,8 +215,22 @@ def run(
             print_json(json.loads(record.line()))
     else:
         show_leaderboard(records)
+        show_weights(study)
     if any(record.failed for record in records):
         raise typer.Exit(1)
+
+
+def show_weights(study: Path) -> None:
+    """Where the trained policies of a study lie, under which names."""
+    from sysgym.bench.study import expand, read_study
+
+    trained = {run.weights: run.label for run in reversed(expand(read_study(study))) if run.training_seed is not None}
+    found = [(path, label) for path, label in reversed(trained.items()) if path.is_file()]
+    for path, label in found[:MANY_WEIGHTS]:
+        out.print(f"trained {escape(label)}: {escape(str(path))}", highlight=False, soft_wrap=True)
+    if len(found) > MANY_WEIGHTS:
+        folder = found[0][0].parent
+        out.print(f"and {len(found) - MANY_WEIGHTS} more in {escape(str(folder))}", highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -300,9 +318,34 @@ def show_verdicts(verdicts: Sequence[Verdict], as_json: bool) -> None:
     if as_json:
         print_json(rows)
     else:
-        print_table("Records played again", rows)
+        _summarise(verdicts)
     if any(row["outcome"] == "differs" for row in rows):
         raise typer.Exit(1)
+
+
+def _summarise(verdicts: Sequence[Verdict]) -> None:
+    """Records by study; then what differs one by one, and what was not played by its cause."""
+    studies: dict[str, list[Verdict]] = {}
+    for verdict in verdicts:
+        studies.setdefault(verdict.record.study, []).append(verdict)
+    rows = [
+        {
+            "study": study,
+            "records": len(found),
+            "verified": sum(verdict.verified for verdict in found),
+            "differ": sum(bool(verdict.fault) for verdict in found),
+            "not played": sum(bool(verdict.skipped) for verdict in found),
+        }
+        for study, found in studies.items()
+    ]
+    print_table("Records played again", rows)
+    for verdict in verdicts:
+        if verdict.fault:
+            facts = verdict.record
+            where = f"{facts.study}: {facts.policy.name} on {facts.environment.name}, run {facts.run}"
+            out.print(f"differs: {escape(where)}: {escape(verdict.fault)}", highlight=False)
+    for cause, count in Counter(verdict.skipped for verdict in verdicts if verdict.skipped).items():
+        out.print(f"not played: {count}: {escape(cause)}", highlight=False)
 
 
 def run_study_with_bar(

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from sysgym.bench.records import append_record
+from sysgym.bench.study import expand, read_study
+from sysgym.cli import studies
 from sysgym.workloads import poisson_pareto, write_swf
 from tests.bench.conftest import make_record
 from tests.cli.conftest import refused
@@ -196,6 +198,23 @@ def test_a_study_runs_resumes_and_is_shown(command, log, tmp_path):
     assert command("leaderboard", study, "--html", page)[0] == 0 and "</html>" in page.read_text()
     page.unlink()
     assert command("report", study, "--output", page)[0] == 0 and "</html>" in page.read_text()
+
+
+def test_a_study_says_where_what_it_trained_lies(tmp_path, capsys):
+    study = tmp_path / "many.toml"
+    study.write_text(
+        'name = "many"\nsplit = "test"\nscenarios = 6\nvalid = 2\n[[environments]]\nid = "sysgym/AdmissionQueue-v0"\n'
+        '[[policies]]\nname = "mine"\ntrain = { algorithm = "ppo", frames = 10, seeds = [0, 1, 2, 3, 4, 5, 6, 7, 8] }\n'
+    )
+    places = list(dict.fromkeys(run.weights for run in expand(read_study(study))))
+    places[0].parent.mkdir(parents=True)
+    places[3].touch()
+    studies.show_weights(study)
+    assert capsys.readouterr().out == f"trained mine, seed 3 on sysgym/AdmissionQueue-v0: {places[3]}\n"
+    for place in places:
+        place.touch()
+    studies.show_weights(study)
+    assert capsys.readouterr().out.splitlines()[-1] == f"and 1 more in {places[0].parent}"
 
 
 @pytest.mark.parametrize("size", ["1,024", "1024 (8 a node)", " 1024"])
