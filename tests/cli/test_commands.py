@@ -212,6 +212,14 @@ def test_what_ones_own_code_raises_in_training_is_one_line(command, tmp_path, mo
     assert refused(command("train", *words), "strict:Strict-v0: ZeroDivisionError", "strict.py, line 6", "step 1")
 
 
+def test_an_id_that_nobody_registered_is_told_alike_in_training_and_evaluation(command):
+    for words in (("train", "--env"), ("evaluate", "sjf", "--env")):
+        assert refused(command(*words, "Valve-v0"), "unknown environment 'Valve-v0'", "mymodule:Valve-v0")
+        code, _, err = command(*words, "json:Valve-v0")
+        assert code == 2 and len(err) < 600 and "mymodule" not in err
+        assert refused(command(*words, "sysgym/JobShed-v0"), "did you mean sysgym/JobSched-v0")
+
+
 def test_a_study_says_where_what_it_trained_lies(tmp_path, capsys):
     study = tmp_path / "many.toml"
     study.write_text(
