@@ -74,7 +74,7 @@ class UnknownNameError(SysgymError):
 
 
 def unknown_environment(env_id: str, registered: Iterable[str]) -> UnknownNameError:
-    """The error for an id (or `module:Id`) that nobody registered: offers ours and near ones, and how to name own ones."""
+    """The error for an id (or `module:Id`) that nobody registered: offers ours, near ones, and the form of own ones."""
     module, _, name = env_id.rpartition(":")
     registered = list(registered)
     known = {each for each in registered if each.startswith("sysgym/")} | {*difflib.get_close_matches(name, registered)}
