@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from sysgym.core.errors import UnknownNameError
+from sysgym.placement.cluster import Cluster
 from sysgym.placement.graphs import read_graph, read_split
-from sysgym.placement.model import Cluster, build_graph
+from sysgym.placement.model import build_graph
 from sysgym.placement.objectives import device_loads, evaluate
 from tests.placement.examples import GRAPHS, example_a, example_b, two_devices
 
