@@ -51,7 +51,10 @@ def spec_of(env_id: str) -> EnvSpec:
         return gym.spec(name)
     except gym.error.Error as error:
         ours = [known for known in gym.registry if known.startswith("sysgym/")]
-        raise UnknownNameError("environment", name, {*ours, *difflib.get_close_matches(name, gym.registry)}) from error
+        known = {*ours, *difflib.get_close_matches(name, gym.registry)}
+        own = not (colon or name.startswith("sysgym/"))
+        remedy = f"One of your own needs its module in front: mymodule:{name}" if own else ""
+        raise UnknownNameError("environment", name, known, remedy) from error
 
 
 def class_of(env_id: str) -> Any:

@@ -16,10 +16,11 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 
 from sysgym.bench import environments
+from sysgym.bench.guard import FAULTS, one_line
 from sysgym.bench.isolation import IsolatedPolicy, Limits
 from sysgym.bench.play import BatchPlay, Meter, Scenario, fallback_of, play_single
 from sysgym.bench.policies import ResolvedPolicy, resolve_policy
-from sysgym.core.errors import PolicyError, SettingError, require_range
+from sysgym.core.errors import PolicyError, SettingError, SysgymError, require_range
 from sysgym.core.instances import Instance
 from sysgym.envs.base import EngineVectorEnv
 from sysgym.envs.bounds import Bound
@@ -106,8 +107,8 @@ def evaluate(
         PolicyError: The policy's code fails (of isolated code, in every scenario), a budget is overstepped, a score
             is not finite, or it is better than the environment's bound.
         UnknownNameError: No such environment, split or policy.
-        SettingError: Arguments that the environment does not take, a first scenario out of range, or more scenarios
-            than the split has.
+        SettingError: Arguments that the environment does not take, a first scenario out of range, more scenarios
+            than the split has, or whatever an environment that is not ours raises.
     """
     require_range("scenarios", scenarios, 1)
     require_range("best_of", best_of, 1)
@@ -164,9 +165,13 @@ def _played(
     *,
     meter: Meter,
 ) -> Iterator[Scenario]:
-    """What `_play` plays; a policy's own process ends with it."""
+    """What `_play` plays; a policy's own process ends with it, and what a foreign environment raises is one line."""
     try:
         yield from _play(env, env_id, arguments, policy, seeds, meter=meter)
+    except FAULTS as error:
+        if isinstance(error, SysgymError) or type(env.unwrapped).__module__.startswith("sysgym."):
+            raise
+        raise SettingError(f"environment {env_id}: {one_line(error)}") from error
     finally:
         if isinstance(policy, IsolatedPolicy):
             policy.close()

@@ -35,7 +35,7 @@ from sysgym.learned_index import (
     RadixSpline,
     auto,
 )
-from sysgym.learned_index.keysets import KEY_SETS, key_set, present_queries, read_sosd
+from sysgym.learned_index.keysets import KEY_SETS, key_set, present_queries, read_key_lines, read_sosd
 from sysgym.learned_index.static import SortedIndex
 
 Batch = Callable[[NDArray[Any]], Any]
@@ -92,7 +92,7 @@ class IndexRow:
 
 
 def read_keys(source: str | Path, size: int) -> tuple[str, NDArray[Any]]:
-    """Keys of a named key set, a .npy file, or a file in SOSD's format; with the name they go by.
+    """Keys of a named key set, a .npy file, a text file (.csv, .txt) or one of SOSD; with the name they go by.
 
     Raises:
         UnknownNameError: Neither a key set nor a file.
@@ -103,6 +103,8 @@ def read_keys(source: str | Path, size: int) -> tuple[str, NDArray[Any]]:
         return str(source), key_set(str(source), size)
     if not path.exists():
         raise UnknownNameError("key set or file", source, KEY_SETS)
+    if path.suffix in (".csv", ".txt"):
+        return path.name, read_key_lines(path)
     if path.suffix != ".npy":
         return path.name, read_sosd(path)
     try:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
 
 from sysgym.cli.app import app
-from sysgym.cli.show import bar, out, print_json, print_table
+from sysgym.cli.show import bar, out, print_json, print_table, show_written
 from sysgym.cli.words import Json
 from sysgym.core.errors import SettingError
 
@@ -41,6 +41,9 @@ def simplify(
     prove_rules: Annotated[
         bool, typer.Option("--prove-rules", help="Prove the rules in FILE instead, or the published ones.")
     ] = False,
+    output: Annotated[
+        Path | None, typer.Option(help="With a file: write the shortest of each expression there, one a line.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Simplify an expression, compare methods on a file of them or on generated ones, check certificates, prove rules.
@@ -54,8 +57,12 @@ def simplify(
     elif check:
         _check_certificates(Path(given), as_json)
     elif Path(given).suffix in (".txt", ".jsonl"):
-        _compare_methods(Path(given), field, method or ["greedy", "beam"], time_limit, seed, certificate, as_json)
+        _compare_methods(
+            Path(given), field, method or ["greedy", "beam"], time_limit, seed, certificate, output, as_json
+        )
     else:
+        if output:
+            raise SettingError("--output goes with a file of expressions (.txt, .jsonl); leave it out with one")
         _simplify_one(given, method or ["beam"], time_limit, seed, bools or (), lenient, certificate, as_json)
 
 
@@ -86,14 +93,19 @@ def _simplify_one(
 
 def _compare_methods(
     path: Path, field: str, methods: Sequence[str], time_limit: float | None, seed: int,
-    certificate: Path | None, as_json: bool,
+    certificate: Path | None, output: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
+    from sysgym.core.files import atomic_write
     from sysgym.exprsimp import read_expressions
 
     if certificate:
         raise SettingError("--certificate goes with one expression; leave it out with a file")
     texts = read_expressions(path, field)
-    _compare(path.name, texts, methods, time_limit, seed, as_json)
+    rows = _compare(path.name, texts, methods, time_limit, seed, as_json)
+    if output:
+        with atomic_write(output) as handle:
+            handle.writelines(min(found, key=len) + "\n" for found in zip(*(row["texts"] for row in rows), strict=True))
+        show_written(output, as_json)
 
 
 def _compare_generated(
@@ -108,22 +120,31 @@ def _compare_generated(
 
 def _compare(
     title: str, texts: Sequence[str], methods: Sequence[str], time_limit: float | None, seed: int, as_json: bool
-) -> None:
+) -> list[dict[str, Any]]:
+    from sysgym.exprsimp import ExpressionError
     from sysgym.exprsimp.comparison import compare
 
     with bar(f"simplifying {title}") as advance:
-        rows = compare(texts, methods, time_limit, seed, advance)
+        try:
+            rows = compare(texts, methods, time_limit, seed, advance)
+        except ExpressionError as error:
+            raise ExpressionError(f"{title}, {error}") from error
     if as_json:
         for row in rows:
-            print_json(row)
-        return
+            print_json({name: value for name, value in row.items() if name != "texts"})
+        return rows
     table = [
         {"method": row["method"], "length": row["length_share"], "size": row["size_share"], "other": row["other_share"],
          "constants": f"{row['constants']} of {row['constant_inputs']}", "median ms": row["median_ms"],
          "mean ms": row["mean_ms"], "different": row["different"]}
         for row in rows
     ]  # fmt: skip
-    print_table(f"{title}: {len(texts)} expressions, shares of characters and nodes saved", table)
+    print_table(
+        f"{title}: {len(texts)} expressions; length, size: shares of characters and nodes saved; other: of characters, "
+        "where no method found a constant; different: not equal to what was given (must be 0)",
+        table,
+    )
+    return rows
 
 
 def _check_certificates(path: Path, as_json: bool) -> None:

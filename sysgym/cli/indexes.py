@@ -14,7 +14,12 @@ from sysgym.cli.words import Json
 index_app = typer.Typer(help="Indexes over sorted keys: compare, build, tune.", no_args_is_help=True)
 app.add_typer(index_app, name="index")
 
-Keys = Annotated[str, typer.Argument(help="A key set (uniform, osm, lognormal, normal, steps), a .npy or a SOSD file.")]
+Keys = Annotated[
+    str,
+    typer.Argument(
+        help="A key set (uniform, osm, lognormal, normal, steps), .npy, .csv or .txt (a key a line), or a SOSD file."
+    ),
+]
 
 
 @index_app.command("bench")
@@ -57,7 +62,9 @@ def index_bench(
         for row in rows
     ]  # fmt: skip
     print_table(
-        f"{name}: {len(array):,} keys, batches of {queries:,} present keys; * none is faster and smaller", shown
+        f"{name}: {len(array):,} keys, batches of {queries:,} present keys; * none is faster and smaller; ns a lookup, "
+        "in a batch and alone, and ns a key to build; x np: batches, times as fast as numpy.searchsorted",
+        shown,
     )
     load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
     out.print(

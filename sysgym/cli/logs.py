@@ -359,7 +359,7 @@ def demo(
     out.print("The whole log, the trained policy beside the classic ones:")
     replay(trace, [*CLASSIC, str(trained_policy(study))], clean, processors, columns=columns)
     show_written(page, as_json)
-    out.print(f"{time.perf_counter() - began:.0f} s", highlight=False)
+    out.print(f"all of it took {time.perf_counter() - began:.0f} s", highlight=False)
 
 
 def _bounded_slowdowns(row: Mapping[str, Any]) -> dict[str, float]:

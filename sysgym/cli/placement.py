@@ -216,6 +216,11 @@ def _show_plan(name: str, found: Any) -> None:
             for stage in found.parallelism.stages
         ],
     )  # fmt: skip
+    out.print(
+        "strategies: DP and eB split samples, COL and ROW output and input features of weights, eF features; REP and "
+        "eR split nothing",
+        highlight=False,
+    )
     out.print(f"split points: {escape(', '.join(found.split_points) or 'none')}", highlight=False)
     for operator, share in found.unpriced.items():
         out.print(f"without a FLOP formula, costed by bytes: {escape(operator)}, {100 * share:.1f} % of the time")

@@ -7,10 +7,11 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
+from rich.padding import Padding
 
 from sysgym.agents.algorithms import ALGORITHMS, SEARCHES
 from sysgym.cli.app import app
@@ -21,8 +22,8 @@ from sysgym.core.errors import SettingError
 
 if TYPE_CHECKING:
     from sysgym.agents import Progress
-    from sysgym.bench.boards import Board
-    from sysgym.bench.leaderboard import Table
+    from sysgym.bench.boards import Board, BoardRow
+    from sysgym.bench.leaderboard import Row, Table
     from sysgym.bench.records import Record
     from sysgym.bench.verification import Verdict
 
@@ -39,7 +40,7 @@ def envs(as_json: Json = False) -> None:
     from sysgym.bench.environments import class_of
     from sysgym.envs.registration import ENVIRONMENTS
 
-    rows = []
+    rows: list[dict[str, Any]] = []
     for row in ENVIRONMENTS:
         made = class_of(row.env_id)
         summary = (made.__doc__ or "").strip().splitlines()[0]
@@ -50,7 +51,10 @@ def envs(as_json: Json = False) -> None:
     if as_json:
         print_json(rows)
         return
-    print_table("Environments", [{**row, "heuristics": " ".join(row["heuristics"])} for row in rows])
+    for listed in rows:
+        told = f"{listed['problem']}\n{' '.join(listed['heuristics'])}"
+        out.print(f"[bold]{listed['id']}[/bold]  {listed['objective']}", highlight=False)
+        out.print(Padding(escape(told), (0, 0, 1, 2)), highlight=False)
 
 
 @app.command()
@@ -350,16 +354,22 @@ def show_board(board: Board) -> None:
     figure = "score" if board.measure == SCORE else "ratio to *"
     rows = [
         {
-            "rank": formats.rank(row.shared_rank, row.rank_interval),
+            "rank": rank,
             "policy": row.policy + (" *" if row.best_heuristic else ""),
             f"{figure} [95 % CI]": formats.ratio(row.figure),
             "lost": formats.percent(row.lost.estimate if row.lost else None),
             "verdict": row.verdict,
         }
-        for row in board.rows
+        for row, rank in zip(board.rows, _ranks(board.rows), strict=True)
     ]
     scale = "0 is random, 1 the bound" if board.measure == SCORE else f"{board.direction} is better"
     print_table(f"{board.domain}, {board.env_id}: {len(board.tables)} environments, {figure} ({scale})", rows)
+
+
+def _ranks(rows: Sequence[BoardRow | Row]) -> list[str]:
+    """Ranks as a terminal has room for them: `=2` is shared. Markdown and the page give their ranges too."""
+    places = [row.shared_rank for row in rows]
+    return ["=" * (places.count(place) > 1) + str(place) for place in places]
 
 
 def show_table(table: Table) -> None:
@@ -369,14 +379,14 @@ def show_table(table: Table) -> None:
     scored = any(row.score for row in table.rows)
     rows = [
         {
-            "rank": formats.rank(row.shared_rank, row.rank_interval),
+            "rank": rank,
             "policy": row.policy + (" *" if row.best_heuristic else ""),
             "mean [95 % CI]": formats.interval(row.mean),
             **({"score": formats.fixed(row.score.estimate) if row.score else "-"} if scored else {}),
             "ratio to *": formats.interval(row.ratio, 3),
             "verdict": row.verdict,
         }
-        for row in table.rows
+        for row, rank in zip(table.rows, _ranks(table.rows), strict=True)
     ]
     better = "lower" if table.direction == "min" else "higher"
     scenarios = table.rows[0].scenarios if table.rows else 0

@@ -62,13 +62,14 @@ class UnknownNameError(SysgymError):
         kind: What is named: "policy", "format", "setting" and so on.
         name: The name that was given.
         known: The names that exist.
+        remedy: What else to do, as a sentence.
     """
 
-    def __init__(self, kind: str, name: object, known: Iterable[str]) -> None:
+    def __init__(self, kind: str, name: object, known: Iterable[str], remedy: str = "") -> None:
         choices = sorted(known)
         near = difflib.get_close_matches(str(name), choices, n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(choices) or 'none'}"
-        super().__init__(f"unknown {kind} {str(name)!r}; {hint}")
+        super().__init__(f"unknown {kind} {str(name)!r}; {hint} {remedy}".rstrip())
         self.kind, self.name = kind, name
 
 

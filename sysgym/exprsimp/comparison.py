@@ -14,7 +14,7 @@ from typing import Any
 
 from sysgym.core.errors import SettingError
 from sysgym.exprsimp.certificate import replay
-from sysgym.exprsimp.model import Expression, Op, Sort
+from sysgym.exprsimp.model import Expression, ExpressionError, Op, Sort
 from sysgym.exprsimp.parser import parse
 from sysgym.exprsimp.simplification import Simplification, equality, simplify
 
@@ -37,16 +37,17 @@ def compare(
 
     Returns:
         Rows with `method expressions length_share size_share bool_share int_share constants constant_inputs
-        other_share mean_ms median_ms max_ms steps equal_by_proof equal_by_points different`: shares of the characters
-        (`size_share`: nodes) that were saved, `other_share` on the inputs that no method found constant.
+        other_share mean_ms median_ms max_ms steps equal_by_proof equal_by_points different texts`: shares of the
+        characters (`size_share`: nodes) that were saved, `other_share` on the inputs that no method found constant;
+        `texts` are the results.
 
     Raises:
-        ExpressionError: An expression cannot be read.
+        ExpressionError: An expression cannot be read; says which.
         SettingError: There is no expression, or a rival isn't installed.
     """
     if not texts:
         raise SettingError("there is no expression to simplify; give at least one")
-    inputs = [parse(text) for text in texts]
+    inputs = [_parsed(number, text) for number, text in enumerate(texts, 1)]
     results: dict[str, list[Simplification]] = {}
     for place, method in enumerate(methods):
         simplify("v0 + 0", method)  # kernels compile outside the clock
@@ -56,6 +57,13 @@ def compare(
             tell((place + count / len(inputs)) / len(methods), method)
     constant = [any(_is_constant(found[row]) for found in results.values()) for row in range(len(inputs))]
     return [_row(method, inputs, results[method], constant) for method in methods]
+
+
+def _parsed(number: int, text: str) -> Expression:
+    try:
+        return parse(text)
+    except ExpressionError as error:
+        raise ExpressionError(f"expression {number}: {error}") from error
 
 
 def _is_constant(result: Simplification) -> bool:
@@ -89,6 +97,7 @@ def _row(method: str, inputs: list[Expression], results: list[Simplification], c
         "equal_by_proof": shown["same"] + shown["z3"],
         "equal_by_points": shown["points"],
         "different": shown[""],
+        "texts": [result.text for result in results],
     }
 
 

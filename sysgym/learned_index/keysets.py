@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,6 +79,40 @@ def read_sosd(path: str | Path) -> NDArray[np.unsignedinteger[np.typing.NBitBase
     raise InputFileError(
         path, f"is no SOSD file: {size} bytes do not hold a count and as many keys of 64 or 32 bits (count: {count})"
     )
+
+
+def read_key_lines(path: str | Path) -> NDArray[Any]:
+    """Keys of a text file, one number a line, below a heading or none: int64, uint64, or float64 where one has a point.
+
+    Raises:
+        InputFileError: The file cannot be read, a line is no number, or whole numbers fit neither type.
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputFileError(path, f"cannot be read as text: {error}") from error
+    begin = 1 if lines and _number(lines[0]) is None else 0
+    keys = [_number(line) for line in lines[begin:]]
+    if None in keys or not keys:
+        line = begin + keys.index(None) if keys else 0
+        found = repr(lines[line][:40]) if lines else "nothing"
+        message = f"{found} is no number; expected one key a line (texts of up to 8 bytes: numpy.save them as S8)"
+        raise InputFileError(path, message, line=line + 1)
+    if any(isinstance(key, float) for key in keys):
+        return np.array(keys, dtype=np.float64)
+    try:
+        return np.array(keys, dtype=np.int64 if any(key is not None and key < 0 for key in keys) else np.uint64)
+    except OverflowError:
+        raise InputFileError(path, "a key has more than 64 bits; scale the keys") from None
+
+
+def _number(text: str) -> int | float | None:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return None
 
 
 def write_sosd(keys: NDArray[np.uint64], path: str | Path) -> None:

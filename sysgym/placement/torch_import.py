@@ -12,14 +12,17 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import importlib
+import importlib.util
 import io
 import linecache
+import logging
+import sys
 import time
 import traceback
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -55,7 +58,9 @@ def import_module(module: nn.Module, example_inputs: Any, example_keywords: Mapp
     Raises:
         ModuleError: The module can't run on the inputs, or can't be exported: names the line of the graph break.
     """
-    return _operations(module, exported(module, example_inputs, example_keywords))
+    program = exported(module, example_inputs, example_keywords)
+    _require_sizes(type(module).__name__, program)
+    return _operations(module, program)
 
 
 def exported(module: nn.Module, example_inputs: Any, example_keywords: Mapping[str, Any] | None = None) -> Any:
@@ -70,7 +75,7 @@ def exported(module: nn.Module, example_inputs: Any, example_keywords: Mapping[s
     keywords = dict(example_keywords or {})
     arguments = torch.utils._pytree.tree_map_only(torch.Tensor, lambda each: each.to("meta"), (given, keywords))
     try:
-        with torch.no_grad(), warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+        with torch.no_grad(), warnings.catch_warnings(), _silent_log(), contextlib.redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")  # and torch prints the graph at a break, where we name the line
             with torch.device("meta"):  # tensors that the forward makes without naming a device
                 program = torch.export.export(_meta_twin(module), arguments[0], arguments[1])
@@ -79,8 +84,33 @@ def exported(module: nn.Module, example_inputs: Any, example_keywords: Mapping[s
         raise ModuleError(_break(type(module).__name__, error)) from error
 
 
+@contextlib.contextmanager
+def _silent_log() -> Iterator[None]:
+    """Without what torch logs of an export that fails: we name the line."""
+    log = logging.getLogger("torch.fx.experimental.symbolic_shapes")
+    was, log.disabled = log.disabled, True
+    try:
+        yield
+    finally:
+        log.disabled = was
+
+
+def _require_sizes(name: str, program: Any) -> None:
+    """Raise `ModuleError` where the size of a result depends on the data, since its bytes cannot be told."""
+    for node in program.graph.nodes:
+        made = torch.utils._pytree.tree_leaves(node.meta.get("val"))
+        if all(isinstance(size, int) for each in made if isinstance(each, torch.Tensor) for size in each.shape):
+            continue
+        trace = (node.meta.get("stack_trace") or "").strip().splitlines()
+        code = f" ({trace[-1].strip()})" if trace else ""
+        raise ModuleError(
+            f"{name} cannot be placed: the size of what {_operator(node)}{code} makes depends on the data; let the "
+            "example inputs decide it, such as torch.where instead of indexing by a mask"
+        )
+
+
 def load_factory(words: str) -> tuple[nn.Module, Any]:
-    """Call `package.module:build`, on the meta device, for a module and its example inputs.
+    """Call `package.module:build` or `file.py:build`, on the meta device, for a module and its example inputs.
 
     The function takes no argument and returns a pair (module, example inputs).
 
@@ -90,14 +120,23 @@ def load_factory(words: str) -> tuple[nn.Module, Any]:
     package, _, name = words.partition(":")
     try:
         with torch.device("meta"):
-            build = getattr(importlib.import_module(package), name)
-            built = build()
+            imported = _module_of_file(Path(package)) if package.endswith(".py") else importlib.import_module(package)
+            built = getattr(imported, name)()
     except Exception as error:  # the user's own package runs here, and may raise anything
         raise ModuleError(f"{words} cannot be built: {type(error).__name__}: {_first_line(error)}; expected a function "
                           f"that returns (module, example_inputs){_place(error)}") from error  # fmt: skip
     if not (isinstance(built, tuple) and len(built) == 2 and isinstance(built[0], torch.nn.Module)):
         raise ModuleError(f"{words} returned {type(built).__name__}; it must return (module, example_inputs)")
     return built
+
+
+def _module_of_file(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None  # a name that ends in .py has a loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules.setdefault(path.stem, module)  # dataclasses and pickles look their module up
+    spec.loader.exec_module(module)
+    return module
 
 
 def _meta_twin(module: nn.Module) -> nn.Module:

@@ -29,6 +29,7 @@ from sysgym.workloads.formats import (
     philly,
     philly_json,
     pollux,
+    slurm,
     swf,
     tiresias,
     tpch,
@@ -85,6 +86,13 @@ FORMATS: Mapping[str, Format] = {
     "pollux": Format("Pollux workload", pollux.recognises, pollux.parse, pollux.jobs, has_run_times=False),
     "tiresias": Format("Tiresias and Chronus jobs", tiresias.recognises, tiresias.parse, tiresias.jobs),
     "gavel": Format("Gavel trace", gavel.recognises, gavel.parse, gavel.jobs, has_run_times=False),
+    "slurm": Format(
+        "Slurm's accounting (sacct --parsable2)",
+        slurm.recognises,
+        slurm.parse,
+        slurm.jobs,
+        local_times=True,
+    ),
     "gwf": Format("Grid Workload Format (workflows)", gwf.recognises, gwf.parse, gwf.jobs),
     "azure_llm": Format(
         "Azure LLM requests",

@@ -22,6 +22,7 @@ from sysgym.workloads.trace_file import TraceFile
 
 _TIME = re.compile(r"(?:1[7-9]|20|21)\d\d-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:\.\d{1,9})?", re.ASCII)
 _TIME_FORM = "YYYY-MM-DD hh:mm:ss, with at most 9 digits behind a point"
+_DURATION = re.compile(r"(?:(?:(\d{1,6})-)?(\d{1,6}):)?(\d{1,6}):(\d{1,2}(?:\.\d{1,9})?)", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,7 @@ def parse_cells(
 
     Args:
         cells: The texts.
-        kind: "integer", "number", "time", "boolean" or "text".
+        kind: "integer", "number", "duration" (as seconds), "time", "boolean" or "text".
         name: The column, for the fault.
         lines: Line of each cell.
     """
@@ -146,6 +147,8 @@ def parse_cells(
         return np.array([cell.strip() for cell in cells], dtype=object), []
     if kind == "time":
         return _parse_times(cells, name, lines)
+    if kind == "duration":
+        return _parse_each(cells, duration, "not_a_duration", "a duration (days-hh:mm:ss)", name, lines)
     if kind == "boolean":
         return _parse_each(cells, _boolean, "not_a_number", "true or false", name, lines)
     try:
@@ -213,6 +216,19 @@ def wall_time(text: str) -> np.datetime64 | None:
         return np.datetime64(text, "ns")
     except ValueError:
         return None
+
+
+def duration(text: str) -> float | None:
+    """Seconds of `days-hh:mm:ss`, `hh:mm:ss` or `mm:ss`, or None where the text is no such duration.
+
+    >>> duration("1-02:00:30"), duration("07:30"), duration("90")
+    (93630.0, 450.0, None)
+    """
+    match = _DURATION.fullmatch(text.strip())
+    if match is None:
+        return None
+    days, hours, minutes, seconds = (float(part or 0) for part in match.groups())
+    return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
 
 
 def _finite(cell: str) -> float | None:

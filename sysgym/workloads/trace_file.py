@@ -60,9 +60,9 @@ class TraceFile:
         return next((line for line in self.text[:65536].split("\n") if line.strip()), "")
 
 
-def header_names(file: TraceFile) -> set[str]:
+def header_names(file: TraceFile, delimiter: str = ",") -> set[str]:
     """The cells of the first line, as the names of columns; none for binary files."""
-    return {name.strip().strip('"') for name in file.first_line.split(",")} if file.first_line else set()
+    return {name.strip().strip('"') for name in file.first_line.split(delimiter)} if file.first_line else set()
 
 
 def open_trace(path: str | Path | TraceFile) -> TraceFile:

@@ -24,7 +24,7 @@ from sysgym.workloads.reading import FORMATS, parse_as, recognise
 from sysgym.workloads.schema import SEVERITIES, Schema, read_schema, schema_of
 from sysgym.workloads.trace_file import TraceFile, open_trace
 from sysgym.workloads.wall_clock import zone
-from sysgym.workloads.workload import LARGEST_MACHINE, Repair
+from sysgym.workloads.workload import LARGEST_MACHINE, Machine, Repair
 
 _RULES = ("default", "sc15")
 
@@ -120,7 +120,7 @@ def validate(
         chosen = replace(chosen, time_zone=time_zone)
     raw = parse_as(file, name, columns)
     table, trouble = _jobs(file, name, raw)
-    machine = table.machine if table else None
+    machine = table.machine if table else _machine(file, name, raw)
     found = [*anomalies_of(raw, chosen, machine), *trouble]
     statistics = statistics_of(raw, chosen, name, str(file.path))
     if against is not None:
@@ -179,6 +179,14 @@ def _jobs(file: TraceFile, name: str, raw: RawTable) -> tuple[JobTable | None, l
         lines = () if error.line is None else (error.line,)
         column = None if error.column is None else str(error.column)
         return None, [Anomaly("unreadable_value", "error", column, 1, 1 / max(len(raw), 1), lines, message, message)]
+
+
+def _machine(file: TraceFile, name: str, raw: RawTable) -> Machine | None:
+    """The machine of a log in which some rows are broken, as the others and the header tell it."""
+    if FORMATS[name].jobs is None or any(fault.column is not None for fault in raw.faults):
+        return None
+    table, _ = _jobs(file, name, replace(raw, faults=()))
+    return table.machine if table else None
 
 
 def _kept(path: Path, table: JobTable, rule: str) -> Kept:

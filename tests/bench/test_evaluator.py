@@ -128,6 +128,30 @@ def test_any_gymnasium_environment_is_evaluated_by_its_return():
         evaluate(Push(), "Pendulum-v1", scenarios=1)
 
 
+class Leaky(gym.Env):
+    observation_space, action_space = gym.spaces.Discrete(2), gym.spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return 0, {}
+
+    def step(self, action):
+        return 0, 1 / 0, False, False, {}
+
+
+def test_what_an_environment_of_ones_own_raises_is_one_line_with_its_place():
+    gym.register("Leaky-v0", entry_point=Leaky)
+    try:
+        with pytest.raises(
+            SettingError, match=r"environment Leaky-v0: ZeroDivisionError: .* \(test_evaluator.py, line"
+        ):
+            evaluate(SimpleNamespace(reset=lambda: None, act=lambda observation, mask: 0), "Leaky-v0", scenarios=2)
+    finally:
+        gym.registry.pop("Leaky-v0")
+    with pytest.raises(UnknownNameError, match="needs its module in front: mymodule:Leaky-v0"):
+        evaluate("random", "Leaky-v0", scenarios=2)
+
+
 def test_wrong_names_and_arguments_say_so():
     with pytest.raises(UnknownNameError, match="did you mean shortest"):
         evaluate("shortes", TOY, scenarios=1)

@@ -29,6 +29,11 @@ def test_every_command_has_a_help_with_an_example(command):
         assert code == 0 and f"Example: sysgym {name}" in " ".join(out.split())
 
 
+def test_envs_are_listed_whole_in_80_columns(command):
+    code, out, _ = command("envs")
+    assert code == 0 and "sysgym/Placement-v0  over_share (min)" in out and "round_robin" in out
+
+
 def test_envs_lists_ids_and_heuristics(command):
     code, out, _ = command("envs", "--json")
     rows = {row["id"]: row for row in json.loads(out)}

@@ -206,6 +206,13 @@ def test_the_command_compares_methods_on_a_file(command, tmp_path):
     assert code == 0 and (row["constants"], row["different"], row["other_share"]) == (1, 0, 0)
     code, out, _ = command("simplify", path)
     assert code == 0 and "1 of 1" in out and "beam" in out
+    short = tmp_path / "short.out"
+    assert command("simplify", path, "--method", "greedy", "--output", short)[0] == 0
+    assert short.read_text() == "1\nmin(v0, v1)\n"
+    assert "goes with a file" in command("simplify", "v0 + 1", "--output", short)[2]
+    path.write_text("v0 + 1\n\n# a remark\n")
+    code, _, err = command("simplify", path)
+    assert code == 2 and "some.txt, expression 2: character 1" in err and err.count("\n") == 1
     code, _, err = command("simplify", tmp_path / "none.jsonl")
     assert code == 2 and "cannot be read" in err
 

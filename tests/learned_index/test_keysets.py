@@ -7,7 +7,7 @@ import pytest
 
 from sysgym.core.errors import InputFileError, SettingError, UnknownNameError
 from sysgym.learned_index import RMI
-from sysgym.learned_index.keysets import KEY_SETS, key_set, read_sosd, write_sosd
+from sysgym.learned_index.keysets import KEY_SETS, key_set, read_key_lines, read_sosd, write_sosd
 
 DIGESTS = {
     "uniform": "fa6ecc1323e2b29a",
@@ -30,6 +30,41 @@ def test_unknown_sets_and_sizes_are_refused():
         key_set("unifrom", 10)
     with pytest.raises(SettingError, match="size is 0"):
         key_set("uniform", 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "dtype", "keys"),
+    [
+        ("id\n3\n18446744073709551615\n", np.uint64, [3, 2**64 - 1]),
+        ("-5\n7\n", np.int64, [-5, 7]),
+        ("1\n2.5\n", np.float64, [1, 2.5]),
+    ],
+)
+def test_keys_as_text(tmp_path, text, dtype, keys):
+    path = tmp_path / "keys.csv"
+    path.write_text(text)
+    found = read_key_lines(path)
+    assert found.dtype == dtype and found.tolist() == keys
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("id,when\n3,4\n", "line 2: '3,4' is no number; expected one key a line"),
+        ("apple\nbread\n", "line 2: 'bread' is no number"),
+        ("id\n", "line 1: 'id' is no number"),
+        ("1\n99999999999999999999999\n", "more than 64 bits"),
+        ("-1\n18446744073709551615\n", "more than 64 bits"),
+        ("", "line 1: nothing is no number"),
+    ],
+)
+def test_texts_that_are_no_keys(tmp_path, text, what):
+    path = tmp_path / "keys.txt"
+    path.write_text(text)
+    with pytest.raises(InputFileError, match=what):
+        read_key_lines(path)
+    with pytest.raises(InputFileError, match="cannot be read as text"):
+        read_key_lines(tmp_path)
 
 
 def test_sosd_files(tmp_path):

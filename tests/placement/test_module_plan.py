@@ -181,6 +181,31 @@ def test_a_graph_break_is_named_with_its_line(capsys):
         plan(nn.Identity(), torch.zeros(2, 5), "2xA100")
 
 
+class Ragged(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(4, 4)
+
+    def forward(self, x):
+        y = self.inner(x)
+        return y[y > 0].sum()
+
+
+def test_a_size_that_depends_on_the_data_is_named_with_its_line():
+    with pytest.raises(ModuleError, match=r"Ragged cannot be placed: .*y\[y > 0\].* depends on the data") as caught:
+        plan(Ragged(), torch.zeros(2, 4), "2xA100")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_factory_in_a_file(tmp_path):
+    path = tmp_path / "shallow.py"
+    path.write_text("import torch\n\n\ndef build():\n    return torch.nn.Linear(4, 2), torch.zeros(3, 4)\n")
+    module, inputs = load_factory(f"{path}:build")
+    assert module.weight.is_meta and inputs.shape == (3, 4)
+    with pytest.raises(ModuleError, match="FileNotFoundError"):
+        load_factory(f"{tmp_path / 'none.py'}:build")
+
+
 def test_unpriced_operators_are_listed_with_their_share():
     found = plan(Unknown(), torch.zeros(2, 8, 8), "2xA100")
     assert any("linalg" in name for name in found.unpriced)

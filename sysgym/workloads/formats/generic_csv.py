@@ -10,15 +10,17 @@ empty name leaves a column out. `processors` is the requested count, `allocated_
 may also name the columns of `EXTRA_COLUMNS`, such as `gpus` and `gpu_type`.
 
 Submissions may be calendar times too (YYYY-MM-DD hh:mm:ss, T for the space): local ones or, with Z or +00:00 behind
-each, UTC. They become seconds since the first, as `wall_clock` says.
+each, UTC. Another form is given as Python's `strptime` writes it: {"column": "queued", "form": "%d.%m.%Y %H:%M"}. They
+become seconds since the first, as `wall_clock` says. Durations may be written days-hh:mm:ss.
 """
 
 from __future__ import annotations
 
 import math
 import tomllib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +30,15 @@ from numpy.typing import NDArray
 from sysgym.core.errors import InputFileError, SettingError, require_known
 from sysgym.workloads.job_table import COLUMNS, JobTable, make_columns
 from sysgym.workloads.raw_table import Fault, RawTable, codes, first_lines, known_or
-from sysgym.workloads.text_table import parse_cells, split_rows, wall_time
+from sysgym.workloads.text_table import duration, parse_cells, split_rows, wall_time
 from sysgym.workloads.trace_file import TraceFile
 from sysgym.workloads.wall_clock import Readings, since_first
 from sysgym.workloads.workload import EXTRA_COLUMNS
 
-_DELIMITERS = ",;\t"
+_DELIMITERS = ",;\t|"
 _REQUIRED = ("submit_time", "run_time", "processors")
 _TEXT_COLUMNS = ("user", "group", "executable", "queue", "partition", "name", "gpu_type", "qos", "role", "allocation")
+_DURATIONS = ("run_time", "requested_time")
 _OWN_NAMES = {"processors": "requested_processors"}
 _OWN = {name for name in COLUMNS if name != "requested_processors"} | {"processors"}
 _NAMES = _OWN | set(EXTRA_COLUMNS)
@@ -58,11 +61,12 @@ MEMORY_UNITS: Mapping[str, tuple[float, float]] = {"KB": (1, 1), "B": (1, 1024),
 
 @dataclass(frozen=True)
 class _Source:
-    """Where one of our columns comes from: a column of the file, and its unit's factors."""
+    """Where one of our columns comes from: a column of the file, its unit's factors, the form of its calendar times."""
 
     column: str
     multiply: float = 1
     divide: float = 1
+    form: str | None = None
 
     def in_our_unit(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Values in seconds or KB; -1, the mark of an unknown one, stays."""
@@ -81,7 +85,7 @@ def parse(file: TraceFile, columns: Mapping[str, Any] | str | Path | None = None
     """Read a table by a column mapping, under our own names, seconds and KB; O(cells).
 
     Args:
-        file: The table; comma, semicolon or tab separates, as its first line shows.
+        file: The table; comma, semicolon, tab or bar separates, as its first line shows.
         columns: The mapping, the path of a TOML file with it, or None for our own names.
 
     Returns:
@@ -102,25 +106,53 @@ def parse(file: TraceFile, columns: Mapping[str, Any] | str | Path | None = None
     header: dict[str, str] = {}
     for name, source in _sources(file, rows.names, columns).items():
         texts = cells.get(source.column, ())
-        if name == "submit_time" and _holds_times(texts):
-            given[name], found, header = _times(texts, source.column, lines)
+        if name == "submit_time" and (source.form or _first(texts, _is_time)):
+            given[name], found, header = _times(_in_our_form(texts, source.form), source.column, lines)
             faults += found
             continue
-        values, found = parse_cells(texts, "number", source.column, lines)
+        is_duration = name in _DURATIONS and source == _Source(source.column) and _first(texts, duration)
+        values, found = parse_cells(texts, "duration" if is_duration else "number", source.column, lines)
         if name in _TEXT_COLUMNS and found:
             given[name] = parse_cells(texts, "text", source.column, lines)[0]
             continue
         if name == "submit_time":
-            found += _absent(values, source.column, lines) if not found else []
+            found = found or _absent(values, source.column, lines)
+            found = found if _first(texts, _number) else _no_submission(found)
         faults += found
         given[_OWN_NAMES.get(name, name)] = source.in_our_unit(known_or(values))
     return RawTable(given, lines, tuple(faults), header, rows.blank_lines, fields=len(rows.names))
 
 
-def _holds_times(texts: Sequence[str]) -> bool:
-    """Whether the first cell that holds anything is a calendar time."""
+def _first(texts: Sequence[str], reads: Callable[[str], Any]) -> bool:
+    """Whether the first cell that holds anything can be read so."""
     first = next((text.strip() for text in texts if text.strip()), "")
-    return wall_time(_without_utc(first)) is not None
+    return reads(first) is not None
+
+
+def _is_time(text: str) -> Any:
+    return wall_time(_without_utc(text))
+
+
+def _in_our_form(texts: Sequence[str], form: str | None) -> Sequence[str]:
+    """Calendar times of another form in ours; what is not of that form stays."""
+    return texts if form is None else [_rewritten(text.strip(), form) for text in texts]
+
+
+def _rewritten(text: str, form: str) -> str:
+    try:
+        time = datetime.strptime(text, form)
+        return time.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ") if time.tzinfo else time.isoformat(" ", "seconds")
+    except (ValueError, OverflowError):
+        return text
+
+
+def _no_submission(found: Sequence[Fault]) -> list[Fault]:
+    """Cells of a column whose first is no number: what they may be instead."""
+    form = 'YYYY-MM-DD hh:mm:ss or another form, {"column": "...", "form": "%d.%m.%Y %H:%M:%S"}'
+    return [
+        replace(fault, message=fault.message.split(" is not ")[0] + f" is neither a number nor a time ({form})")
+        for fault in found
+    ]
 
 
 def _without_utc(text: str) -> str:
@@ -184,13 +216,15 @@ def _sources(file: TraceFile, names: list[str], columns: Mapping[str, Any] | str
         require_known("column", name, _NAMES)
     entries = {name: name for name in sorted(_OWN) if name in names} | mapping
     sources = {name: _source(name, entry) for name, entry in entries.items() if entry != ""}
-    for name in _REQUIRED:
-        if name not in entries or (name == "submit_time" and name not in sources):
-            raise InputFileError(
-                file.path,
-                f"no column {name}; name it with columns={{{name!r}: ...}} (--columns {name}=...), the file has "
-                f"{', '.join(names)}",
-            )
+    absent = [name for name in _REQUIRED if name not in entries or (name == "submit_time" and name not in sources)]
+    if absent:
+        words = " ".join(f"--columns {name}=..." for name in absent)
+        wanted = ", ".join(f"{name!r}: ..." for name in absent)
+        raise InputFileError(
+            file.path,
+            f"no column {', '.join(absent)}; name {'it' if len(absent) == 1 else 'them'} with columns={{{wanted}}} "
+            f"({words}), the file has {', '.join(names)}",
+        )
     for source in sources.values():
         require_known(f"column of {file.path}", source.column, names)
         if names.count(source.column) > 1:
@@ -215,9 +249,15 @@ def _source(name: str, entry: Any) -> _Source:
     if (
         not isinstance(entry, Mapping)
         or not isinstance(entry.get("column"), str)
-        or not set(entry) <= {"column", "unit"}
+        or not set(entry) <= {"column", "unit", "form"}
     ):
         raise SettingError(f'column {name} is {entry!r}; expected a name, or {{"column": name, "unit": unit}}')
+    if "form" in entry:
+        if name != "submit_time" or "unit" in entry or not isinstance(entry["form"], str):
+            raise SettingError(
+                f"column {name} is {entry!r}; a form is for calendar times in submit_time, without a unit"
+            )
+        return _Source(entry["column"], form=entry["form"])
     if "unit" not in entry:
         return _Source(entry["column"])
     units = TIME_UNITS if name.endswith("_time") else MEMORY_UNITS if name == "requested_memory" else {}

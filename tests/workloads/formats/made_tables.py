@@ -125,6 +125,14 @@ GWF = (
     "0         , 2         , 40        , 12        , 3         , -1        , 1         \n"
     "1         , 7         , 8         , 13        , 1         , 1         , 1 2       \n"
 )
+SLURM = (
+    "JobID|User|Account|Partition|Submit|Start|End|Elapsed|Timelimit|ReqCPUS|AllocCPUS|State|JobName\n"
+    "17|ann|lab|long|2023-03-20T08:01:50|2023-03-20T08:02:20|2023-03-21T10:02:50|1-02:00:30|2-00:00:00|4|8|COMPLETED|a\n"
+    "17.batch||lab||2023-03-20T08:02:20|2023-03-20T08:02:20|2023-03-21T10:02:50|1-02:00:30||4|8|COMPLETED|batch\n"
+    "18|bob|lab|long|2023-03-20T08:00:00|2023-03-20T08:00:05|2023-03-20T08:01:05|00:01:00|UNLIMITED|1|1|"
+    'CANCELLED by 7|say "b\n'
+    "19|bob|lab|long|2023-03-20T09:00:00|Unknown|Unknown|00:00:00|01:00:00|2|0|PENDING|c\n"
+)
 WTA = {
     "id": [1, 0, 2],
     "ts_submit": [6000, 0, 0],
@@ -148,6 +156,7 @@ TEXTS = {
     "tiresias": (TIRESIAS, 2),
     "gavel": (GAVEL, 2),
     "gwf": (GWF, 3),
+    "slurm": (SLURM, 3),
     "azure_llm": (AZURE, 2),
     "tpch": (TPCH, 2),
 }

@@ -229,6 +229,39 @@ def test_tiresias_and_its_relatives(file):
     assert (named.job_id.tolist(), named.labels("name")) == ([1, 2], ("a-11", "12"))
 
 
+def test_slurm_leaves_steps_out_and_knows_what_did_not_run(file):
+    kept = read_trace(file(made.SLURM), processors=8)
+    assert listed(kept, "job_id", "submit_time", "run_time", "requested_time", "processors", "status", "wait_time") == [
+        [18, 17],
+        [0, 110],
+        [60, 93630],
+        [60, 172800],
+        [1, 4],
+        [5, 1],
+        [5, 30],
+    ]
+    assert (kept.labels("user"), kept.labels("executable")) == (("bob", "ann"), ('say "b', "a"))
+    assert [(repair.rule, repair.count) for repair in kept.repairs if repair.dropped] == [
+        ("drop_nonpositive_run_time", 1)
+    ]
+    allocated = read_trace(file(made.SLURM), processors=8, processors_from="allocated")
+    assert allocated.processors.tolist() == [1, 8]
+
+
+def test_slurm_in_other_columns_and_with_a_bar_at_the_end(file):
+    text = "Submit|JobID|NCPUS|ElapsedRaw|TimelimitRaw|\n2023-03-20T08:00:00|5_[7-9]|2|40|10|\n"
+    workload = read_trace(file(text), processors=8, time_zone="Europe/Berlin")
+    assert (workload.run_time.tolist(), workload.requested_time.tolist(), workload.labels("name")) == (
+        [40],
+        [600],
+        ("5_[7-9]",),
+    )
+    assert workload.provenance.header["UnixStartTime"] == "1679295600"
+    for column, missing in (("NCPUS", "ReqCPUS or AllocCPUS or NCPUS"), ("ElapsedRaw", "Elapsed or ElapsedRaw or End")):
+        with pytest.raises(InputFileError, match=f"no column {missing}; add one"):
+            read_trace(file(text.replace(column, "Comment")), processors=8)
+
+
 def test_an_unknown_machine_is_refused_by_replay_and_not_by_reading(file):
     workload = read_trace(file(made.TIRESIAS))
     assert not workload.machine.is_known
@@ -344,6 +377,9 @@ ROW_FAULTS = [
     ("tiresias", "0,1,0,606", "0,1,soon,606", "line 2, column submit_time: 'soon'"),
     ("tiresias", "0,1,0,606", "0,1,,606", "line 2: 1 jobs have no submission"),
     ("openb", "Pending,7,7,", "Pending,,7,", "line 4: 1 jobs have no submission"),
+    ("slurm", "|00:01:00|", "|a minute|", "line 4, column Elapsed: 'a minute' is not a duration"),
+    ("slurm", "|PENDING", "|PENDING|2", "line 5: 14 fields, expected 13"),
+    ("slurm", "|2023-03-20T09:00:00|", "||", "line 5, column Submit: 1 jobs have no time"),
     ("gavel", "\t8\n", "\t8\t9\n", "line 2: 8 fields, expected 7"),
     ("gavel", "476285.000000", "nan", "line 2, column arrival_time: 'nan'"),
     ("azure_llm", "396", "3 9 6", "line 3, column ContextTokens: '3 9 6'"),

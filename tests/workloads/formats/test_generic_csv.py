@@ -65,6 +65,24 @@ def test_mapping_from_a_toml_file(tmp_path):
     assert by_file.sha256() == by_mapping.sha256()
 
 
+def test_calendar_times_of_another_form_and_written_durations(tmp_path):
+    text = "queued|took|cores|limit\n20.03.2023 08:01|1-02:00:30|2|3-00:00:00\n20.03.2023 08:00|07:30.5|1|\n"
+    mapping = {
+        "submit_time": {"column": "queued", "form": "%d.%m.%Y %H:%M"},
+        "run_time": "took",
+        "requested_time": "limit",
+        "processors": "cores",
+    }
+    workload = read_trace(table(tmp_path, text), processors=2, columns=mapping)
+    assert (workload.submit_time.tolist(), workload.run_time.tolist()) == ([0, 60], [450.5, 93630])
+    assert workload.requested_time.tolist() == [450.5, 259200]
+    with pytest.raises(InputFileError, match=r"line 4, column queued: '21/3' is not a time"):
+        read_trace(table(tmp_path, text + "21/3|1:00|1|\n"), processors=2, columns=mapping)
+    zoned = text.replace(" 08:01", " 08:01 +0200").replace(" 08:00", " 08:00 +0000")
+    mapping["submit_time"] = {"column": "queued", "form": "%d.%m.%Y %H:%M %z"}
+    assert read_trace(table(tmp_path, zoned), processors=2, columns=mapping).run_time.tolist() == [93630, 450.5]
+
+
 def test_both_processor_counts(tmp_path):
     text = "submit_time,run_time,processors,allocated_processors\n0,1,2,3\n0,1,,4\n"
     workload = read_trace(table(tmp_path, text), processors=8, processors_from="allocated")
@@ -91,7 +109,15 @@ def test_quoted_cells_and_blank_lines_keep_the_line_numbers(tmp_path):
 @pytest.mark.parametrize(
     ("text", "columns", "error", "what"),
     [
-        ("a,b\n1,2\n", None, InputFileError, "no column submit_time.*the file has a, b"),
+        ("a,b\n1,2\n", None, InputFileError, "no column submit_time, run_time, processors; .*the file has a, b"),
+        ("a,b\n1,2\n", {"submit_time": {"column": "a", "form": 3}}, SettingError, "a form is for calendar times"),
+        ("a,b\n1,2\n", {"run_time": {"column": "a", "form": "%H"}}, SettingError, "a form is for calendar times"),
+        (
+            PLAIN.replace(",0,", ",20.03.2023,"),
+            None,
+            InputFileError,
+            "line 2, column submit_time: '20.03.2023' is neither a number nor a time .*form",
+        ),
         (PLAIN, {"run_time": "runtime"}, UnknownNameError, "'runtime'; did you mean run_time"),
         (PLAIN, {"sumbit_time": "x"}, UnknownNameError, "column 'sumbit_time'; did you mean submit_time"),
         (PLAIN, {"run_time": {"column": "run_time", "unit": "sec"}}, UnknownNameError, "unit of run_time 'sec'"),
