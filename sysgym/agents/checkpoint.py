@@ -55,7 +55,7 @@ class Checkpoint:
 
 
 def write(path: str | Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint, whole or not at all.
+    """Write a checkpoint, whole or not at all; equal checkpoints give equal bytes.
 
     Raises:
         OutputError: The place cannot be written.
@@ -69,9 +69,17 @@ def write(path: str | Path, checkpoint: Checkpoint) -> None:
         "facts": facts,
         "sha256": _digest(facts, tensors),
     }
-    data = safetensors.numpy.save(tensors, header)
+    data = _ordered(safetensors.numpy.save(tensors, header))
     with atomic_write(path, "wb") as handle:
         handle.write(data)
+
+
+def _ordered(data: bytes) -> bytes:
+    """A safetensors file with the names of its header in order; the library writes them in another each time."""
+    start = 8 + int.from_bytes(data[:8], "little")
+    header = json.dumps(json.loads(data[8:start]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)  # arrays begin at a multiple of 8 bytes
+    return len(header).to_bytes(8, "little") + header + data[start:]
 
 
 def read(path: str | Path) -> Checkpoint:

@@ -11,10 +11,8 @@ from __future__ import annotations
 
 import faulthandler
 import multiprocessing
-import os
 import pickle
 import signal
-import threading
 import traceback
 from multiprocessing.connection import Connection
 from typing import Any
@@ -27,6 +25,7 @@ from sysgym.agents.environments import Environments, Recipe
 from sysgym.agents.spaces import Spaces
 from sysgym.core.errors import TrainingError
 from sysgym.core.protocols import Slot
+from sysgym.core.stopping import end_with_parent
 
 STEP = b"s"
 DONE = b""
@@ -89,7 +88,7 @@ def work(
         signal.signal(number, signal.SIG_IGN)
     if hasattr(faulthandler, "register"):
         faulthandler.register(signal.SIGUSR1, open(stacks, "w"), all_threads=True)  # noqa: SIM115, PTH123  stays open
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     served = _Served(recipe, SharedStep(*layout), rows, first_row)
     try:
         while True:
@@ -154,10 +153,3 @@ def _portable(error: Exception) -> Exception:
             said.add_note(note)
         return said
     return error
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)

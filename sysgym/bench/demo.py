@@ -18,7 +18,8 @@ from sysgym.core.files import atomic_write
 from sysgym.jobsched.batch.policies import HEURISTICS
 from sysgym.workloads import SPLITS, poisson_pareto, read_trace, write_swf
 
-SEQUENCE_LENGTH = 256
+SEQUENCE_LENGTHS = (256, 128, 64)
+"""Jobs of a scenario: as many as leave the last fifth enough of them."""
 SCENARIOS = 24
 FEWEST_SCENARIOS = 6
 TEMPLATE = """\
@@ -31,7 +32,7 @@ scenarios = {scenarios}
 [[environments]]
 name = {name}
 id = "sysgym/BatchSched-v0"
-arguments = {{ workload = {log}, clean = "{clean}"{processors}{columns} }}
+arguments = {{ workload = {log}, clean = "{clean}", sequence_length = {length}{processors}{columns} }}
 
 {heuristics}
 
@@ -63,7 +64,7 @@ def prepare(
         The study's file and the log's.
 
     Raises:
-        WorkloadError: The log is too short for its last fifth to have enough disjoint windows.
+        WorkloadError: The log is too short for its last fifth to have enough disjoint windows, short ones included.
     """
     folder = Path(folder)
     if log is None:
@@ -71,9 +72,11 @@ def prepare(
         write_swf(poisson_pareto(jobs=40_000, processors=128, load=0.9, seed=0), log)
     jobs = len(read_trace(log, clean=clean, processors=processors, columns=columns))
     share = SPLITS["test"][1] - SPLITS["test"][0]
-    windows = int(round(share, 6) * jobs) // SEQUENCE_LENGTH
+    unseen, shortest = int(round(share, 6) * jobs), SEQUENCE_LENGTHS[-1]
+    length = next((each for each in SEQUENCE_LENGTHS if unseen // each >= FEWEST_SCENARIOS), shortest)
+    windows = unseen // length
     if windows < FEWEST_SCENARIOS:
-        needed = int(FEWEST_SCENARIOS * SEQUENCE_LENGTH / round(share, 6))
+        needed = int(FEWEST_SCENARIOS * shortest / round(share, 6))
         raise WorkloadError(f"{log}: {jobs} jobs are too few for a test on the last fifth; bring at least {needed}")
     study = folder / "demo.toml"
     with atomic_write(study) as handle:
@@ -83,6 +86,7 @@ def prepare(
                 name=json.dumps(Path(log).name),
                 log=json.dumps(str(Path(log).resolve())),
                 clean=clean,
+                length=length,
                 processors="" if processors is None else f", processors = {processors}",
                 columns="" if columns is None else f", columns = {_toml(columns)}",
                 heuristics="\n".join(f'[[policies]]\npolicy = "{name}"' for name in HEURISTICS),

@@ -43,7 +43,7 @@ def places(points: ArrayLike) -> NDArray[np.int64]:
     >>> places([4, 15, 5, 5]).tolist()
     [4, 1, 2, 2]
     """
-    found: NDArray[np.int64] = rankdata(-np.asarray(points, dtype=np.float64), method="min").astype(np.int64)
+    found: NDArray[np.int64] = rankdata(-_comparable(points), method="min").astype(np.int64)
     return found
 
 
@@ -56,7 +56,7 @@ def rank_intervals(replicates: ArrayLike) -> list[tuple[int, int]]:
     Returns:
         The 2.5th and 97.5th percentile, to the nearest rank, a pair a policy.
     """
-    drawn = np.asarray(replicates, dtype=np.float64)
+    drawn = _comparable(replicates)
     ranks = rankdata(-drawn, method="min", axis=1)
     low, high = np.percentile(ranks, [2.5, 97.5], axis=0, method="nearest")
     return list(zip(low.astype(int).tolist(), high.astype(int).tolist(), strict=True))
@@ -71,8 +71,20 @@ def shared_ranks(replicates: ArrayLike) -> list[int]:
     Returns:
         N ranks; policies between which no difference is shown have the same one, unless a third divides them.
     """
-    drawn = np.asarray(replicates, dtype=np.float64)
+    drawn = _comparable(replicates)
     return [1 + _shown_better(drawn, number) for number in range(drawn.shape[1])]
+
+
+def _comparable(values: ArrayLike) -> NDArray[np.float64]:
+    """Values that have an order.
+
+    Raises:
+        SettingError: One is NaN.
+    """
+    array = np.asarray(values, dtype=np.float64)
+    if np.isnan(array).any():
+        raise SettingError("a value is NaN, which has no rank; leave incomplete policies out first")
+    return array
 
 
 def _shown_better(drawn: NDArray[np.float64], number: int) -> int:

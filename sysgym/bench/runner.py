@@ -29,7 +29,7 @@ from sysgym.bench.provenance import command_line
 from sysgym.bench.records import Record
 from sysgym.bench.study import Run, Study, expand, read_study
 from sysgym.core.errors import SettingError, StudyError, SysgymError, require_known, require_range
-from sysgym.core.stopping import terminable
+from sysgym.core.stopping import end_with_parent, terminable
 
 
 @dataclass(frozen=True)
@@ -245,7 +245,8 @@ def _in_pool(runs: Sequence[Run], jobs: int, command: str, resume: bool) -> Iter
 
 
 def _begin_process(jobs: int) -> None:
-    """Share the cores between the processes, and leave Ctrl-C to the one that the user sees."""
+    """Share the cores, leave Ctrl-C to the process that the user sees, and end when that was killed."""
+    end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threads = str(max(1, (os.cpu_count() or 1) // jobs))
     for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):

@@ -59,6 +59,8 @@ def median(scores: ArrayLike) -> Any:
 def iqm(scores: ArrayLike) -> Any:
     """Interquartile mean: the mean of what is left when floor(n m / 4) entries are dropped at each end.
 
+    NaN where an entry is NaN.
+
     >>> float(iqm([[0.0, 1.0], [2.0, 100.0]]))
     1.5
     """
@@ -67,7 +69,8 @@ def iqm(scores: ArrayLike) -> Any:
     cut = count // 4
     if cut == 0:
         return flat.mean(axis=-1)
-    return np.sort(flat, axis=-1)[..., cut : count - cut].mean(axis=-1)  # numpy sorts faster than it partitions
+    ordered = np.sort(flat, axis=-1)  # numpy sorts faster than it partitions, and NaN behind all numbers
+    return np.where(np.isnan(ordered[..., -1]), np.nan, ordered[..., cut : count - cut].mean(axis=-1))[()]
 
 
 def optimality_gap(scores: ArrayLike, gamma: float = 1.0) -> Any:
@@ -76,8 +79,13 @@ def optimality_gap(scores: ArrayLike, gamma: float = 1.0) -> Any:
 
 
 def performance_profile(scores: ArrayLike, thresholds: ArrayLike) -> NDArray[np.float64]:
-    """Share of entries strictly above each threshold; shape of `thresholds`."""
-    above = _flattened(scores)[:, None] > np.asarray(thresholds, dtype=np.float64).reshape(1, -1)
+    """Share of entries strictly above each threshold; shape of `thresholds`.
+
+    Args:
+        scores: Shape (n, m), every entry finite.
+        thresholds: Any shape.
+    """
+    above = _matrix(scores).reshape(-1, 1) > np.asarray(thresholds, dtype=np.float64).reshape(1, -1)
     shares: NDArray[np.float64] = above.mean(axis=0).reshape(np.shape(thresholds))
     return shares
 
@@ -102,7 +110,7 @@ def profile_band(
 
 def mean_score_profile(scores: ArrayLike, thresholds: ArrayLike) -> NDArray[np.float64]:
     """Share of tasks whose mean over runs is strictly above each threshold."""
-    return performance_profile(np.asarray(scores, dtype=np.float64).mean(axis=0)[None, :], thresholds)
+    return performance_profile(_matrix(scores).mean(axis=0)[None, :], thresholds)
 
 
 def probability_of_improvement(first: ArrayLike, second: ArrayLike) -> float:
@@ -159,8 +167,8 @@ def resample(
     Returns:
         int64, shape (B, n, m).
     """
-    require_range("replicates", replicates, 1)
-    require_range("block", block, 1, runs)
+    require_range("replicates", replicates, 1, whole=True)
+    require_range("block", block, 1, runs, whole=True)
     generator = np.random.default_rng(seed)
     if block == 1:
         return generator.integers(0, runs, (replicates, runs, tasks))

@@ -5,7 +5,9 @@ from __future__ import annotations
 import inspect
 import json
 import sys
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,7 +20,7 @@ from sysgym.cli.app import app
 from sysgym.cli.show import bar, log, out, print_json, print_table, show_written
 from sysgym.cli.training import live_line, show_trained, watchers
 from sysgym.cli.words import Arguments, Environment, Json, Secret, Settings, pairs, secret_of
-from sysgym.core.errors import SettingError
+from sysgym.core.errors import SettingError, SysgymError, TrainingError
 
 if TYPE_CHECKING:
     from sysgym.agents import Progress
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
 
 MANY_TABLES = 4
 """Environments of a problem above which a terminal shows their board alone."""
+
+MANY_WEIGHTS = 8
+"""Trained policies of a study above which a terminal names the folder instead."""
 
 
 @app.command()
@@ -119,13 +124,28 @@ def train(
             for watcher in watching:
                 watcher(progress)
 
-        policy = agents.train(
-            env, algorithm, seed=seed, num_envs=num_envs, frames=frames, seconds=seconds,
-            environment=pairs(arg, "--arg"), output=output, resume=resume, mode=mode, threads=threads,
-            learner=learner, device=device, backend=backend, actors=actors, workers=workers, min_batch=min_batch,
-            address=address, watchdog=watchdog, on_progress=watch, **chosen,
-        )  # fmt: skip
+        with _foreign_faults_in_one_line(env):
+            policy = agents.train(
+                env, algorithm, seed=seed, num_envs=num_envs, frames=frames, seconds=seconds,
+                environment=pairs(arg, "--arg"), output=output, resume=resume, mode=mode, threads=threads,
+                learner=learner, device=device, backend=backend, actors=actors, workers=workers, min_batch=min_batch,
+                address=address, watchdog=watchdog, on_progress=watch, **chosen,
+            )  # fmt: skip
     show_trained(policy, output, last[-1] if last else None, as_json=as_json)
+
+
+@contextmanager
+def _foreign_faults_in_one_line(env: str) -> Iterator[None]:
+    """What an environment, reward or observation of the user's raises, and in which episode; our own faults pass."""
+    try:
+        yield
+    except Exception as error:
+        from sysgym.bench.environments import class_of
+        from sysgym.bench.guard import is_foreign, one_line
+
+        if isinstance(error, SysgymError) or not is_foreign(error, class_of(env)):
+            raise
+        raise TrainingError("; ".join([f"{env}: {one_line(error)}", *getattr(error, "__notes__", ())])) from error
 
 
 @app.command()
@@ -211,8 +231,22 @@ def run(
             print_json(json.loads(record.line()))
     else:
         show_leaderboard(records)
+        show_weights(study)
     if any(record.failed for record in records):
         raise typer.Exit(1)
+
+
+def show_weights(study: Path) -> None:
+    """Where the trained policies of a study lie, under which names."""
+    from sysgym.bench.study import expand, read_study
+
+    trained = {run.weights: run.label for run in reversed(expand(read_study(study))) if run.training_seed is not None}
+    found = [(path, label) for path, label in reversed(trained.items()) if path.is_file()]
+    for path, label in found[:MANY_WEIGHTS]:
+        out.print(f"trained {escape(label)}: {escape(str(path))}", highlight=False, soft_wrap=True)
+    if len(found) > MANY_WEIGHTS:
+        folder = found[0][0].parent
+        out.print(f"and {len(found) - MANY_WEIGHTS} more in {escape(str(folder))}", highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -300,9 +334,34 @@ def show_verdicts(verdicts: Sequence[Verdict], as_json: bool) -> None:
     if as_json:
         print_json(rows)
     else:
-        print_table("Records played again", rows)
+        _summarise(verdicts)
     if any(row["outcome"] == "differs" for row in rows):
         raise typer.Exit(1)
+
+
+def _summarise(verdicts: Sequence[Verdict]) -> None:
+    """Records by study; then what differs one by one, and what was not played by its cause."""
+    studies: dict[str, list[Verdict]] = {}
+    for verdict in verdicts:
+        studies.setdefault(verdict.record.study, []).append(verdict)
+    rows = [
+        {
+            "study": study,
+            "records": len(found),
+            "verified": sum(verdict.verified for verdict in found),
+            "differ": sum(bool(verdict.fault) for verdict in found),
+            "not played": sum(bool(verdict.skipped) for verdict in found),
+        }
+        for study, found in studies.items()
+    ]
+    print_table("Records played again", rows)
+    for verdict in verdicts:
+        if verdict.fault:
+            facts = verdict.record
+            where = f"{facts.study}: {facts.policy.name} on {facts.environment.name}, run {facts.run}"
+            out.print(f"differs: {escape(where)}: {escape(verdict.fault)}", highlight=False)
+    for cause, count in Counter(verdict.skipped for verdict in verdicts if verdict.skipped).items():
+        out.print(f"not played: {count}: {escape(cause)}", highlight=False)
 
 
 def run_study_with_bar(

@@ -43,7 +43,8 @@ class SimulatorEngine(Engine):
     """An engine of simulators that play one episode each, stepped one after another.
 
     A simulator is put back where it stood by playing its episode again: it remembers what it was reset with, and the
-    actions since.
+    actions since. So does a copy of an engine, pickled or not, with simulators as they were built: what SimPy holds of
+    a running episode can be neither copied nor pickled.
 
     Args:
         make: Builds one simulator.
@@ -52,6 +53,7 @@ class SimulatorEngine(Engine):
 
     def __init__(self, make: Callable[[], Simulator], num_episodes: int) -> None:
         self.simulators = [make() for _ in range(num_episodes)]
+        self._built = [dict(vars(simulator)) for simulator in self.simulators]
         self.num_episodes = num_episodes
         self._begun: list[tuple[int, int, Mapping[str, Any] | None] | None] = [None] * num_episodes
         self._played: list[list[int]] = [[] for _ in range(num_episodes)]
@@ -117,11 +119,27 @@ class SimulatorEngine(Engine):
     def restore(self, snapshot: Mapping[str, NDArray[Any]]) -> None:
         """See `Engine.restore`."""
         begun, played = json.loads(snapshot["episodes"].tobytes())
-        for row, simulator in enumerate(self.simulators):
-            self._begun[row], self._played[row] = begun[row] and tuple(begun[row]), played[row]
-            if begun[row]:
-                simulator.reset(*begun[row])
-                for action in played[row]:
+        self._begun, self._played = [one and tuple(one) for one in begun], played
+        self._play_again()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"simulators": [type(simulator) for simulator in self.simulators]}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        kinds: list[type[Simulator]] = state["simulators"]
+        self.simulators = [object.__new__(kind) for kind in kinds]
+        for simulator, built in zip(self.simulators, self._built, strict=True):
+            take_over = getattr(simulator, "__setstate__", vars(simulator).update)
+            take_over(built)
+        self._play_again()
+
+    def _play_again(self) -> None:
+        """Let every simulator stand where its episode stands."""
+        for simulator, begun, played in zip(self.simulators, self._begun, self._played, strict=True):
+            if begun:
+                simulator.reset(*begun)
+                for action in played:
                     simulator.step(action)
 
 

@@ -1,7 +1,9 @@
-"""SIGTERM while a study runs: it stops as at Ctrl-C, instead of counting against the run that was under way."""
+"""How work ends early: a study at SIGTERM as at Ctrl-C, a worker process with the one that started it."""
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -31,6 +33,18 @@ def terminable() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def end_with_parent() -> None:
+    """From now on this process ends as soon as the one that started it has, even where that was killed."""
+    threading.Thread(target=_end_after_parent, daemon=True).start()
+
+
+def _end_after_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:

@@ -83,6 +83,7 @@ class AdmissionQueueEnv(BuiltEnv):
     ## Baselines and Bound
     Long-run mean rewards, exact: `reject_all` 0, `random` 1.698242, `accept_all` 2.181413, `at_least_2` 2.544463,
     `at_least_4` 2.717188, `optimal` 2.747642. Bound of an episode of 1,000 steps: 2.762235 (finite-horizon optimum).
+    With other arguments `optimal` is the optimal policy of those.
 
     ## Validation
     `tests/queueing/test_exact.py` holds every digit above, closed forms for one to three servers, and simulated means

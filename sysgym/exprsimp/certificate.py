@@ -116,6 +116,8 @@ def _proved_rules() -> dict[str, Rule]:
 def _follow(
     builder: Builder, root: int, step: Mapping[str, Any], rules: Mapping[str, Rule], bools: Sequence[str]
 ) -> int:
+    if not isinstance(step, Mapping):
+        raise CertificateError(f"{step!r} is no step; it must be an object with a position, or a pass of such")
     steps = step.get("pass", [step])
     places = [single["position"] for single in steps]
     if not places or any(type(place) is not int for place in places):

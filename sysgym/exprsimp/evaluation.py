@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sysgym.core.compiled import compiled
 from sysgym.core.errors import SettingError
 from sysgym.exprsimp.arithmetic import apply_to_words
-from sysgym.exprsimp.model import Expression, Op, apply
+from sysgym.exprsimp.model import INT64, Expression, Op, apply
 
 _LIMIT = 1 << 62
 _INT, _TRUTH, _VAR, _BOOL_VAR, _MUL = (int(op) for op in (Op.INT, Op.TRUTH, Op.VAR, Op.BOOL_VAR, Op.MUL))
@@ -44,9 +46,12 @@ def evaluate(expression: Expression, points: ArrayLike) -> NDArray[np.int64] | N
     >>> evaluate(parse("(v0 / -2)"), [[-7], [7], [0]]).tolist()
     [4, -3, 0]
     """
-    table = np.asarray(points)
+    table = _table(points)
     wanted = max(expression.variables, default=-1) + 1
-    if table.ndim != 2 or table.shape[1] < wanted or (table.dtype.kind not in "iu" and table.dtype != object):
+    whole = table.dtype.kind == "i" or (
+        table.dtype == object and all(isinstance(number, int | np.integer) for number in table.flat)
+    )
+    if table.ndim != 2 or table.shape[1] < wanted or not whole:
         raise SettingError(
             f"points have shape {table.shape}, {table.dtype}; expected integers of shape (points, {wanted} or more)"
         )
@@ -56,6 +61,16 @@ def evaluate(expression: Expression, points: ArrayLike) -> NDArray[np.int64] | N
         if evaluate_nodes(expression.nodes, table, values):
             return np.array(values[-1])
     return np.array([_exactly(expression, row) for row in table.tolist()], object)
+
+
+def _table(points: ArrayLike) -> NDArray[Any]:
+    """The points as an array: of int64 where that holds them, else of Python objects; other kinds as they are."""
+    table = np.asarray(points)
+    if table.dtype.kind == "f" and not isinstance(points, np.ndarray):
+        table = np.asarray(points, object)  # numpy reads a list of numbers below 0 and above 2^63 - 1 as floats
+    if table.dtype.kind == "u":
+        return table.astype(object if table.size and table.max() >= INT64 else np.int64)
+    return table
 
 
 def _exactly(expression: Expression, assignment: list[int]) -> int:

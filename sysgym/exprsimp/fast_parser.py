@@ -25,12 +25,13 @@ _NOT, _SELECT, _MIN, _MAX = int(Op.NOT), int(Op.SELECT), int(Op.MIN), int(Op.MAX
 _BINARY = np.zeros(128, np.int64)
 for _sign, _op in zip("+-*/%<", (Op.ADD, Op.SUB, Op.MUL, Op.DIV, Op.MOD, Op.LT), strict=True):
     _BINARY[ord(_sign)] = _op
-_DOUBLE = np.zeros(128, np.int64)
-for _sign, _op in zip("<=&|", (Op.LE, Op.EQ, Op.AND, Op.OR), strict=True):
-    _DOUBLE[ord(_sign)] = _op
+_DOUBLE, _SECOND = np.zeros(128, np.int64), np.zeros(128, np.int64)  # by the first sign: operator, second sign
+for _first, _second, _op in zip("<=&|", "==&|", (Op.LE, Op.EQ, Op.AND, Op.OR), strict=True):
+    _DOUBLE[ord(_first)], _SECOND[ord(_first)] = _op, ord(_second)
 _OPEN = 100
 _SPACE, _LEFT, _RIGHT, _COMMA, _BANG, _MINUS = (ord(sign) for sign in " (),!-")
-_ZERO, _NINE, _V, _S, _I, _N, _A, _X, _EQUALS, _M = (ord(sign) for sign in "09vsinax=m")
+_ZERO, _NINE, _V, _S, _I, _N, _A, _X, _M = (ord(sign) for sign in "09vsinaxm")
+_SELECT_NAME = np.frombuffer(b"select(", np.uint8)
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,10 @@ def _parse_one(  # noqa: PLR0911, PLR0912, PLR0915  one state machine
             waiting[depth, 0], waiting[depth, 1] = _MIN if third == _N else _MAX, 1
             depth, at = depth + 1, at + 4
             continue
-        if sign == _S and at + 7 < end and signs[at + 6] == _LEFT:
+        if sign == _S and at + 7 < end:
+            for place in range(7):
+                if signs[at + place] != _SELECT_NAME[place]:
+                    return _REFUSED
             waiting[depth, 0], waiting[depth, 1] = _SELECT, 1
             depth, at = depth + 1, at + 7
             continue
@@ -141,7 +145,9 @@ def _parse_one(  # noqa: PLR0911, PLR0912, PLR0915  one state machine
             if op == _OPEN:
                 if at + 3 >= end or signs[at] != _SPACE or signs[at + 1] > 127:
                     return _REFUSED
-                doubled = signs[at + 2] == _EQUALS or (signs[at + 2] == signs[at + 1])
+                doubled = signs[at + 2] != _SPACE
+                if doubled and signs[at + 2] != _SECOND[signs[at + 1]]:
+                    return _REFUSED
                 op = _DOUBLE[signs[at + 1]] if doubled else _BINARY[signs[at + 1]]
                 at += 3 if doubled else 2
                 if op == 0 or signs[at] != _SPACE:

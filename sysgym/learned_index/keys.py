@@ -266,9 +266,9 @@ def _map_floats_on_integers(flat: NDArray[np.float64], codec: Codec, step: int) 
 def _map_on_floats(flat: NDArray[Any], codec: Codec, step: int) -> Mapped:
     """Each query becomes the smallest key that is not below it; the right side steps over it only where it is equal."""
     wide, exact = _ceil_to_float64(flat) if flat.dtype.kind in "ui" else (flat.astype(np.float64), True)
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore"):  # what lies above the largest number is infinity
         near = wide.astype(codec.dtype)
-    near = np.where(near < wide, np.nextafter(near, codec.dtype.type(np.inf)), near)
+        near = np.where(near < wide, np.nextafter(near, codec.dtype.type(np.inf)), near)
     equal = exact & (near == wide)
     values = _map_own(np.ascontiguousarray(near), codec)
     return _stepped(values, np.where(equal, step, 0), np.zeros(flat.shape, dtype=np.bool_))

@@ -88,7 +88,8 @@ def _merged_producers(
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], list[tuple[int, ...]]]:
     transfer = graph.transfer_times(cluster)
     read_by: dict[int, set[int]] = {}
-    for producer, consumer in zip(graph.edges[:, 0].tolist(), groups[graph.edges[:, 2]].tolist(), strict=True):
+    moved = graph.edges[graph.carries]
+    for producer, consumer in zip(moved[:, 0].tolist(), groups[moved[:, 2]].tolist(), strict=True):
         if transfer[producer] > 0 and groups[producer] != consumer:
             read_by.setdefault(producer, set()).add(consumer)
     merged: dict[tuple[int, tuple[int, ...]], float] = {}

@@ -97,6 +97,12 @@ class OpGraph:
         return len(self.node_ids)
 
     @property
+    def carries(self) -> NDArray[np.bool_]:
+        """Which edges carry an output, shape (e,): all but those of control."""
+        carrying: NDArray[np.bool_] = self.edges[:, 1] != CONTROL
+        return carrying
+
+    @property
     def outputs_total(self) -> NDArray[np.float64]:
         """Bytes of all outputs of each operation, shape (n,)."""
         owner = np.repeat(np.arange(len(self)), np.diff(self.output_start))

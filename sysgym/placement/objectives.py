@@ -2,7 +2,8 @@
 
 - `max_load` (throughput of a pipeline): the largest load of a device, scored on the original operations. An
   accelerator's load is its compute time, plus the transfer time of each operation outside that feeds one inside, plus
-  that of each operation inside that feeds one outside, once each. A CPU computes in host memory and pays no transfer.
+  that of each operation inside that feeds one outside, once each; an edge of control feeds nothing. A CPU computes in
+  host memory and pays no transfer.
 - `latency` (one sample): accelerators work in contiguous pieces, each of which loads, computes and stores as a whole;
   CPU cores are as many as needed.
 - `makespan`: the event-driven execution of `execution`.
@@ -137,7 +138,7 @@ def device_loads(
     cost = graph.costs_on(cluster)[np.arange(len(graph)), placed]
     loads = np.bincount(placed[counted], weights=cost[counted], minlength=devices).astype(np.float64)
     producer, consumer = graph.edges[:, 0], graph.edges[:, 2]
-    crossing = (placed[producer] != placed[consumer]) & counted[producer]
+    crossing = (placed[producer] != placed[consumer]) & counted[producer] & graph.carries
     producer, consumer = producer[crossing], consumer[crossing]
     pairs = np.concatenate([producer * devices + placed[producer], producer * devices + placed[consumer]])
     moved, device = np.divmod(np.unique(pairs), devices)
@@ -170,13 +171,18 @@ def violations(graph: OpGraph, cluster: Cluster, placed: NDArray[np.int64]) -> l
 
 
 class LatencyArrays(NamedTuple):
-    """A graph as the latency objective reads it: a topological order, edges by either end, costs, transfers."""
+    """A graph as the latency objective reads it: a topological order, edges by either end, costs, transfers.
+
+    Edges at either end come with whether they carry an output.
+    """
 
     order: NDArray[np.int64]
     pred_start: NDArray[np.int64]
     pred: NDArray[np.int64]
+    pred_carries: NDArray[np.bool_]
     succ_start: NDArray[np.int64]
     succ: NDArray[np.int64]
+    succ_carries: NDArray[np.bool_]
     cost: NDArray[np.float64]
     transfer: NDArray[np.float64]
     pays: NDArray[np.bool_]
@@ -190,8 +196,10 @@ def latency_arrays(graph: OpGraph, cluster: Cluster) -> LatencyArrays:
         topological_order(graph),
         np.searchsorted(consumer[by_consumer], nodes).astype(np.int64),
         np.ascontiguousarray(producer[by_consumer]),
+        graph.carries[by_consumer],
         np.searchsorted(producer[by_producer], nodes).astype(np.int64),
         np.ascontiguousarray(consumer[by_producer]),
+        graph.carries[by_producer],
         graph.costs_on(cluster),
         np.ascontiguousarray(graph.transfer_times(cluster)),
         cluster.pays_transfers,
@@ -251,7 +259,7 @@ def single_latency(  # noqa: PLR0912, PLR0915  one walk over arrays that all its
         for k in range(a.succ_start[v], a.succ_start[v + 1]):
             other = unit[a.succ[k]]
             if other != w:
-                leaves = True
+                leaves = leaves or a.succ_carries[k]
                 waiting[other] += 1
         if leaves and a.pays[placed[v]]:
             work[w] += a.transfer[v]
@@ -275,7 +283,7 @@ def single_latency(  # noqa: PLR0912, PLR0915  one walk over arrays that all its
         while v >= 0:
             for k in range(a.pred_start[v], a.pred_start[v + 1]):
                 u = a.pred[k]
-                if unit[u] != w and counted[u] != w and a.pays[device_of[w]]:
+                if unit[u] != w and counted[u] != w and a.pred_carries[k] and a.pays[device_of[w]]:
                     counted[u] = w
                     work[w] += a.transfer[u]
             v = follow[v]

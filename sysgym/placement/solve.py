@@ -1,9 +1,9 @@
 """`solve`: one call for every method, and `auto`, the portfolio that uses them all.
 
-`auto` starts from the best constructions (contiguous programme, METIS, list schedules), anneals from the best of them
-and from hot, improves until most of the time is spent, and gives the rest to the integer programme, which may improve
-again and raises the lower bound. It stops early when bound and placement meet. What is returned was scored again on
-the original operations.
+`auto` tries every placement where there are few. Else it starts from the best constructions (contiguous programme,
+METIS, list schedules), anneals from the best of them and from hot, improves until most of the time is spent, and gives
+the rest to the integer programme, which may improve again and raises the lower bound. It stops early when bound and
+placement meet. What is returned was scored again on the original operations.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,8 @@ _WORST: Score = (np.inf, np.inf)
 _STEPS = 300_000
 _WARM, _TEPID, _HOT = 0.004, 0.05, 0.2
 _PAIRS_PER_SECOND = 2_000_000
+_FEW = 4_096
+"""Placements that `auto` tries one by one: a fraction of a second."""
 
 
 @dataclass(frozen=True)
@@ -163,7 +166,8 @@ def _contiguous(problem: Problem, found: _Found, share: float = 1.0) -> None:
     limit = int(min(60_000, max(1_000, share * problem.time_limit * 4e6 / len(problem.contraction.size))))
     orders = max(1, _orders(problem, share))
     exact = solve_contiguous(problem.graph, problem.cluster, limit, pairs, problem.seed, orders)
-    found.status = "optimal contiguous" if exact.status == "optimal" else exact.status
+    if problem.objective == "max_load":  # of other objectives its answer is a placement like others
+        found.status = "optimal contiguous" if exact.status == "optimal" else exact.status
     found.offer(problem, problem.group(exact.assignment))
 
 
@@ -263,7 +267,22 @@ def _prove(problem: Problem, found: _Found) -> None:
         found.bound = max(found.bound, answer.bound * (1 - 1e-9))
 
 
+def _every(problem: Problem, found: _Found) -> bool:
+    """Try every placement, which proves the best; whether there are so few, and there was time."""
+    groups, devices = problem.contraction.cost.shape
+    if devices**groups > _FEW:
+        return False
+    for device in product(range(devices), repeat=groups):
+        if problem.left() < 0:
+            return False
+        found.offer(problem, np.array(device, dtype=np.int64))
+    found.bound = found.score[1]
+    return True
+
+
 def _auto(problem: Problem, found: _Found) -> None:
+    if _every(problem, found):
+        return
     starts = _constructions(problem, found)
     by_load = problem.objective == "max_load"
     found.bound = problem.lower_bound(0.1 * problem.time_limit)

@@ -1,8 +1,8 @@
 """The optimum of the queue, and the value of any policy, without simulation.
 
 The number of free servers before a decision is a Markov chain of k + 1 states, because priorities are independent of
-everything. Relative value iteration gives the best long-run reward a step; the stationary distribution of the chain
-that a policy induces gives that policy's.
+everything. Policy iteration gives the best long-run reward a step; the stationary distribution of the chain that a
+policy induces gives that policy's.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from sysgym.queueing.model import QueueConfig
 
-TOLERANCE = 1e-12
+TOLERANCE = 1e-10
+"""Share of the largest priority below which accepting and rejecting are worth the same."""
 
 
 def releases(config: QueueConfig) -> NDArray[np.float64]:
@@ -46,19 +47,23 @@ def optimal_gain(config: QueueConfig = QueueConfig()) -> tuple[float, NDArray[np
         config: Parameters of the queue.
 
     Returns:
-        The gain, exact to about 1e-12, and accept[f, priority], bool, shape (k + 1, priorities).
+        The gain, exact to about 12 digits, and accept[f, priority], bool, shape (k + 1, priorities).
 
     >>> round(optimal_gain()[0], 6)
     2.747642
     """
-    h = np.zeros((config.servers + 1, len(config.priorities)))
+    pays, matrix = np.asarray(config.priorities), releases(config)
+    accept = np.ones((config.servers + 1, len(pays)), dtype=np.bool_)
+    accept[0] = False
     while True:
-        reject, accept = _action_values(h, config)
-        better = np.maximum(reject[:, None], accept)
-        change = better - h
-        if change.max() - change.min() < TOLERANCE:
-            return float((change.max() + change.min()) / 2), accept > reject[:, None]
-        h = better - better[0, 0]
+        gain, values = _gain_and_values(accept.astype(np.float64), config)
+        after = matrix @ values
+        worth = pays - (after[1:] - after[:-1])[:, None]  # what accepting brings beyond rejecting
+        better = accept.copy()
+        better[1:] = np.where(np.abs(worth) <= TOLERANCE * pays.max(), accept[1:], worth > 0)
+        if np.array_equal(better, accept):
+            return gain, accept
+        accept = better
 
 
 def finite_horizon_optimum(steps: int, config: QueueConfig = QueueConfig()) -> float:  # noqa: B008
@@ -83,6 +88,17 @@ def _chain(accept: NDArray[np.float64], config: QueueConfig) -> tuple[NDArray[np
     transitions = (1 - taken)[:, None] * matrix
     transitions[1:] += taken[1:, None] * matrix[:-1]
     return transitions, (accept * np.asarray(config.priorities)).mean(axis=1)
+
+
+def _gain_and_values(accept: NDArray[np.float64], config: QueueConfig) -> tuple[float, NDArray[np.float64]]:
+    """Long-run mean reward a step of a policy, and what f free servers are worth beside none, shape (k + 1,)."""
+    transitions, rewards = _chain(accept, config)
+    states = len(rewards)
+    system = np.ones((states + 1, states + 1))  # of the values, and of the gain in the last column
+    system[:-1, :-1] = np.eye(states) - transitions
+    system[-1] = np.eye(states + 1)[0]
+    solution = np.linalg.solve(system, np.append(rewards, 0.0))
+    return float(solution[-1]), solution[:-1]
 
 
 def gain_of(accept: NDArray[np.float64], config: QueueConfig = QueueConfig()) -> float:  # noqa: B008

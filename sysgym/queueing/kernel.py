@@ -184,9 +184,8 @@ class QueueKernel(Engine):
     def state(self, row: int) -> QueueState:
         """See `Engine.state`."""
         q = self._queues
-        return QueueState(
-            int(q.steps[row]), int(q.free[row]), int(q.head[row]), read_only(q.busy[row]), read_only(self._priorities)
-        )
+        numbers = int(q.steps[row]), int(q.free[row]), int(q.head[row])
+        return QueueState(*numbers, read_only(q.busy[row]), read_only(self._priorities), self.config.free_probability)
 
     def events(self, row: int) -> EventLog:
         """See `Engine.events`."""

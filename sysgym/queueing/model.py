@@ -62,6 +62,7 @@ class QueueState(NamedTuple):
         head: Number of the head's priority in `priorities`.
         busy: int64, shape (servers,): the customer (numbered by its step) that a server serves, or -1.
         priorities: float64: what each number pays.
+        free_probability: With which a busy server becomes free in a step.
     """
 
     time: int
@@ -69,6 +70,7 @@ class QueueState(NamedTuple):
     head: int
     busy: NDArray[np.int64]
     priorities: NDArray[np.float64]
+    free_probability: float
 
 
 @uncounted

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import lru_cache, partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,20 +14,20 @@ from sysgym.queueing.exact import optimal_gain
 from sysgym.queueing.model import ACCEPT, REJECT, QueueConfig, QueueState
 
 
-class TablePolicy(StatePolicy):
-    """Accepts by a table of free servers and priority.
+class OptimalPolicy(StatePolicy):
+    """The stationary policy of the best long-run mean reward, for whatever queue it meets."""
 
-    Args:
-        name: Name in tables.
-        accept: bool, shape (k + 1, priorities), for the default queue.
-    """
-
-    def __init__(self, name: str, accept: NDArray[np.bool_]) -> None:
-        self.name, self.accept = name, accept
+    name = "optimal"
 
     def act_on_state(self, state: QueueState) -> int:
-        """Accept where the table says so and a server is free."""
-        return ACCEPT if state.free > 0 and self.accept[state.free, state.head] else REJECT
+        """Accept whom that policy accepts; nobody without a free server."""
+        accept = _optimal(len(state.busy), state.free_probability, tuple(state.priorities.tolist()))
+        return ACCEPT if accept[state.free, state.head] else REJECT
+
+
+@lru_cache(maxsize=64)
+def _optimal(servers: int, free_probability: float, priorities: tuple[float, ...]) -> NDArray[np.bool_]:
+    return optimal_gain(QueueConfig(servers, free_probability, priorities))[1]
 
 
 def _either(state: QueueState, generator: np.random.Generator) -> int:
@@ -56,7 +56,7 @@ HEURISTICS: Mapping[str, Callable[[], StatePolicy]] = {
     "accept_all": lambda: ThresholdPolicy("accept_all", -np.inf),
     "at_least_2": lambda: ThresholdPolicy("at_least_2", 2.0),
     "at_least_4": lambda: ThresholdPolicy("at_least_4", 4.0),
-    "optimal": lambda: TablePolicy("optimal", optimal_gain(QueueConfig())[1]),
+    "optimal": OptimalPolicy,
     "random": partial(RandomPolicy, _either),
 }
-"""The heuristics by name, the optimal stationary policy of the default queue among them."""
+"""The heuristics by name, the optimal stationary policy among them."""

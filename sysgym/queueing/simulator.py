@@ -75,7 +75,8 @@ class QueueSimulator(Simulator):
     def state(self) -> QueueState:
         """See `Simulator.state`."""
         busy = read_only(np.array(self.busy, dtype=np.int64))
-        return QueueState(self.steps, self.busy.count(IDLE), self.head, busy, self._priorities)
+        priorities, free = read_only(self._priorities), self.busy.count(IDLE)
+        return QueueState(self.steps, free, self.head, busy, priorities, self.config.free_probability)
 
     def events(self) -> EventLog:
         """See `Simulator.events`."""

@@ -205,7 +205,8 @@ class Workload:
 
         Raises:
             UnknownNameError: A column that a workload does not have.
-            WorkloadError: Columns of unequal length, or submissions out of order.
+            WorkloadError: Columns of unequal length or of something else than such numbers, or submissions out of
+                order.
         """
         names = _COLUMN_NAMES
         for name in columns:
@@ -317,8 +318,8 @@ class Workload:
 
     def with_arrivals_scaled(self, factor: float) -> Workload:
         """The same jobs with submissions at floor(submit_time * factor); 0.5 doubles the load."""
-        if not factor > 0:
-            raise SettingError(f"the arrival factor is {factor}; it must be above 0")
+        if not 0 < factor < float("inf"):
+            raise SettingError(f"the arrival factor is {factor}; it must be a number above 0")
         return replace(self, submit_time=np.floor(self.submit_time * factor))
 
     def with_load(self, load: float) -> Workload:
@@ -369,7 +370,17 @@ _COLUMN_NAMES = {f.name for f in fields(Workload) if str(f.type).startswith("NDA
 
 
 def _column(name: str, values: Any, dtype: type[np.generic], count: int) -> NDArray[Any]:
-    column = np.array(values, dtype=dtype)
+    try:
+        given = np.asarray(values)
+        if given.dtype.kind in "SU":
+            raise TypeError(f"they are {given.dtype}")
+        with np.errstate(invalid="ignore"):
+            column = np.array(given, dtype=dtype)
+    except (TypeError, ValueError) as error:
+        raise WorkloadError(f"column {name} holds no numbers of one kind: {error}") from None
     if column.shape != (count,):
         raise WorkloadError(f"column {name} has {column.shape} values, submit_time has {count}")
+    wrong = given != column if dtype == np.int64 else np.zeros(count, dtype=np.bool_)
+    if wrong.any():
+        raise WorkloadError(f"column {name} holds {given[wrong][0]}; it takes whole numbers, -1 where one is unknown")
     return read_only(column)

@@ -114,6 +114,16 @@ def test_the_header_is_readable_json(saved):
     assert "training" not in facts
 
 
+def test_equal_policies_are_equal_files(policy, tmp_path):
+    files = [tmp_path / f"{copy}.safetensors" for copy in range(8)]
+    for file in files:
+        policy.save(file)
+    assert len({file.read_bytes() for file in files}) == 1
+    header = files[0].read_bytes()[8:]
+    assert header.index(b'"facts"') < header.index(b'"format"') < header.index(b'"sha256"') < header.index(b'"version"')
+    assert agents.load(files[0]).weights_sha256() == policy.weights_sha256()
+
+
 def test_environment_arguments_of_every_kind_are_described():
     described = checkpoints.plain({"a": np.int64(3), "b": (1, [2]), "c": Path("x"), "d": object(), "e": np.arange(2)})
     assert described == {"a": 3, "b": [1, [2]], "c": "x", "d": {"object": "builtins.object"}, "e": [0, 1]}

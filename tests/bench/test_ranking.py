@@ -47,3 +47,6 @@ def test_ranks_are_shared_where_no_difference_is_shown():
 def test_policies_that_lack_a_task_are_not_ranked():
     with pytest.raises(SettingError, match="every entry finite"):
         ranking.borda_points([[1.0, float("nan")], [0.5, 0.5]])
+    for rank in (ranking.places, ranking.rank_intervals, ranking.shared_ranks):
+        with pytest.raises(SettingError, match="has no rank"):
+            rank([[1.0, float("nan")], [0.5, 0.5]])

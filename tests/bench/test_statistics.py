@@ -151,6 +151,19 @@ def test_scores_that_are_not_finite_are_refused():
         statistics.bootstrap([1.0, float("nan")])
 
 
+def test_a_missing_score_is_not_taken_for_a_bad_one_or_dropped():
+    scores = [[1.0, 2.0], [3.0, np.nan]]
+    assert np.isnan([statistics.iqm(scores), statistics.mean(scores), statistics.optimality_gap(scores)]).all()
+    stacked = statistics.iqm([scores, [[1.0, 2.0], [3.0, 4.0]]])
+    assert np.isnan(stacked[0]) and stacked[1] == 2.5
+    for profile in (statistics.performance_profile, statistics.mean_score_profile):
+        with pytest.raises(SettingError, match="not finite"):
+            profile(scores, [0.0])
+    for wrong in ({"replicates": 2.5}, {"block": 1.5}):
+        with pytest.raises(SettingError, match="must be an integer"):
+            statistics.resample(3, **wrong)
+
+
 def test_profile_bands_hold_the_profile_and_are_the_percentiles_of_replicates(matrices):
     a, _ = matrices
     thresholds = [0.25, 0.5, 0.75]

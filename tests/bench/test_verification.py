@@ -135,5 +135,8 @@ def test_weights_that_did_not_play_are_found(study, tmp_path):
     (weights,) = (tmp_path / "toy.results" / "weights").glob("*.safetensors")
     weights.write_bytes(weights.read_bytes() + b" ")
     assert [fault.partition(" is not")[0] for fault, _ in outcomes(tmp_path)] == ["", "", f"weights/{weights.name}"]
+    cli = CliRunner().invoke(app, ["leaderboard", str(tmp_path), "--verify"])
+    said = " ".join(cli.output.split())
+    assert cli.exit_code == 1 and "toy 3 2 1 0" in said and "differs: toy: PPO on" in said
     weights.unlink()  # the actions are enough
     assert outcomes(tmp_path) == [("", "")] * 3

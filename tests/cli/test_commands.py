@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from sysgym.bench.records import append_record
+from sysgym.bench.study import expand, read_study
+from sysgym.cli import studies
 from sysgym.workloads import poisson_pareto, write_swf
 from tests.bench.conftest import make_record
 from tests.cli.conftest import refused
@@ -196,6 +198,35 @@ def test_a_study_runs_resumes_and_is_shown(command, log, tmp_path):
     assert command("leaderboard", study, "--html", page)[0] == 0 and "</html>" in page.read_text()
     page.unlink()
     assert command("report", study, "--output", page)[0] == 0 and "</html>" in page.read_text()
+
+
+def test_what_ones_own_code_raises_in_training_is_one_line(command, tmp_path, monkeypatch):
+    (tmp_path / "strict.py").write_text(
+        "import gymnasium as gym\nimport sysgym\n\n\n"
+        "def reward(before, action, after):\n    return 1 / (action - action)\n\n\n"
+        'base = gym.spec("sysgym/AdmissionQueue-v0")\n'
+        'gym.register("Strict-v0", entry_point=base.entry_point, kwargs={"reward": reward, "engine": "simpy"})\n'
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    words = ("--env", "strict:Strict-v0", "--frames", 64, "--output", tmp_path / "p.safetensors", "--no-tensorboard")
+    assert refused(command("train", *words), "strict:Strict-v0: ZeroDivisionError", "strict.py, line 6", "step 1")
+
+
+def test_a_study_says_where_what_it_trained_lies(tmp_path, capsys):
+    study = tmp_path / "many.toml"
+    study.write_text(
+        'name = "many"\nsplit = "test"\nscenarios = 6\nvalid = 2\n[[environments]]\nid = "sysgym/AdmissionQueue-v0"\n'
+        '[[policies]]\nname = "mine"\ntrain = { algorithm = "ppo", frames = 10, seeds = [0, 1, 2, 3, 4, 5, 6, 7, 8] }\n'
+    )
+    places = list(dict.fromkeys(run.weights for run in expand(read_study(study))))
+    places[0].parent.mkdir(parents=True)
+    places[3].touch()
+    studies.show_weights(study)
+    assert capsys.readouterr().out == f"trained mine, seed 3 on sysgym/AdmissionQueue-v0: {places[3]}\n"
+    for place in places:
+        place.touch()
+    studies.show_weights(study)
+    assert capsys.readouterr().out.splitlines()[-1] == f"and 1 more in {places[0].parent}"
 
 
 @pytest.mark.parametrize("size", ["1,024", "1024 (8 a node)", " 1024"])

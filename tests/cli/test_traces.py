@@ -11,6 +11,7 @@ import pytest
 
 from sysgym.bench.demo import prepare
 from sysgym.bench.study import expand, read_study
+from sysgym.core.errors import WorkloadError
 from sysgym.workloads import poisson_pareto, write_swf
 from tests.cli.conftest import refused
 from tests.workloads.formats import made_tables as made
@@ -171,8 +172,12 @@ def test_a_table_of_ones_own_goes_through_every_command_about_logs(command, tmp_
 
 def test_the_study_of_a_demo_reads_the_table_as_the_demo_does(tmp_path):
     path = tmp_path / "mine.csv"
-    path.write_text("queued,elapsed,cores\n" + "".join(f"{60 * i},{i % 9 + 1},1\n" for i in range(7700)))
+    path.write_text("queued,elapsed,cores\n" + "".join(f"{60 * i},{i % 9 + 1},1\n" for i in range(1920)))
     mapping = {"submit_time": "queued", "run_time": {"column": "elapsed", "unit": "min"}, "processors": "cores"}
     study, _ = prepare(tmp_path / "demo", path, processors=8, columns=mapping)
     environment = expand(read_study(study))[0].environment
     assert gym.make(environment.id, **environment.arguments).unwrapped.workload.run_time.max() == 540
+    assert environment.arguments["sequence_length"] == 64  # a short log is tested on short windows
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:1000]))
+    with pytest.raises(WorkloadError, match="too few for a test on the last fifth; bring at least 1920"):
+        prepare(tmp_path / "demo", path, processors=8, columns=mapping)

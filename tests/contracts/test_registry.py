@@ -347,8 +347,9 @@ def test_a_vector_env_has_at_least_one_env(env_id, num_envs):
         gym.make_vec(env_id, num_envs=num_envs)
 
 
-def test_a_compiled_env_is_pickled_in_the_middle_of_an_episode(env_id):
-    env = gym.make(env_id, engine="compiled").unwrapped
+@pytest.mark.parametrize("engine", ["compiled", "simpy"])
+def test_an_env_is_copied_and_pickled_in_the_middle_of_an_episode(env_id, engine):
+    env = gym.make(env_id, engine=engine).unwrapped
     _, info = env.reset(seed=0)
     for _ in range(20):
         _, _, _, _, info = env.step(int(info["action_mask"].argmax()))

@@ -67,6 +67,8 @@ def test_sugar_is_rewritten():
         ("(v0", "parenthesis is missing", 1), ("v0 + 99999999999999999999", "beyond 64 bits", 6),
         ("v0 && v1 < 2", "expected a Bool", 4), ("1 + (v0 < 1)", "expected an Int", 3), ("1, 2", "comma", 2),
         ("(v0 < 1) == (v1 < 1)", "expected an Int", 10), ("v0 = 1", "'='", 4), ("v01", "unknown name", 1),
+        ("(v0 << v1)", "before <", 6), ("((v0 < v1) &= (v1 < 2))", "'&'", 12), ("((v0 < 1) |= (v1 < 2))", "'|'", 11),
+        ("switch((v0 < v1), v2, v3)", "unknown name 'switch'", 1),
     ],
 )  # fmt: skip
 def test_a_mistake_is_named_with_its_place(text, word, character):
@@ -104,8 +106,17 @@ def test_overflow_is_noticed_and_computed_exactly():
     assert evaluate(power, [[10**6], [-2]]).tolist() == [10**24, 16]
     assert evaluate(power, np.array([[10**30]], object)).tolist() == [10**120]
     assert evaluate(power, [[100]]).dtype == np.int64
-    with pytest.raises(SettingError, match="expected integers of shape"):
-        evaluate(power, [[0.5]])
+    for points in ([[0.5]], np.array([[0.5]], object), [["7"]]):
+        with pytest.raises(SettingError, match="expected integers of shape"):
+            evaluate(power, points)
+
+
+@pytest.mark.parametrize("value", [2**62, 2**63 - 1, 2**63, 2**64 - 1, 2**64, -(2**63), -(2**63) - 1])
+def test_points_at_the_limits_of_64_bits_keep_their_value(value):
+    assert evaluate(parse("v0 - 1"), [[value]]).tolist() == [value - 1]
+    assert evaluate(parse("v0 < v1"), [[value, -1]]).tolist() == [int(value < -1)]
+    if 0 <= value < 2**64:
+        assert evaluate(parse("v0 + 1"), np.array([[value]], np.uint64)).tolist() == [value + 1]
 
 
 @settings(max_examples=30, deadline=None)

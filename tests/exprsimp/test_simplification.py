@@ -114,6 +114,9 @@ def test_an_altered_certificate_names_the_failing_step():
     ):  # fmt: skip
         with pytest.raises(CertificateError, match=f"step {step + 1} of"):
             check(broken)
+    for strange in (None, "x", [], {}, {"pass": []}, {"pass": ["x"]}):
+        with pytest.raises(CertificateError, match=f"step {len(certificate['steps']) + 1} of"):
+            check({**certificate, "steps": [*certificate["steps"], strange]})
     with pytest.raises(CertificateError, match="not to the output"):
         check({**certificate, "output": "v0"})
     with pytest.raises(CertificateError, match="no readable"):

@@ -4,6 +4,7 @@ import bisect
 import math
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -107,6 +108,13 @@ def test_narrow_types(name, dtype):
     keys = np.sort(draw().integers(-50 if dtype != "u1" and dtype != "u2" else 0, 120, 700).astype(dtype))
     queries = np.arange(0 if dtype[0] == "u" else -128, 127).astype(dtype)
     assert agrees(build(name, keys), keys, queries)
+
+
+def test_queries_above_the_largest_narrow_float_lie_behind_all_keys_without_a_warning():
+    index = BinarySearch.build(np.float16([1.0, 65504.0]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert index.search([65504.0, 65510.0, 1e300, np.inf]).tolist() == [1, 2, 2, 2]
 
 
 @pytest.mark.parametrize("name", ["binary", "btree", "pgm_1", "spline_2", "interpolated"])

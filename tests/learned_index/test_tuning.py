@@ -149,6 +149,11 @@ def test_few_keys_make_large_fan_outs_the_same():
     assert scores["evaluations"] == 21
 
 
+def test_ones_own_keys_are_not_taken_for_a_function_by_the_kernel():
+    with pytest.raises(SettingError, match=r"cannot index keys of one's own"):
+        make(keys=np.arange(40, dtype=np.uint64), engine="compiled")
+
+
 @pytest.mark.parametrize("reward", ["weighted", "capped"])
 def test_other_rewards_add_up_to_what_was_reached(reward):
     env = make(split="valid", reward=reward, weight=0.3, max_log_bytes=16.0)

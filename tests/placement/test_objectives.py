@@ -7,8 +7,9 @@ import pytest
 
 from sysgym.core.errors import UnknownNameError
 from sysgym.placement.cluster import Cluster
+from sysgym.placement.contraction import contract
 from sysgym.placement.graphs import read_graph, read_split
-from sysgym.placement.model import build_graph
+from sysgym.placement.model import CONTROL, build_graph
 from sysgym.placement.objectives import device_loads, evaluate
 from tests.placement.examples import GRAPHS, example_a, example_b, two_devices
 
@@ -101,6 +102,15 @@ def test_forward_and_backward_loads_can_be_told_apart():
     cluster, placed = Cluster.uniform(2), np.array([0, 1, 1, 0])
     parts = [device_loads(graph, cluster, placed, graph.is_backward == side) for side in (False, True)]
     assert [part.tolist() for part in parts] == [[2, 3], [5, 4]]
+
+
+@pytest.mark.parametrize(("objective", "value"), [("max_load", 3.0), ("latency", 5.0), ("makespan", 5.0)])
+def test_an_edge_of_control_orders_and_moves_nothing(objective, value):
+    cluster = Cluster.uniform(2)
+    by_control, by_data = (build_graph({"gpu": [2.0, 3.0]}, [(0, output, 1)], [1.6e7, 0.0]) for output in (CONTROL, 0))
+    assert evaluate(by_control, cluster, [0, 1], objective).objective == value
+    assert evaluate(by_data, cluster, [0, 1], objective).objective > value
+    assert [len(contract(graph, cluster).owner) for graph in (by_control, by_data)] == [0, 1]
 
 
 def test_unknown_objectives_are_refused():

@@ -135,6 +135,7 @@ def test_the_linearised_programme_is_used_above_the_limits():
 def test_free_beats_contiguous_in_example_b():
     graph, cluster = example_b(), Cluster.uniform(2)
     assert solve(graph, cluster, method="contiguous").objective == 7.25
+    solve(graph, cluster, method="annealing", time_limit=0.01)  # compiles
     for method in ("auto", "integer", "annealing"):
         assert solve(graph, cluster, method=method, time_limit=0.5).objective == 6.5
 
@@ -144,6 +145,23 @@ def test_example_a_has_its_optimum():
     assert placement.objective == pytest.approx(60)
     assert placement.status == "optimal"
     assert placement.lower_bound == pytest.approx(60)
+
+
+@pytest.mark.parametrize("objective", ["max_load", "latency", "makespan"])
+def test_auto_proves_the_best_of_few_placements_and_needs_no_time(objective):
+    for seed in range(4):
+        graph = random_graph(np.random.default_rng(seed), 5, ("gpu", "cpu"))
+        cluster = Cluster.uniform(2, cpus=1, bandwidth=1.0, host_bandwidth=1.0)
+        values = [evaluate(graph, cluster, list(d), objective).objective for d in itertools.product(range(3), repeat=5)]
+        placement = solve(graph, cluster, objective, time_limit=60.0)
+        assert placement.objective == placement.lower_bound == min(values)
+        assert placement.status == "optimal" and placement.seconds < 30
+
+
+def test_the_contiguous_programme_claims_no_optimum_of_what_it_does_not_look_at():
+    for objective, status in (("max_load", "optimal contiguous"), ("latency", "feasible"), ("makespan", "feasible")):
+        placement = solve(example_b(), Cluster.uniform(2), objective, "contiguous", time_limit=1.0)
+        assert placement.status == status and placement.gap > 0
 
 
 def test_heft_of_the_classic_graph():

@@ -51,6 +51,30 @@ def test_small_queues(servers, probability, gain):
     assert optimal_gain(QueueConfig(servers, probability))[0] == pytest.approx(gain, abs=1e-9)
 
 
+def test_the_optimum_scales_with_what_customers_pay():
+    gain, accept = optimal_gain()
+    for scale in (1e-9, 1e3, 1e12):
+        config = QueueConfig(priorities=tuple(scale * each for each in PRIORITIES))
+        assert optimal_gain(config)[0] == pytest.approx(scale * gain, rel=1e-9)
+        assert np.array_equal(optimal_gain(config)[1], accept)
+
+
+@pytest.mark.parametrize(
+    ("config", "gain"),
+    [
+        (QueueConfig(free_probability=0.0), 0.0),
+        (QueueConfig(free_probability=1e-6), 10 * 8e-6),  # who waits so long takes those who pay most
+        (QueueConfig(priorities=(0.0, 0.0)), 0.0),
+        (QueueConfig(2, 1.0, (5.0,)), 5.0),
+        (QueueConfig(64, 0.9, (1.0, 3.0)), 2.0),
+    ],
+)
+def test_extreme_queues(config, gain):
+    found, accept = optimal_gain(config)
+    assert found == pytest.approx(gain, rel=1e-3, abs=1e-12)
+    assert not accept[0].any() and gain_of(accept, config) == pytest.approx(found, rel=1e-6, abs=1e-12)
+
+
 def test_episodes_from_an_empty_start():
     assert finite_horizon_optimum(1000) == pytest.approx(2.762235, abs=5e-7)
     assert finite_horizon_optimum(100) == pytest.approx(2.893570, abs=5e-7)

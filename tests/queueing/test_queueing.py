@@ -9,6 +9,7 @@ from sysgym.core.errors import SettingError, UnknownNameError
 from sysgym.core.events import EventKind
 from sysgym.queueing import simulator
 from sysgym.queueing.exact import episode_mean_of, optimal_gain
+from sysgym.queueing.model import QueueConfig
 
 ENV = "sysgym/AdmissionQueue-v0"
 
@@ -38,6 +39,21 @@ def test_the_dynamics_on_the_reference_customers(monkeypatch, name, total, accep
     assert earned == total and len(env.unwrapped.events.of(EventKind.START)) == accepted
     came = env.unwrapped.events.of(EventKind.SUBMIT).amount[:12]
     assert came.tolist() == [8, 4, 4, 2, 2, 1, 1, 1, 1, 8, 4, 8]
+
+
+@pytest.mark.parametrize("engine", ["simpy", "compiled"])
+@pytest.mark.parametrize("config", [QueueConfig(2, 0.3), QueueConfig(15, 0.06, (1.0, 2.0, 3.0, 4.0, 50.0))])
+def test_the_optimal_policy_is_that_of_the_queue_at_hand(config, engine):
+    _, accept = optimal_gain(config)
+    assert accept.shape != optimal_gain()[1].shape
+    arguments = {"servers": config.servers, "free_probability": config.free_probability}
+    env = gym.make(ENV, engine=engine, priorities=config.priorities, **arguments).unwrapped
+    policy = env.heuristics["optimal"]()
+    env.reset(seed=3)
+    for _ in range(200):
+        action = policy.act_on_state(env.state)
+        assert action == accept[env.state.free, env.state.head]
+        env.step(action)
 
 
 def test_simulated_means_lie_beside_the_exact_ones():

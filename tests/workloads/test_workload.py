@@ -30,6 +30,16 @@ def test_faults_of_columns():
         make(submit_time=[1, 0])
     with pytest.raises(WorkloadError, match="column user has"):
         make(user=[1])
+    assert make(processors=np.array([1.0, 2.0])).processors.tolist() == [1, 2]
+    with pytest.raises(WorkloadError, match=r"column processors holds 2\.5; it takes whole numbers"):
+        make(processors=[1, 2.5])
+    with pytest.raises(WorkloadError, match="column user holds nan"):
+        make(user=np.array([1, np.nan]))
+    with pytest.raises(WorkloadError, match="column job_id holds 1e\\+19"):
+        make(job_id=np.array([1.0, 1e19]))
+    for numberless in (["a", "b"], [None, 1], [[1], [2, 3]]):
+        with pytest.raises(WorkloadError, match="column user holds no numbers of one kind"):
+            make(user=numberless)
 
 
 @given(st.integers(2, 400))
@@ -58,8 +68,9 @@ def test_another_machine():
 def test_scaled_arrivals_scale_the_load():
     workload = poisson_pareto(2_000, 64, load=0.4, seed=2)
     assert workload.with_arrivals_scaled(0.5).offered_load == pytest.approx(0.8, rel=1e-3)
-    with pytest.raises(SettingError):
-        workload.with_arrivals_scaled(0)
+    for wrong in (0, float("nan"), float("inf")):
+        with pytest.raises(SettingError, match="arrival factor"):
+            workload.with_arrivals_scaled(wrong)
 
 
 def test_sha256_sees_what_a_replay_depends_on():

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from sysgym.core.columns import read_only_columns
 from sysgym.core.errors import SettingError, WorkloadError, require_known, require_options, require_range
 from sysgym.core.events import EventLog
 from sysgym.core.seeding import stream_key
@@ -55,6 +56,11 @@ class JobSequences:
                 f"an episode needs {self.length}; bring a log of at least {int(np.ceil(self.length / share))} jobs or "
                 f"lower sequence_length"
             )
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """A copy may write to no job either; else numba would compile everything once more."""
+        self.__dict__ |= state
+        self.jobs = read_only_columns(self.jobs)
 
     @property
     def num_windows(self) -> int:

@@ -12,7 +12,7 @@ import numpy as np
 import simpy
 from numpy.typing import NDArray
 
-from sysgym.core.columns import read_only
+from sysgym.core.columns import read_only, read_only_columns
 from sysgym.core.events import EventKind, EventLog, EventRecorder
 from sysgym.core.protocols import Simulator
 from sysgym.jobsched.dag.arrivals import DagJobs
@@ -44,6 +44,11 @@ class DagSimulator(Cluster, Simulator):
         self._known = read_only(self.limits)
         self._per_job = most_stages(self.table)
         self._reward_code = reward_code(reward) if isinstance(reward, str) else NOTHING
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """A copy may write to no profile either; else numba would compile everything once more."""
+        self.__dict__ |= state
+        self.table, self._known = read_only_columns(self.table), read_only(self.limits)
 
     def reset(self, seed: int, episode: int, options: Mapping[str, Any] | None = None) -> None:
         """See `Simulator.reset`; `options["horizon_seconds"]` cuts the episode there."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sysgym.core.engines import SimulatorEngine, resolve_engine
+from sysgym.core.errors import SettingError
 from sysgym.core.protocols import Engine
 from sysgym.learned_index.tuning.instances import Instance
 from sysgym.learned_index.tuning.kernel import TuningKernel
@@ -26,7 +27,9 @@ def build_engine(
         UnknownNameError: An unknown engine.
         SettingError: "compiled" is asked for beside a function or a live instance, or there are no instances.
     """
-    python = reward is not None or any(one.live for one in instances)
-    if resolve_engine(engine, needs_simulator=python) == "compiled":
+    live = any(one.live for one in instances)
+    if live and engine == "compiled":
+        raise SettingError("engine='compiled' cannot index keys of one's own; leave it out, or give 'simpy'")
+    if resolve_engine(engine, needs_simulator=live or reward is not None) == "compiled":
         return TuningKernel(config, instances, split, num_episodes)
     return SimulatorEngine(lambda: TuningSimulator(config, instances, split, reward), num_episodes)
