@@ -25,7 +25,7 @@ from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from sysgym.agents.spaces import Spaces
-from sysgym.core.errors import SettingError, UnknownNameError
+from sysgym.core.errors import SettingError, unknown_environment
 from sysgym.core.protocols import Slot
 from sysgym.core.seeding import stream_key
 
@@ -313,6 +313,6 @@ def _spec(env_id: str) -> EnvSpec:
             importlib.import_module(module)
         return gym.spec(name)
     except gym.error.Error as error:
-        raise UnknownNameError("environment", env_id, gym.registry) from error
+        raise unknown_environment(env_id, gym.registry) from error
     except ModuleNotFoundError as error:
         raise SettingError(f"environment {env_id!r} names a module that cannot be imported: {error}") from error

@@ -25,12 +25,18 @@ REFERENCES, NEW_RUNS = 10, 5
 
 
 def queue_figure(contest: Contest, *, wide: bool) -> LineFigure | None:
-    """Queue length of the best heuristic and the best other policy, on the scenario that both kept."""
+    """Queue length of the best heuristic and the best other policy, on the scenario that both kept.
+
+    None where nothing ever waits, or where an environment logs starts of what it never logged as submitted.
+    """
     others = [entry for entry in contest.entries if entry.kind not in RULES][:1]
     chosen = ([contest.best] if contest.best else []) + (others or contest.entries[1:2])
     kept = [(entry.name, entry.records[0].evidence.queue) for entry in chosen]
     series = [(name, queue) for name, queue in kept if queue is not None]
     same = [(name, queue) for name, queue in series if queue.scenario == series[0][1].scenario]
+    lengths = [length for _, queue in same for length in queue.length]
+    if min(lengths, default=0.0) < 0 or max(lengths, default=0.0) == 0:
+        return None
     curves = [_until_empty(_merged(name, n, queue)) for n, (name, queue) in enumerate(same)]
     title = f"queue length in the busiest scenario, {series[0][1].scenario}" if series else ""
     unit = series[0][1].time_unit if series else ""

@@ -7,7 +7,6 @@ Gymnasium environment a split is a range of seeds, so that no scenario of one is
 
 from __future__ import annotations
 
-import difflib
 import hmac
 import importlib
 import inspect
@@ -20,7 +19,7 @@ from gymnasium.envs.registration import EnvSpec, load_env_creator
 from numpy.typing import NDArray
 
 from sysgym.bench.guard import FAULTS, one_line, quiet
-from sysgym.core.errors import SettingError, SysgymError, UnknownNameError, require_known, require_range
+from sysgym.core.errors import SettingError, SysgymError, require_known, require_range, unknown_environment
 from sysgym.core.instances import Described, Instance
 from sysgym.envs.base import EngineEnv, EngineVectorEnv
 from sysgym.envs.bounds import Bound
@@ -50,11 +49,7 @@ def spec_of(env_id: str) -> EnvSpec:
     try:
         return gym.spec(name)
     except gym.error.Error as error:
-        ours = [known for known in gym.registry if known.startswith("sysgym/")]
-        known = {*ours, *difflib.get_close_matches(name, gym.registry)}
-        own = not (colon or name.startswith("sysgym/"))
-        remedy = f"One of your own needs its module in front: mymodule:{name}" if own else ""
-        raise UnknownNameError("environment", name, known, remedy) from error
+        raise unknown_environment(env_id, gym.registry) from error
 
 
 def class_of(env_id: str) -> Any:

@@ -16,7 +16,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 
 from sysgym.bench import environments
-from sysgym.bench.guard import FAULTS, one_line
+from sysgym.bench.guard import FAULTS, is_foreign, one_line
 from sysgym.bench.isolation import IsolatedPolicy, Limits
 from sysgym.bench.play import BatchPlay, Meter, Scenario, fallback_of, play_single
 from sysgym.bench.policies import ResolvedPolicy, resolve_policy
@@ -169,7 +169,7 @@ def _played(
     try:
         yield from _play(env, env_id, arguments, policy, seeds, meter=meter)
     except FAULTS as error:
-        if isinstance(error, SysgymError) or type(env.unwrapped).__module__.startswith("sysgym."):
+        if isinstance(error, SysgymError) or not is_foreign(error, type(env.unwrapped)):
             raise
         raise SettingError(f"environment {env_id}: {one_line(error)}") from error
     finally:

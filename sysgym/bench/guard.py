@@ -7,6 +7,7 @@ takes no other with it; only Ctrl-C passes. What it prints goes to standard erro
 from __future__ import annotations
 
 import sys
+import sysconfig
 import traceback
 from collections.abc import Callable
 from contextlib import redirect_stdout
@@ -44,6 +45,19 @@ def one_line(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     place = f" ({frames[-1].filename.rpartition('/')[2]}, line {frames[-1].lineno})" if frames else ""
     return f"{summary(error)}{place}"
+
+
+def is_foreign(error: BaseException, made_by: Any) -> bool:
+    """Whether what was raised came from code that is not ours: an environment's, or a reward, observation or file's.
+
+    Args:
+        error: The exception.
+        made_by: The class or function that makes the environment.
+    """
+    if not str(getattr(made_by, "__module__", "")).startswith("sysgym."):
+        return True
+    installed = (str(Path(__file__).parents[1]), *map(sysconfig.get_path, ("stdlib", "purelib", "platlib")), "<")
+    return any(not frame.filename.startswith(installed) for frame in traceback.extract_tb(error.__traceback__))
 
 
 def summary(error: BaseException) -> str:

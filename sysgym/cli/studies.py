@@ -6,7 +6,8 @@ import inspect
 import json
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,7 +20,7 @@ from sysgym.cli.app import app
 from sysgym.cli.show import bar, log, out, print_json, print_table, show_written
 from sysgym.cli.training import live_line, show_trained, watchers
 from sysgym.cli.words import Arguments, Environment, Json, Secret, Settings, pairs, secret_of
-from sysgym.core.errors import SettingError
+from sysgym.core.errors import SettingError, SysgymError, TrainingError
 
 if TYPE_CHECKING:
     from sysgym.agents import Progress
@@ -123,13 +124,28 @@ def train(
             for watcher in watching:
                 watcher(progress)
 
-        policy = agents.train(
-            env, algorithm, seed=seed, num_envs=num_envs, frames=frames, seconds=seconds,
-            environment=pairs(arg, "--arg"), output=output, resume=resume, mode=mode, threads=threads,
-            learner=learner, device=device, backend=backend, actors=actors, workers=workers, min_batch=min_batch,
-            address=address, watchdog=watchdog, on_progress=watch, **chosen,
-        )  # fmt: skip
+        with _foreign_faults_in_one_line(env):
+            policy = agents.train(
+                env, algorithm, seed=seed, num_envs=num_envs, frames=frames, seconds=seconds,
+                environment=pairs(arg, "--arg"), output=output, resume=resume, mode=mode, threads=threads,
+                learner=learner, device=device, backend=backend, actors=actors, workers=workers, min_batch=min_batch,
+                address=address, watchdog=watchdog, on_progress=watch, **chosen,
+            )  # fmt: skip
     show_trained(policy, output, last[-1] if last else None, as_json=as_json)
+
+
+@contextmanager
+def _foreign_faults_in_one_line(env: str) -> Iterator[None]:
+    """What an environment, reward or observation of the user's raises, and in which episode; our own faults pass."""
+    try:
+        yield
+    except Exception as error:
+        from sysgym.bench.environments import class_of
+        from sysgym.bench.guard import is_foreign, one_line
+
+        if isinstance(error, SysgymError) or not is_foreign(error, class_of(env)):
+            raise
+        raise TrainingError("; ".join([f"{env}: {one_line(error)}", *getattr(error, "__notes__", ())])) from error
 
 
 @app.command()

@@ -73,6 +73,16 @@ class UnknownNameError(SysgymError):
         self.kind, self.name = kind, name
 
 
+def unknown_environment(env_id: str, registered: Iterable[str]) -> UnknownNameError:
+    """The error for an id (or `module:Id`) that nobody registered: offers ours, near ones, and the form of own ones."""
+    module, _, name = env_id.rpartition(":")
+    registered = list(registered)
+    known = {each for each in registered if each.startswith("sysgym/")} | {*difflib.get_close_matches(name, registered)}
+    own = not module and not name.startswith("sysgym/")
+    remedy = f"One of your own needs its module in front: mymodule:{name}" if own else ""
+    return UnknownNameError("environment", name, known, remedy)
+
+
 class SettingError(SysgymError):
     """Raised when a setting has a value outside its range or type."""
 

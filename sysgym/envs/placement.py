@@ -9,12 +9,13 @@ from typing import Any
 from sysgym.core.errors import SettingError, require_range
 from sysgym.envs.bounds import Bound
 from sysgym.envs.built import Built, BuiltEnv, BuiltVectorEnv
+from sysgym.placement.cluster import Cluster
 from sysgym.placement.decision_policies import HEURISTICS
 from sysgym.placement.decisions import PlacementConfig, Reward
 from sysgym.placement.engine import build_engine
 from sysgym.placement.execution import ExecutionRules
 from sysgym.placement.instances import MOST_GROUPS, GraphSource, source_of
-from sysgym.placement.model import Cluster, OpGraph
+from sysgym.placement.model import OpGraph
 
 
 def build_placement_engine(

@@ -9,12 +9,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from sysgym.core.compiled import compiled
 from sysgym.core.errors import SettingError
+from sysgym.exprsimp.arithmetic import apply_to_words
 from sysgym.exprsimp.model import INT64, Expression, Op, apply
 
 _LIMIT = 1 << 62
-_INT, _TRUTH, _VAR, _BOOL_VAR, _ADD, _SUB, _MUL, _DIV, _MOD, _MIN, _MAX, _LT, _LE, _EQ, _AND, _OR, _NOT, _SELECT = (
-    int(op) for op in Op if op != Op.CONSTANT
-)
+_INT, _TRUTH, _VAR, _BOOL_VAR, _MUL = (int(op) for op in (Op.INT, Op.TRUTH, Op.VAR, Op.BOOL_VAR, Op.MUL))
 CORNERS = (0, 1, -1, 2, -2, 3, -3)
 
 
@@ -96,7 +95,7 @@ def evaluate_nodes(nodes: NDArray[np.int64], points: NDArray[np.int64], values: 
 
 
 @compiled
-def evaluate_row(nodes: NDArray[np.int64], row: int, points: NDArray[np.int64], values: NDArray[np.int64]) -> bool:  # noqa: PLR0912  one branch an operator
+def evaluate_row(nodes: NDArray[np.int64], row: int, points: NDArray[np.int64], values: NDArray[np.int64]) -> bool:
     """Values of one term whose children are done; False on overflow."""
     op, a, b, c, constant = nodes[row, 0], nodes[row, 1], nodes[row, 2], nodes[row, 3], nodes[row, 4]
     for point in range(points.shape[0]):
@@ -107,38 +106,10 @@ def evaluate_row(nodes: NDArray[np.int64], row: int, points: NDArray[np.int64], 
         elif op == _BOOL_VAR:
             result = np.int64(points[point, constant] != 0)
         else:
-            x = values[a, point]
-            y = values[b, point] if b >= 0 else 0
-            if op == _ADD:
-                result = x + y
-            elif op == _SUB:
-                result = x - y
-            elif op == _MUL:
-                if abs(float(x) * float(y)) > _LIMIT:
-                    return False
-                result = x * y
-            elif op == _DIV:
-                result = (x - x % abs(y)) // y if y != 0 else 0
-            elif op == _MOD:
-                result = x % abs(y) if y != 0 else 0
-            elif op == _MIN:
-                result = min(x, y)
-            elif op == _MAX:
-                result = max(x, y)
-            elif op == _LT:
-                result = np.int64(x < y)
-            elif op == _LE:
-                result = np.int64(x <= y)
-            elif op == _EQ:
-                result = np.int64(x == y)
-            elif op == _AND:
-                result = x & y
-            elif op == _OR:
-                result = x | y
-            elif op == _NOT:
-                result = 1 - x
-            else:
-                result = y if x != 0 else values[c, point]
+            x, y, z = values[a, point], values[max(b, 0), point], values[max(c, 0), point]
+            if op == _MUL and abs(float(x) * float(y)) > _LIMIT:
+                return False
+            result = apply_to_words(op, x, y, z)
         if result > _LIMIT or result < -_LIMIT:
             return False
         values[row, point] = result

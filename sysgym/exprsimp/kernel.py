@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from sysgym.core.compiled import compiled, uncounted, uncounted_inline
 from sysgym.exprsimp.arena import FULL, NO_TERM, TURNS, Arena, below, intern, own_mark
+from sysgym.exprsimp.arithmetic import apply_to_words
 from sysgym.exprsimp.matcher import INT32
 from sysgym.exprsimp.model import ARITY, GIVES_BOOL, Op
 from sysgym.exprsimp.rules.program import WORD, Program
@@ -30,45 +31,15 @@ WEIGHT = _SLOTS
 WORDS = _SLOTS + _STACK * _ENTRY
 """Where in `scratch` stands what `admit` has found."""
 _INT, _TRUTH, _VAR, _BOOL_VAR, _CONSTANT = int(Op.INT), int(Op.TRUTH), int(Op.VAR), int(Op.BOOL_VAR), int(Op.CONSTANT)
-_ADD, _SUB, _MUL, _DIV, _MOD, _MIN, _MAX, _LT, _LE, _EQ, _AND, _OR, _NOT, _SELECT = (
-    int(op) for op in Op if op > Op.CONSTANT
-)
 _ARITY = np.array(ARITY, np.int64)
 _GIVES_BOOL = np.array([op in GIVES_BOOL for op in Op], np.int64)
 _BEYOND = INT32  # marks a result that doesn't fit
 
 
 @uncounted_inline
-def _fold(op: int, x: int, y: int, z: int) -> int:  # noqa: PLR0912  one line an operator
-    """`model.apply` on 32-bit numbers; `_BEYOND` where the result isn't one."""
-    if op == _ADD:
-        result = x + y
-    elif op == _SUB:
-        result = x - y
-    elif op == _MUL:
-        result = x * y
-    elif op == _DIV:
-        result = (x - x % abs(y)) // y if y != 0 else 0
-    elif op == _MOD:
-        result = x % abs(y) if y != 0 else 0
-    elif op == _MIN:
-        result = min(x, y)
-    elif op == _MAX:
-        result = max(x, y)
-    elif op == _LT:
-        result = 1 if x < y else 0
-    elif op == _LE:
-        result = 1 if x <= y else 0
-    elif op == _EQ:
-        result = 1 if x == y else 0
-    elif op == _AND:
-        result = x & y
-    elif op == _OR:
-        result = x | y
-    elif op == _NOT:
-        result = 1 - x
-    else:
-        result = y if x != 0 else z
+def _fold(op: int, x: int, y: int, z: int) -> int:
+    """The value of an operator on 32-bit numbers; `_BEYOND` where the result isn't one."""
+    result = apply_to_words(op, x, y, z)
     return result if -_BEYOND <= result < _BEYOND else _BEYOND
 
 

@@ -5,12 +5,13 @@
 and says how to split it; `plan_parallel` combines data, tensor and pipeline parallelism.
 """
 
+from sysgym.placement.cluster import Cluster, Device
 from sysgym.placement.execution import PLACETO, ExecutionRules, Trace
 from sysgym.placement.generators import generate
 from sysgym.placement.graphs import read_graph, read_split
 from sysgym.placement.kernel import Evaluator
 from sysgym.placement.metrics import memory_peaks
-from sysgym.placement.model import Cluster, Device, OpGraph, build_graph
+from sysgym.placement.model import OpGraph, build_graph
 from sysgym.placement.module_plan import Plan, plan
 from sysgym.placement.objectives import Evaluation, Violation, evaluate
 from sysgym.placement.parallel import ParallelPlan, plan_parallel

@@ -11,8 +11,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from sysgym.placement.cluster import Cluster
 from sysgym.placement.contraction import Contraction, contract
-from sysgym.placement.model import Cluster, OpGraph
+from sysgym.placement.model import OpGraph
 
 LARGEST_SHARE = 0.15
 """Most that a merged group computes, relative to an equal share of a device."""

@@ -15,7 +15,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from sysgym.core.errors import InfeasibleError
-from sysgym.placement.model import Cluster, OpGraph
+from sysgym.placement.cluster import Cluster
+from sysgym.placement.model import OpGraph
 
 
 class Contraction(NamedTuple):

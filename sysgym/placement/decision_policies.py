@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 
 from sysgym.core.protocols import StatePolicy
 from sysgym.core.random_policy import RandomPolicy
+from sysgym.placement.cluster import Cluster
 from sysgym.placement.contraction import contract
 from sysgym.placement.decisions import NOWHERE, PlacementState
 from sysgym.placement.instances import gathered
 from sysgym.placement.metis import metis_partitions
-from sysgym.placement.model import Cluster, OpGraph
+from sysgym.placement.model import OpGraph
 from sysgym.placement.policies import CONSTRUCTIONS
 
 

@@ -25,11 +25,12 @@ from sysgym.core.errors import SettingError, require_known, require_options, req
 from sysgym.core.events import EventKind, EventLog, EventRecorder
 from sysgym.core.protocols import Simulator
 from sysgym.core.seeding import stream
+from sysgym.placement.cluster import Cluster
 from sysgym.placement.execution import ExecutionRules
 from sysgym.placement.instances import GraphSource, Instance
 from sysgym.placement.kernel import Evaluator
 from sysgym.placement.metrics import placement_metrics
-from sysgym.placement.model import Cluster, OpGraph
+from sysgym.placement.model import OpGraph
 from sysgym.placement.objectives import OBJECTIVES, latency_arrays, single_latency
 from sysgym.placement.policies import CONSTRUCTIONS
 from sysgym.placement.simulator import simulate

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from sysgym.core.compiled import compiled
 from sysgym.core.errors import InfeasibleError
 from sysgym.core.seeding import stream
+from sysgym.placement.cluster import Cluster
 from sysgym.placement.contraction import Contraction, contract, forward_groups, require_possible, without_free_leaves
-from sysgym.placement.model import Cluster, OpGraph
+from sysgym.placement.model import OpGraph
 from sysgym.placement.objectives import evaluate
 
 _SLACK = 1.0 + 1e-9

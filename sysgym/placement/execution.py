@@ -23,7 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sysgym.core.errors import SettingError, require_known, require_range
-from sysgym.placement.model import UNITS_PER_SECOND, Cluster, OpGraph
+from sysgym.placement.cluster import Cluster
+from sysgym.placement.model import UNITS_PER_SECOND, OpGraph
 
 CHANNELS = ("egress", "pair", "none", "ingress", "both", "bus", "baechi")
 MULTICASTS = ("tensor", "device", "edge")

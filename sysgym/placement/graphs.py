@@ -21,7 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sysgym.core.errors import GraphError, InputFileError, SettingError
-from sysgym.placement.model import Cluster, Device, OpGraph, build_graph
+from sysgym.placement.cluster import Cluster, Device
+from sysgym.placement.model import OpGraph, build_graph
 
 _TOLERANCE = 1e-6
 

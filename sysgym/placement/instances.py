@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 
 from sysgym.core.errors import GraphError, InputFileError, SettingError, require_known
 from sysgym.core.seeding import stream
+from sysgym.placement.cluster import Cluster
 from sysgym.placement.coarsening import coarse_groups, ideal_share
 from sysgym.placement.contraction import Contraction, contract, require_possible
 from sysgym.placement.generators import SHAPES, generate
 from sysgym.placement.graphs import read_graph
-from sysgym.placement.model import Cluster, OpGraph, topological_order
+from sysgym.placement.model import OpGraph, topological_order
 from sysgym.workloads.workload import SPLITS
 
 MOST_DEVICES = 8

@@ -19,8 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sysgym.core.compiled import uncounted, uncounted_inline
+from sysgym.placement.cluster import Cluster
 from sysgym.placement.execution import CHANNELS, MULTICASTS, ExecutionRules, Program, Trace, program_of
-from sysgym.placement.model import Cluster, OpGraph
+from sysgym.placement.model import OpGraph
 from sysgym.placement.workspace import (
     DELIVERIES,
     PENDING,

@@ -22,8 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sysgym.core.errors import GraphError, SettingError
+from sysgym.placement.cluster import Cluster, Device
 from sysgym.placement.contraction import forward_groups
-from sysgym.placement.model import UNITS_PER_SECOND, Cluster, Device, OpGraph
+from sysgym.placement.model import UNITS_PER_SECOND, OpGraph
 from sysgym.placement.sharding import WITH_WEIGHTS, WITHOUT_WEIGHTS, DeviceGroup, Strategy
 
 

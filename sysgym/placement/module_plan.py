@@ -22,8 +22,9 @@ import numpy as np
 
 from sysgym.core.errors import InfeasibleError, require_range
 from sysgym.core.files import atomic_write
+from sysgym.placement.cluster import Cluster
 from sysgym.placement.layers import LayerGraph, Training, score_stage, stage_group
-from sysgym.placement.model import Cluster, OpGraph
+from sysgym.placement.model import OpGraph
 from sysgym.placement.module_graph import UNPRICED, ImportedModel
 from sysgym.placement.module_layers import ModuleLayers, module_layers, operation_graph
 from sysgym.placement.parallel import FORMS, ParallelPlan, ParallelStage, plan_parallel, score_plan

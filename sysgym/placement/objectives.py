@@ -21,9 +21,10 @@ from numpy.typing import NDArray
 
 from sysgym.core.compiled import compiled
 from sysgym.core.errors import require_known
+from sysgym.placement.cluster import Cluster
 from sysgym.placement.execution import ExecutionRules, Trace
 from sysgym.placement.kernel import Evaluator
-from sysgym.placement.model import Cluster, OpGraph, topological_order
+from sysgym.placement.model import OpGraph, topological_order
 
 OBJECTIVES = ("max_load", "latency", "makespan")
 

@@ -20,9 +20,9 @@ from typing import NamedTuple
 import numpy as np
 
 from sysgym.core.errors import InfeasibleError, SettingError, require_known, require_range
+from sysgym.placement.cluster import Cluster
 from sysgym.placement.labels import Ending, Stages
 from sysgym.placement.layers import LayerGraph, StageGroup, Training, score_stage, stage_group
-from sysgym.placement.model import Cluster
 from sysgym.placement.sharding import STRATEGIES
 
 OBJECTIVES = ("iteration", "max_stage")

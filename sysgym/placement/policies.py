@@ -19,8 +19,9 @@ from scipy.sparse import block_array, coo_array
 from scipy.sparse.csgraph import connected_components
 
 from sysgym.core.compiled import compiled
+from sysgym.placement.cluster import Cluster
 from sysgym.placement.execution import ExecutionRules, Program, execution_order, program_of, upward_rank
-from sysgym.placement.model import Cluster, OpGraph, topological_order
+from sysgym.placement.model import OpGraph, topological_order
 
 
 class _Room:

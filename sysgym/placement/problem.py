@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 from sysgym.core.errors import require_known
 from sysgym.core.seeding import stream
+from sysgym.placement.cluster import Cluster
 from sysgym.placement.contraction import contract, require_possible
 from sysgym.placement.execution import ExecutionRules
 from sysgym.placement.integer import solve_integer
 from sysgym.placement.kernel import Evaluator
-from sysgym.placement.model import Cluster, OpGraph, topological_order
+from sysgym.placement.model import OpGraph, topological_order
 from sysgym.placement.objectives import OBJECTIVES, latency_arrays, single_latency
 from sysgym.placement.search import anneal_load, anneal_whole, descend_load, new_moves, search_state
 

@@ -22,12 +22,13 @@ from sysgym.core.errors import SettingError, require_range
 from sysgym.core.packing import unpacked
 from sysgym.core.protocols import BatchPolicy
 from sysgym.core.seeding import stream, stream_key
+from sysgym.placement.cluster import Cluster
 from sysgym.placement.coarsening import EVENNESS, LARGEST_SHARE
 from sysgym.placement.decision_kernel import PlacementKernel
 from sysgym.placement.decisions import PlacementConfig
 from sysgym.placement.execution import ExecutionRules
 from sysgym.placement.instances import GivenGraphs, make_instance
-from sysgym.placement.model import Cluster, OpGraph
+from sysgym.placement.model import OpGraph
 from sysgym.placement.observation import GraphView
 
 OPERATIONS = 64

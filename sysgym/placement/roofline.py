@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sysgym.core.errors import SettingError, require_range
-from sysgym.placement.model import DEVICE_MODELS, Cluster, Device, DeviceModel
+from sysgym.placement.cluster import DEVICE_MODELS, Cluster, Device, DeviceModel
 from sysgym.placement.module_graph import FREE, ImportedModel, Operation
 
 

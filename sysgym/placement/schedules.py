@@ -13,8 +13,8 @@ from itertools import pairwise
 
 import numpy as np
 
+from sysgym.placement.cluster import Cluster
 from sysgym.placement.layers import LayerGraph, StageGroup, Training, crossing_bytes, score_stage, stage_group
-from sysgym.placement.model import Cluster
 from sysgym.placement.parallel import ParallelStage
 from sysgym.placement.pipeline import ASYNCHRONOUS, SCHEDULES, run_pipeline, step_seconds
 from sysgym.placement.spilling import spilled_makespan

@@ -18,8 +18,9 @@ import numpy as np
 import simpy
 from numpy.typing import NDArray
 
+from sysgym.placement.cluster import Cluster
 from sysgym.placement.execution import ExecutionRules, Program, Trace, program_of
-from sysgym.placement.model import Cluster, OpGraph
+from sysgym.placement.model import OpGraph
 
 _DELIVER, _CHANNEL, _DEVICE = 0, 1, 2
 

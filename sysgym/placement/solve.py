@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 
 from sysgym.core.errors import InfeasibleError, SettingError, UnknownNameError, require_range
 from sysgym.core.protocols import BatchPolicy
+from sysgym.placement.cluster import Cluster
 from sysgym.placement.exact import ORDERS, linearised, solve_contiguous
 from sysgym.placement.execution import ExecutionRules
 from sysgym.placement.integer import solve_integer
 from sysgym.placement.metis import metis_partitions
-from sysgym.placement.model import Cluster, OpGraph
+from sysgym.placement.model import OpGraph
 from sysgym.placement.objectives import Evaluation, evaluate
 from sysgym.placement.policies import CONSTRUCTIONS
 from sysgym.placement.problem import Problem, Score

@@ -123,6 +123,16 @@ def test_it_tells_what_a_reader_must_know(records):
     assert text.count('class="line c1"') == 3 + 1 and text.count('class="line filled c1"') == 2
 
 
+@pytest.mark.parametrize(("length", "drawn"), [([0.0, 1.0], True), ([0.0, 0.0], False), ([2.0, -1.0], False)])
+def test_a_queue_is_drawn_where_something_waits(length, drawn):
+    def with_queue(record):
+        queue = record.evidence.queue.model_copy(update={"length": length})
+        return record.model_copy(update={"evidence": record.evidence.model_copy(update={"queue": queue})})
+
+    text = render_report([with_queue(make_record(name, NOISE * factor)) for factor, name in ((1, "sjf"), (2, "fcfs"))])
+    assert ("queue length in the busiest scenario" in text) == drawn
+
+
 def test_headlines_follow_the_verdict():
     def of(*records):
         return headline(leaderboard(records)[0])

@@ -200,6 +200,26 @@ def test_a_study_runs_resumes_and_is_shown(command, log, tmp_path):
     assert command("report", study, "--output", page)[0] == 0 and "</html>" in page.read_text()
 
 
+def test_what_ones_own_code_raises_in_training_is_one_line(command, tmp_path, monkeypatch):
+    (tmp_path / "strict.py").write_text(
+        "import gymnasium as gym\nimport sysgym\n\n\n"
+        "def reward(before, action, after):\n    return 1 / (action - action)\n\n\n"
+        'base = gym.spec("sysgym/AdmissionQueue-v0")\n'
+        'gym.register("Strict-v0", entry_point=base.entry_point, kwargs={"reward": reward, "engine": "simpy"})\n'
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    words = ("--env", "strict:Strict-v0", "--frames", 64, "--output", tmp_path / "p.safetensors", "--no-tensorboard")
+    assert refused(command("train", *words), "strict:Strict-v0: ZeroDivisionError", "strict.py, line 6", "step 1")
+
+
+def test_an_id_that_nobody_registered_is_told_alike_in_training_and_evaluation(command):
+    for words in (("train", "--env"), ("evaluate", "sjf", "--env")):
+        assert refused(command(*words, "Valve-v0"), "unknown environment 'Valve-v0'", "mymodule:Valve-v0")
+        code, _, err = command(*words, "json:Valve-v0")
+        assert code == 2 and len(err) < 600 and "mymodule" not in err
+        assert refused(command(*words, "sysgym/JobShed-v0"), "did you mean sysgym/JobSched-v0")
+
+
 def test_a_study_says_where_what_it_trained_lies(tmp_path, capsys):
     study = tmp_path / "many.toml"
     study.write_text(

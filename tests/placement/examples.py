@@ -2,8 +2,9 @@
 
 import numpy as np
 
+from sysgym.placement.cluster import Cluster
 from sysgym.placement.execution import PLACETO_BANDWIDTH
-from sysgym.placement.model import Cluster, build_graph
+from sysgym.placement.model import build_graph
 
 GRAPHS = "graphs/tarnawski"
 
@@ -44,7 +45,7 @@ def example_c():
     for u, v in HEFT_EDGES:
         edges.append((u - 1, seen[u], v - 1))
         seen[u] += 1
-    from sysgym.placement.model import Device
+    from sysgym.placement.cluster import Device
 
     cost = {name: [row[d] for row in HEFT_COSTS] for d, name in enumerate(("A", "B", "C"))}
     graph = build_graph(cost, edges, outputs, node_ids=range(1, 11), time_unit="s")

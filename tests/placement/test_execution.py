@@ -10,11 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sysgym.core.errors import SettingError, SysgymError
+from sysgym.placement.cluster import Cluster
 from sysgym.placement.execution import CHANNELS, LATENCIES, MULTICASTS, PLACETO, QUEUES, ExecutionRules
 from sysgym.placement.generators import generate
 from sysgym.placement.kernel import Evaluator
 from sysgym.placement.metrics import critical_path, memory_peaks
-from sysgym.placement.model import Cluster, build_graph
+from sysgym.placement.model import build_graph
 from sysgym.placement.simulator import simulate
 from sysgym.placement.timeline import chrome_trace, svg, write_timeline
 from tests.placement.examples import example_a, random_graph, two_devices

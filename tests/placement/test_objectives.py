@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from sysgym.core.errors import UnknownNameError
+from sysgym.placement.cluster import Cluster
 from sysgym.placement.contraction import contract
 from sysgym.placement.graphs import read_graph, read_split
-from sysgym.placement.model import CONTROL, Cluster, build_graph
+from sysgym.placement.model import CONTROL, build_graph
 from sysgym.placement.objectives import device_loads, evaluate
 from tests.placement.examples import GRAPHS, example_a, example_b, two_devices
 

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sysgym.core.errors import GraphError, InfeasibleError, SettingError, UnknownNameError
+from sysgym.placement.cluster import Cluster
 from sysgym.placement.generators import SHAPES, generate
 from sysgym.placement.graphs import read_graph
 from sysgym.placement.labels import Stages
 from sysgym.placement.layers import LayerGraph, Training, layers_of_graph, score_stage, stage_group
-from sysgym.placement.model import Cluster
 from sysgym.placement.parallel import FORMS, plan_parallel, score_plan
 from sysgym.placement.sharding import DeviceGroup, ShardedLayer, shard_chain
 from tests.placement.examples import GRAPHS

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sysgym.core.errors import SettingError, UnknownNameError
+from sysgym.placement.cluster import Cluster
 from sysgym.placement.generators import generate
 from sysgym.placement.layers import Training, layers_of_graph
-from sysgym.placement.model import Cluster
 from sysgym.placement.parallel import plan_parallel
 from sysgym.placement.pipeline import (
     SCHEDULES,

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sysgym.core.errors import InfeasibleError, SettingError, UnknownNameError
+from sysgym.placement.cluster import Cluster
 from sysgym.placement.contraction import contract, forward_groups
 from sysgym.placement.exact import linearised, solve_contiguous
 from sysgym.placement.execution import ExecutionRules, program_of, upward_rank
@@ -16,7 +17,7 @@ from sysgym.placement.graphs import read_graph
 from sysgym.placement.integer import solve_integer
 from sysgym.placement.kernel import Evaluator
 from sysgym.placement.metis import metis_partitions
-from sysgym.placement.model import Cluster, build_graph
+from sysgym.placement.model import build_graph
 from sysgym.placement.objectives import evaluate
 from sysgym.placement.policies import CONSTRUCTIONS, favourite_children, heft, m_sct
 from sysgym.placement.search import anneal_load, descend_load, new_moves, search_state
