@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sysgym.core.compiled import compiled
+from sysgym.core.errors import SettingError
 from sysgym.core.protocols import StatePolicy
 from sysgym.exprsimp.arena import FULL
 from sysgym.exprsimp.dynamics import World, empty, exchanged, load_table, make_world, normal_form, prepared, write_table
@@ -135,14 +136,24 @@ class LookaheadPolicy(StatePolicy):
         self._planned, self._expected = [], 0
 
     def act_on_state(self, state: ExpressionState) -> int:
-        """The next rewrite of the plan; a new plan where the last one is done."""
+        """The next rewrite of the plan; a new plan where the last one is done.
+
+        Raises:
+            SettingError: The episode has other rules than the policy plans with.
+        """
+        rules = len(self.config.actions)
+        if state.stop % rules:  # it stands behind a whole number of rows
+            raise SettingError(
+                f"lookahead plans with {rules} rules, the episode has others; build LookaheadPolicy with the episode's "
+                "EpisodeConfig"
+            )
         if not self._planned or len(state.trace) != self._expected:
             self._planned = self.plan(state.nodes)
         if not self._planned:
             return state.stop
         row, rule = self._planned.pop(0)
         self._expected = len(state.trace) + 1
-        action = row * len(self.config.actions) + rule
+        action = row * rules + rule
         return action if action in state.actions else state.stop
 
     def plan(self, nodes: NDArray[np.int64]) -> list[tuple[int, int]]:

@@ -65,6 +65,17 @@ def test_modes_and_single_quirks():
         make(mode="fixed")
 
 
+@pytest.mark.parametrize(("length", "slowdown"), [(0, 1.0), (3, np.nan)])
+def test_who_books_nothing_does_not_look_perfect(length, slowdown):
+    jobset = Jobset(np.array([0, length]), np.array([[0, 0], [1, 1] if length else [0, 0]]))
+    env = gym.make("sysgym/JobSched-v0", workload=jobset, mode="published", engine="simpy", max_steps=30).unwrapped
+    env.reset(seed=0)
+    while not any(env.step(env.action_space.n - 1)[2:4]):
+        pass
+    assert env.metrics()["mean_slowdown"] == pytest.approx(slowdown, nan_ok=True)
+    assert env.metrics()["max_slowdown"] == pytest.approx(slowdown, nan_ok=True)
+
+
 def test_splits_and_options_choose_the_jobset():
     env = make()
     env.reset(seed=4)

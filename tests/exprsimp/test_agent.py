@@ -4,6 +4,7 @@ import copy
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -71,6 +72,12 @@ def test_policies_of_the_environment_are_methods(name):
         assert check(result) and result.size <= expression.size
     wandering = simplify("(v0 + v1) * 3 - min(v1, v2)", HEURISTICS["random"](3))
     assert check(wandering) and wandering.size <= 9
+
+
+def test_a_plan_by_other_rules_than_the_episodes_is_refused():
+    other = EpisodeConfig(normalise=False)
+    with pytest.raises(SettingError, match="plans with 106 rules, the episode has others"):
+        HEURISTICS["lookahead"]().act_on_state(SimpleNamespace(stop=other.num_actions - 1))
 
 
 def test_a_policy_that_sees_observations_is_a_method():

@@ -26,8 +26,9 @@ def slotted_metrics(events: EventLog, jobset: Jobset, end_time: int, config: Slo
         `mean_slowdown` (rounded down job by job with the quirk `floor_slowdown`), `floored_slowdown` (always so),
         `max_slowdown`, `mean_completion_time` (time steps from arrival to finish), `makespan` (last finish),
         `utilisation` (booked units over capacity up to the makespan), `jobs` (that entered), `booked`, `dropped`,
-        `unbooked` (neither), `incomplete` (0 or 1). Over no job, which light loads bring, slowdowns are 1, the least,
-        so that such an episode can be compared, and `mean_completion_time` is NaN.
+        `unbooked` (neither), `incomplete` (0 or 1). Where no job came, which light loads bring, slowdowns are 1, the
+        least, so that such an episode can be compared, and `mean_completion_time` is NaN. Slowdowns are NaN where jobs
+        came and all are left out: who books nothing shall not look perfect.
     """
     submits, books, drops = (events.of(kind) for kind in (EventKind.SUBMIT, EventKind.BOOK, EventKind.DROP))
     start = np.full(len(jobset), np.nan)
@@ -42,10 +43,11 @@ def slotted_metrics(events: EventLog, jobset: Jobset, end_time: int, config: Slo
     makespan = float((books.amount + jobset.length[books.subject]).max()) if len(books) else 0.0
     work = float((jobset.length[books.subject, None] * jobset.demand[books.subject]).sum())
     unbooked = len(jobs) - len(books) - len(drops)
+    of_none = np.nan if len(submits) else 1.0
     return {
-        "mean_slowdown": _mean(floored if config.floor_slowdown else slowdown, 1.0),
-        "floored_slowdown": _mean(floored, 1.0),
-        "max_slowdown": float(slowdown.max()) if len(jobs) else 1.0,
+        "mean_slowdown": _mean(floored if config.floor_slowdown else slowdown, of_none),
+        "floored_slowdown": _mean(floored, of_none),
+        "max_slowdown": float(slowdown.max()) if len(jobs) else of_none,
         "mean_completion_time": _mean(completion, np.nan),
         "makespan": makespan,
         "utilisation": work / (config.resources * config.capacity * makespan) if makespan else 0.0,
