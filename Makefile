@@ -28,8 +28,8 @@ check: .venv/dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-docs: .venv/docs kernels   # every tutorial runs while it is built; a warning is an error
-	$(BIN)/python -m sphinx -j 2 -W --keep-going -q -b html docs docs/_build/html
+docs: .venv/docs kernels   # every tutorial runs while it is built; a warning is an error; -j 8 spreads the tutorials
+	$(BIN)/python -m sphinx -j 8 -W --keep-going -q -b html docs docs/_build/html
 
 reproduce: .venv/dev kernels   # published numbers beside ours; what has a record is kept, RESUME=--no-resume measures anew
 	$(BIN)/sysgym reproduce --jobs 2 --output docs/reproduction.md $(RESUME)
