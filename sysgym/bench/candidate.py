@@ -24,8 +24,8 @@ from typing import Any
 def main() -> None:
     """Wait for orders on the control socket: play a scenario in a fresh process, or end the one that plays.
 
-    Importing numpy takes longer than most scenarios do, so it is done once, here, and each scenario gets a copy of this
-    process. No candidate's code ever runs in this one.
+    Importing numpy, or the library of a model, takes longer than most scenarios do, so it is done once, here, and each
+    scenario gets a copy of this process. No candidate's code ever runs in this one.
     """
     # libraries that look for a place to write shall find one that is there, although they may not write to it
     tempfile.tempdir = os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(Path.cwd())
@@ -36,6 +36,9 @@ def main() -> None:
 
     sys.path.remove(here)
     control = socket.socket(fileno=int(sys.argv[1]))
+    if algorithm := sys.argv[2]:
+        with contextlib.suppress(ImportError):  # the copy that plays says what is missing
+            importlib.import_module(_home(algorithm))
     playing = 0
     while True:
         order, descriptors, _, _ = socket.recv_fds(control, 1, 2)

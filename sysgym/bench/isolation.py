@@ -113,7 +113,7 @@ class IsolatedPolicy:
             "memory_bytes": limits.memory_bytes,
             "cpu_seconds": limits.cpu_seconds,
         }
-        self._nursery = Nursery()
+        self._nursery = Nursery(class_name or "" if path.suffix == ".zip" else "")
         self._pipes: tuple[int, int] | None = None
         self._layout = b""
         self._fresh = False
@@ -234,14 +234,18 @@ class IsolatedPolicy:
 
 
 class Nursery:
-    """The program that makes a candidate's processes, one after another: `candidate.main`, with its control socket."""
+    """The program that makes a candidate's processes, one after another: `candidate.main`, with its control socket.
 
-    def __init__(self) -> None:
+    Args:
+        algorithm: Of a stable-baselines3 zip, whose library is then imported once and not for every scenario.
+    """
+
+    def __init__(self, algorithm: str = "") -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="sysgym-candidate-")
         self._control, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-I", str(Path(__file__).with_name("candidate.py")), str(theirs.fileno())],
+                [sys.executable, "-I", str(Path(__file__).with_name("candidate.py")), str(theirs.fileno()), algorithm],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
