@@ -21,6 +21,7 @@ from sysgym.workloads import poisson_pareto, read_trace, write_swf
 from tests.ratios import learned_index
 from tests.ratios.backends import backend_rows
 from tests.ratios.bootstrap import bootstrap_rows, page_rows
+from tests.ratios.boundary import boundary_rows
 from tests.ratios.dag import dag_rows
 from tests.ratios.deeprm import deeprm_rows
 from tests.ratios.exprsimp import expression_rows
@@ -141,6 +142,7 @@ def main():
     rows = []
     bootstrap_rows(rows)
     page_rows(rows)
+    boundary_rows(rows)
     band_rows(rows)
     log_rows(rows)
     deeprm_rows(rows)
