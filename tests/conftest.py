@@ -1,6 +1,7 @@
 """Fixtures of all tests, and which of them run in one process."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,22 @@ def shared_data():
         return folder / name
 
     return path
+
+
+@pytest.fixture
+def command(monkeypatch, capsys):
+    """Runs `sysgym ...` and gives (exit code, standard output, standard error)."""
+
+    from sysgym.cli import main
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["sysgym", *map(str, words)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        captured = capsys.readouterr()
+        return stop.value.code, captured.out, captured.err
+
+    return run
 
 
 @pytest.fixture(scope="session")

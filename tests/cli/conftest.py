@@ -1,25 +1,8 @@
-"""Commands as a user types them, a small log, and what a refusal looks like."""
-
-import sys
+"""A small log, and what a refusal looks like."""
 
 import pytest
 
-from sysgym.cli import main
 from sysgym.workloads import poisson_pareto, write_swf
-
-
-@pytest.fixture
-def command(monkeypatch, capsys):
-    """Runs `sysgym ...` and gives (exit code, standard output, standard error)."""
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["sysgym", *map(str, words)])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        captured = capsys.readouterr()
-        return stop.value.code, captured.out, captured.err
-
-    return run
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sysgym.cli import main
 from sysgym.core.errors import SettingError, UnknownNameError
 from sysgym.exprsimp import CertificateError, ExpressionError, check, evaluate, parse, simplify, to_text
 from sysgym.exprsimp.comparison import compare
@@ -170,18 +169,6 @@ def test_methods_beside_z3(shared_data):
     assert rows["beam"]["length_share"] >= 1.06 * rows["z3_ctx"]["length_share"]
     assert rows["beam"]["constants"] >= 0.97 * rows["beam"]["constant_inputs"]
     assert rows["beam"]["other_share"] > 0.12
-
-
-@pytest.fixture
-def command(monkeypatch, capsys):
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["sysgym", *map(str, words)])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        captured = capsys.readouterr()
-        return stop.value.code, captured.out, captured.err
-
-    return run
 
 
 def test_the_command_simplifies_and_checks(command, tmp_path):
