@@ -16,11 +16,11 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 
 from sysgym.bench import environments
-from sysgym.bench.guard import FAULTS, is_foreign, one_line
+from sysgym.bench.guard import foreign_faults
 from sysgym.bench.isolation import IsolatedPolicy, Limits
 from sysgym.bench.play import BatchPlay, Meter, Scenario, fallback_of, play_single
 from sysgym.bench.policies import ResolvedPolicy, resolve_policy
-from sysgym.core.errors import PolicyError, SettingError, SysgymError, require_range
+from sysgym.core.errors import PolicyError, SettingError, require_range
 from sysgym.core.instances import Instance
 from sysgym.envs.base import EngineVectorEnv
 from sysgym.envs.bounds import Bound
@@ -167,11 +167,8 @@ def _played(
 ) -> Iterator[Scenario]:
     """What `_play` plays; a policy's own process ends with it, and what a foreign environment raises is one line."""
     try:
-        yield from _play(env, env_id, arguments, policy, seeds, meter=meter)
-    except FAULTS as error:
-        if isinstance(error, SysgymError) or not is_foreign(error, type(env.unwrapped)):
-            raise
-        raise SettingError(f"environment {env_id}: {one_line(error)}") from error
+        with foreign_faults(SettingError, f"environment {env_id}", lambda: type(env.unwrapped)):
+            yield from _play(env, env_id, arguments, policy, seeds, meter=meter)
     finally:
         if isinstance(policy, IsolatedPolicy):
             policy.close()

@@ -9,12 +9,12 @@ from __future__ import annotations
 import sys
 import sysconfig
 import traceback
-from collections.abc import Callable
-from contextlib import redirect_stdout
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from sysgym.core.errors import PolicyError
+from sysgym.core.errors import PolicyError, SysgymError
 
 FAULTS = (Exception, SystemExit)
 """What foreign code may end with; a KeyboardInterrupt is the user's own."""
@@ -34,6 +34,28 @@ def guarded(call: Callable[..., Any], *arguments: Any) -> Any:
         raise PolicyError(one_line(error)) from error
 
 
+@contextmanager
+def foreign_faults(
+    kind: type[SysgymError], subject: str, made_by: Callable[[], Any], *, exits: bool = True
+) -> Iterator[None]:
+    """Within it, what an environment, reward or observation of the user's raises is one line; our own faults pass.
+
+    Args:
+        kind: What is raised in its place.
+        subject: First words of the line.
+        made_by: Gives the class or function that makes the environment, once something was raised.
+        exits: Whether `sys.exit()` is a fault; a training run ends so itself after SIGTERM.
+    """
+    try:
+        yield
+    except FAULTS as error:
+        ours = isinstance(error, SysgymError) or (isinstance(error, SystemExit) and not exits)
+        if ours or not _is_foreign(error, made_by()):
+            raise
+        notes = getattr(error, "__notes__", ())
+        raise kind("; ".join([f"{subject}: {one_line(error)}", *notes])) from error
+
+
 def quiet(call: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
     """Call foreign code with its prints sent to standard error."""
     with redirect_stdout(sys.stderr):
@@ -47,7 +69,7 @@ def one_line(error: BaseException) -> str:
     return f"{summary(error)}{place}"
 
 
-def is_foreign(error: BaseException, made_by: Any) -> bool:
+def _is_foreign(error: BaseException, made_by: Any) -> bool:
     """Whether what was raised came from code that is not ours: an environment's, or a reward, observation or file's.
 
     Args:

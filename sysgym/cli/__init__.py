@@ -17,6 +17,7 @@ from rich.markup import escape
 from sysgym.cli import (  # noqa: F401  they register their commands
     expressions,
     indexes,
+    leaderboards,
     logs,
     placement,
     reproduction,

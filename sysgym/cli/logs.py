@@ -26,8 +26,9 @@ from sysgym.cli.gpu_clusters import (
     refuse_options,
     replay_on_nodes,
 )
+from sysgym.cli.leaderboards import show_leaderboard
 from sysgym.cli.show import log, out, print_json, print_table, show_written, working
-from sysgym.cli.studies import run_study_with_bar, show_leaderboard
+from sysgym.cli.studies import run_study_with_bar
 from sysgym.cli.words import (
     Arrivals,
     Clean,

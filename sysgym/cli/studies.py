@@ -1,13 +1,9 @@
-"""Commands about environments, policies and studies: envs, train, evaluate, run, leaderboard, report."""
+"""Commands about environments, policies and studies: envs, train, evaluate, run."""
 
 from __future__ import annotations
 
 import inspect
 import json
-import sys
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,20 +13,15 @@ from rich.padding import Padding
 
 from sysgym.agents.algorithms import ALGORITHMS, SEARCHES
 from sysgym.cli.app import app
-from sysgym.cli.show import bar, log, out, print_json, print_table, show_written
+from sysgym.cli.leaderboards import show_leaderboard
+from sysgym.cli.show import bar, log, out, print_json, print_table
 from sysgym.cli.training import live_line, show_trained, watchers
 from sysgym.cli.words import Arguments, Environment, Json, Secret, Settings, pairs, secret_of
-from sysgym.core.errors import SettingError, SysgymError, TrainingError
+from sysgym.core.errors import SettingError, TrainingError
 
 if TYPE_CHECKING:
     from sysgym.agents import Progress
-    from sysgym.bench.boards import Board, BoardRow
-    from sysgym.bench.leaderboard import Row, Table
     from sysgym.bench.records import Record
-    from sysgym.bench.verification import Verdict
-
-MANY_TABLES = 4
-"""Environments of a problem above which a terminal shows their board alone."""
 
 MANY_WEIGHTS = 8
 """Trained policies of a study above which a terminal names the folder instead."""
@@ -110,6 +101,8 @@ def train(
     Example: sysgym train --env sysgym/JobSched-v0 --arg observation=compact --seconds 60
     """
     from sysgym import agents
+    from sysgym.bench.environments import class_of
+    from sysgym.bench.guard import foreign_faults
 
     chosen = pairs(settings, "--set")
     for name in chosen.keys() & inspect.signature(agents.train).parameters.keys():
@@ -124,7 +117,7 @@ def train(
             for watcher in watching:
                 watcher(progress)
 
-        with _foreign_faults_in_one_line(env):
+        with foreign_faults(TrainingError, env, lambda: class_of(env), exits=False):
             policy = agents.train(
                 env, algorithm, seed=seed, num_envs=num_envs, frames=frames, seconds=seconds,
                 environment=pairs(arg, "--arg"), output=output, resume=resume, mode=mode, threads=threads,
@@ -132,20 +125,6 @@ def train(
                 address=address, watchdog=watchdog, on_progress=watch, **chosen,
             )  # fmt: skip
     show_trained(policy, output, last[-1] if last else None, as_json=as_json)
-
-
-@contextmanager
-def _foreign_faults_in_one_line(env: str) -> Iterator[None]:
-    """What an environment, reward or observation of the user's raises, and in which episode; our own faults pass."""
-    try:
-        yield
-    except Exception as error:
-        from sysgym.bench.environments import class_of
-        from sysgym.bench.guard import is_foreign, one_line
-
-        if isinstance(error, SysgymError) or not is_foreign(error, class_of(env)):
-            raise
-        raise TrainingError("; ".join([f"{env}: {one_line(error)}", *getattr(error, "__notes__", ())])) from error
 
 
 @app.command()
@@ -249,121 +228,6 @@ def show_weights(study: Path) -> None:
         out.print(f"and {len(found) - MANY_WEIGHTS} more in {escape(str(folder))}", highlight=False, soft_wrap=True)
 
 
-@app.command()
-def leaderboard(
-    places: Annotated[list[Path], typer.Argument(help="Studies, folders of results, or files of records.")],
-    against: Annotated[str | None, typer.Option(help="Heuristic to compare with; the best when left out.")] = None,
-    markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown.")] = False,
-    html: Annotated[
-        Path | None, typer.Option(help="Write one self-contained page here instead, a section a domain.")
-    ] = None,
-    verify: Annotated[
-        bool,
-        typer.Option(
-            "--verify", help="Play every record's actions again; exit code 1 if one differs. --html marks them."
-        ),
-    ] = False,
-    as_json: Json = False,
-) -> None:
-    """Show who is best, by how much, and how sure that is.
-
-    Example: sysgym leaderboard experiments/ --html leaderboard.html
-    """
-    from sysgym.bench.boards import boards, to_data
-    from sysgym.bench.markdown import boards_to_markdown
-    from sysgym.bench.records import find_records
-    from sysgym.bench.report import write_report
-
-    records = find_records(*places)
-    verdicts = play_again(places) if verify else []
-    if html is not None:
-        write_report(records, html, against, verdicts)
-        show_written(html, as_json)
-    if verify:
-        show_verdicts(verdicts, as_json)
-    elif html is not None:
-        return
-    elif as_json:
-        print_json(to_data(boards(records, against)))
-    elif markdown:
-        sys.stdout.write(boards_to_markdown(boards(records, against)))
-    else:
-        show_leaderboard(records, against)
-
-
-@app.command()
-def report(
-    places: Annotated[list[Path], typer.Argument(help="Studies, folders of results, or files of records.")],
-    output: Annotated[Path, typer.Option(help="File of the page.")] = Path("report.html"),
-    as_json: Json = False,
-) -> None:
-    """Write one self-contained HTML page from records.
-
-    Example: sysgym report experiments/kth.toml --output report.html
-    """
-    from sysgym.bench.records import find_records
-    from sysgym.bench.report import write_report
-
-    write_report(find_records(*places), output)
-    show_written(output, as_json)
-
-
-def play_again(places: Sequence[Path]) -> list[Verdict]:
-    """Play the last record of each run again."""
-    from sysgym.bench.records import find_records_with_folders
-    from sysgym.bench.verification import verify
-
-    last = {record.run: (folder, record) for folder, record in find_records_with_folders(*places)}
-    verdicts = []
-    with bar("verifying") as advance:
-        for number, verdict in enumerate(verify(last.values()), start=1):
-            verdicts.append(verdict)
-            advance(number / len(last), verdict.record.policy.name)
-    return verdicts
-
-
-def show_verdicts(verdicts: Sequence[Verdict], as_json: bool) -> None:
-    """Say what came of playing records again; exit code 1 where one differs."""
-    rows = [
-        {"policy": verdict.record.policy.name, "environment": verdict.record.environment.name,
-         "run": verdict.record.run,
-         "outcome": "not played" if verdict.skipped else "verified" if verdict.verified else "differs",
-         "cause": verdict.fault or verdict.skipped}
-        for verdict in verdicts
-    ]  # fmt: skip
-    if as_json:
-        print_json(rows)
-    else:
-        _summarise(verdicts)
-    if any(row["outcome"] == "differs" for row in rows):
-        raise typer.Exit(1)
-
-
-def _summarise(verdicts: Sequence[Verdict]) -> None:
-    """Records by study; then what differs one by one, and what was not played by its cause."""
-    studies: dict[str, list[Verdict]] = {}
-    for verdict in verdicts:
-        studies.setdefault(verdict.record.study, []).append(verdict)
-    rows = [
-        {
-            "study": study,
-            "records": len(found),
-            "verified": sum(verdict.verified for verdict in found),
-            "differ": sum(bool(verdict.fault) for verdict in found),
-            "not played": sum(bool(verdict.skipped) for verdict in found),
-        }
-        for study, found in studies.items()
-    ]
-    print_table("Records played again", rows)
-    for verdict in verdicts:
-        if verdict.fault:
-            facts = verdict.record
-            where = f"{facts.study}: {facts.policy.name} on {facts.environment.name}, run {facts.run}"
-            out.print(f"differs: {escape(where)}: {escape(verdict.fault)}", highlight=False)
-    for cause, count in Counter(verdict.skipped for verdict in verdicts if verdict.skipped).items():
-        out.print(f"not played: {count}: {escape(cause)}", highlight=False)
-
-
 def run_study_with_bar(
     study: Path,
     jobs: int,
@@ -389,70 +253,3 @@ def run_study_with_bar(
                 log.print(escape(f"{title}: {change.text}" if title else change.text), highlight=False)
 
         return run_study(study, jobs, resume, dry_run, tell, backend, address, secret)
-
-
-def show_leaderboard(records: Sequence[Record], against: str | None = None) -> None:
-    """The boards and tables of `bench.boards` for a terminal."""
-    from sysgym.bench.boards import boards
-
-    for board in boards(records, against):
-        if board.rows and len(board.tables) > 1:
-            show_board(board)
-        if len(board.tables) > MANY_TABLES:
-            out.print(f"  {len(board.tables)} environments; --markdown shows each", highlight=False)
-            continue
-        for table in board.tables:
-            show_table(table)
-
-
-def show_board(board: Board) -> None:
-    """A problem's leaderboard over its environments."""
-    from sysgym.bench import formats
-    from sysgym.bench.boards import SCORE
-
-    figure = "score" if board.measure == SCORE else "ratio to *"
-    rows = [
-        {
-            "rank": rank,
-            "policy": row.policy + (" *" if row.best_heuristic else ""),
-            f"{figure} [95 % CI]": formats.ratio(row.figure),
-            "lost": formats.percent(row.lost.estimate if row.lost else None),
-            "verdict": row.verdict,
-        }
-        for row, rank in zip(board.rows, _ranks(board.rows), strict=True)
-    ]
-    scale = "0 is random, 1 the bound" if board.measure == SCORE else f"{board.direction} is better"
-    print_table(f"{board.domain}, {board.env_id}: {len(board.tables)} environments, {figure} ({scale})", rows)
-
-
-def _ranks(rows: Sequence[BoardRow | Row]) -> list[str]:
-    """Ranks as a terminal has room for them: `=2` is shared. Markdown and the page give their ranges too."""
-    places = [row.shared_rank for row in rows]
-    return ["=" * (places.count(place) > 1) + str(place) for place in places]
-
-
-def show_table(table: Table) -> None:
-    """An environment's leaderboard."""
-    from sysgym.bench import formats
-
-    scored = any(row.score for row in table.rows)
-    rows = [
-        {
-            "rank": rank,
-            "policy": row.policy + (" *" if row.best_heuristic else ""),
-            "mean [95 % CI]": formats.interval(row.mean),
-            **({"score": formats.fixed(row.score.estimate) if row.score else "-"} if scored else {}),
-            "ratio to *": formats.interval(row.ratio, 3),
-            "verdict": row.verdict,
-        }
-        for row, rank in zip(table.rows, _ranks(table.rows), strict=True)
-    ]
-    better = "lower" if table.direction == "min" else "higher"
-    scenarios = table.rows[0].scenarios if table.rows else 0
-    title = f"{table.environment}: {table.objective}, {better} is better; {scenarios} scenarios of {table.split}"
-    if rows:
-        print_table(f"{title}; * {table.reference}", rows)
-    if table.note:
-        out.print(f"  {escape(table.note)}", highlight=False)
-    for policy, cause in table.failures:
-        out.print(f"  failed: {escape(policy)}: {escape(cause)}", highlight=False)
