@@ -3,6 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 # tests/conftest.py says which tests stay together
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+# dozens of processes import the same libraries: the first one keeps their bytecode
+unexport PYTHONDONTWRITEBYTECODE
 .PHONY: demo test interpreted coverage check docs reproduce bench clean kernels
 
 demo: .venv/runtime kernels
