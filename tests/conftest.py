@@ -1,10 +1,13 @@
 """Fixtures of all tests, and which of them run in one process."""
 
+import gc
 import os
 import sys
 from pathlib import Path
 
 import pytest
+
+gc.set_threshold(50_000, 20, 100)  # compiling fills a big heap with what stays; to search it often took a seventh of it
 
 KERNELS = {
     "exprsimp": ("tests/exprsimp/", "ExprSimplify", "test_rewriter.py"),

@@ -42,6 +42,11 @@ class EventKind(IntEnum):
     """The characters of an expression; the subject is the number of the rewrite that led to it."""
 
 
+def event_kinds(*kinds: EventKind) -> NDArray[np.int8]:
+    """Kinds as kernels write them: numbers of numpy, since numba compiles a function anew for every literal integer."""
+    return np.array(kinds, dtype=np.int8)
+
+
 @dataclass(frozen=True)
 class EventLog:
     """Columns of a finished (or running) simulation's events.

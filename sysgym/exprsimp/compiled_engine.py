@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sysgym.core.columns import copied_columns, read_only, restore_columns
-from sysgym.core.events import EventKind, EventLog
+from sysgym.core.events import EventKind, EventLog, event_kinds
 from sysgym.core.protocols import Engine, Slot
 from sysgym.exprsimp.dynamics import empty, make_world
 from sysgym.exprsimp.episode import EpisodeConfig, ExpressionState
@@ -35,7 +35,7 @@ from sysgym.exprsimp.pool import ExpressionPool
 from sysgym.exprsimp.rules.program import compile_rules
 from sysgym.exprsimp.simulator import starting_expression
 
-_SUBMIT, _REWRITE, _LENGTH = int(EventKind.SUBMIT), int(EventKind.REWRITE), int(EventKind.LENGTH)
+_SUBMIT, _REWRITE, _LENGTH = event_kinds(EventKind.SUBMIT, EventKind.REWRITE, EventKind.LENGTH)
 _LEAST_CAPACITY = 1 << 14
 
 

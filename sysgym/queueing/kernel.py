@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sysgym.core.columns import copied_columns, doubled, read_only, zeroed
 from sysgym.core.compiled import uncounted, uncounted_inline
 from sysgym.core.errors import require_options
-from sysgym.core.events import EventKind, EventLog
+from sysgym.core.events import EventKind, EventLog, event_kinds
 from sysgym.core.protocols import Engine, Slot
 from sysgym.queueing.metrics import queue_metrics
 from sysgym.queueing.model import (
@@ -26,8 +26,8 @@ from sysgym.queueing.model import (
 )
 from sysgym.queueing.observation import spec_of, write_view
 
-_SUBMIT, _START = int(EventKind.SUBMIT), int(EventKind.START)
-_FINISH, _DROP = int(EventKind.FINISH), int(EventKind.DROP)
+_SUBMIT, _START = event_kinds(EventKind.SUBMIT, EventKind.START)
+_FINISH, _DROP = event_kinds(EventKind.FINISH, EventKind.DROP)
 
 
 class Queues(NamedTuple):

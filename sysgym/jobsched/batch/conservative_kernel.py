@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sysgym.core.compiled import compiled, uncounted
-from sysgym.core.events import EventKind
+from sysgym.core.events import EventKind, event_kinds
 from sysgym.jobsched.batch.dynamics import log_event
 from sysgym.jobsched.batch.episodes import Episodes
 from sysgym.jobsched.batch.model import Jobs
 from sysgym.jobsched.batch.rows import insert_behind, place_of, remove, remove_job
 
-_SUBMIT, _START, _FINISH = int(EventKind.SUBMIT), int(EventKind.START), int(EventKind.FINISH)
+_SUBMIT, _START, _FINISH = event_kinds(EventKind.SUBMIT, EventKind.START, EventKind.FINISH)
 
 
 class Reservations(NamedTuple):

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sysgym.core.compiled import compiled, uncounted
-from sysgym.core.events import EventKind
+from sysgym.core.events import EventKind, event_kinds
 from sysgym.jobsched.batch.episodes import ACCASIM, EASY, NO_BACKFILL, NO_BOUND, NO_JOB, RLSCHEDULER, Episodes, Flags
 from sysgym.jobsched.batch.model import Jobs
 from sysgym.jobsched.batch.observation import show_jobs
@@ -19,7 +19,7 @@ from sysgym.jobsched.batch.priorities import F1, priority
 from sysgym.jobsched.batch.rewards import job_score
 from sysgym.jobsched.batch.rows import insert, insert_behind, place_of, remove, remove_job
 
-_SUBMIT, _START, _FINISH = int(EventKind.SUBMIT), int(EventKind.START), int(EventKind.FINISH)
+_SUBMIT, _START, _FINISH = event_kinds(EventKind.SUBMIT, EventKind.START, EventKind.FINISH)
 
 
 @uncounted
@@ -359,5 +359,5 @@ def replay_in_order(s: Episodes, jobs: Jobs, flags: Flags, processors: int) -> N
     rows = np.zeros(1, dtype=np.int64)
     begin(s, rows, rows, jobs, flags, processors)
     while s.waiting_count[0] > 0:
-        s.committed[0] = _head(s, 0, jobs, flags)
-        _run_to_decision(s, 0, jobs, flags)
+        s.committed[0] = _head(s, rows[0], jobs, flags)
+        _run_to_decision(s, rows[0], jobs, flags)

@@ -46,16 +46,17 @@ def play_episode(
     features = np.zeros((window, len(QUEUE_FEATURES)), dtype=np.float32)
     below = np.empty(network.widths.max(), dtype=np.float32)
     above = np.empty_like(below)
-    begin(s, np.zeros(1, dtype=np.int64), np.full(1, first), jobs, flags, processors)
+    rows = np.zeros(1, dtype=np.int64)
+    begin(s, rows, np.full(1, first), jobs, flags, processors)
     decisions = 0
     while s.waiting_count[0] > 0:
         count = min(window, s.waiting_count[0])
         chosen = 0
         if count > 1:
-            encode_queue(state_of(s, 0, jobs, flags), table, features[:count])
+            encode_queue(state_of(s, rows[0], jobs, flags), table, features[:count])
             chosen = _best_row(network.weights, network.widths, network.tanh, features[:count], below, above)
         decisions += 1
-        decide(s, 0, s.visible[0, chosen], jobs, flags)
+        decide(s, rows[0], s.visible[0, chosen], jobs, flags)
     return decisions
 
 

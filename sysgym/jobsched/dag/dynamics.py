@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sysgym.core.compiled import uncounted
-from sysgym.core.events import EventKind
+from sysgym.core.events import EventKind, event_kinds
 from sysgym.jobsched.dag.choices import (
     commitment,
     first_allowed,
@@ -89,7 +89,7 @@ from sysgym.jobsched.dag.model import (
 from sysgym.jobsched.dag.profiles import REST, ProfileTable, task_duration
 from sysgym.jobsched.dag.rewards import fluid_time
 
-_SUBMIT, _FINISH = int(EventKind.SUBMIT), int(EventKind.FINISH)
+_SUBMIT, _FINISH = event_kinds(EventKind.SUBMIT, EventKind.FINISH)
 
 
 @uncounted

@@ -10,7 +10,7 @@ from sysgym.core.compiled import (
     uncounted,
     uncounted_inline,
 )
-from sysgym.core.events import EventKind
+from sysgym.core.events import EventKind, event_kinds
 from sysgym.jobsched.dag.choices import (
     is_saturated,
     is_selectable,
@@ -64,7 +64,7 @@ from sysgym.jobsched.dag.model import (
 )
 from sysgym.jobsched.dag.profiles import FIRST, FRESH, Integers, ProfileTable, task_duration
 
-_BOOK, _START = int(EventKind.BOOK), int(EventKind.START)
+_BOOK, _START = event_kinds(EventKind.BOOK, EventKind.START)
 
 
 @uncounted

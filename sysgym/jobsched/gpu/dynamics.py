@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from sysgym.core.compiled import compiled, uncounted
-from sysgym.core.events import EventKind
+from sysgym.core.events import EventKind, event_kinds
 from sysgym.jobsched.gpu.episodes import (
     ALLOCATED,
     ARRIVED,
@@ -31,8 +31,8 @@ from sysgym.jobsched.gpu.model import WHOLE, progress_kept
 from sysgym.jobsched.gpu.placement import change, free_thousandths, room
 from sysgym.jobsched.gpu.policies import NO_NODE, choose
 
-_SUBMIT, _START, _FINISH = int(EventKind.SUBMIT), int(EventKind.START), int(EventKind.FINISH)
-_DROP, _PLACE, _PREEMPT = int(EventKind.DROP), int(EventKind.PLACE), int(EventKind.PREEMPT)
+_SUBMIT, _START, _FINISH = event_kinds(EventKind.SUBMIT, EventKind.START, EventKind.FINISH)
+_DROP, _PLACE, _PREEMPT = event_kinds(EventKind.DROP, EventKind.PLACE, EventKind.PREEMPT)
 _LATER = 1 << 40
 """Added to the order of a demotion, so that it comes behind all completions of its instant."""
 

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sysgym.core.compiled import counted, uncounted_inline
-from sysgym.core.events import EventKind
+from sysgym.core.events import EventKind, event_kinds
 from sysgym.jobsched.slotted.model import Sizes, SlottedConfig, SlottedState
 
-SUBMIT, BOOK, START = int(EventKind.SUBMIT), int(EventKind.BOOK), int(EventKind.START)
-FINISH, DROP = int(EventKind.FINISH), int(EventKind.DROP)
+SUBMIT, BOOK, START = event_kinds(EventKind.SUBMIT, EventKind.BOOK, EventKind.START)
+FINISH, DROP = event_kinds(EventKind.FINISH, EventKind.DROP)
 EVENTS_PER_JOB = 4
 """Submit, book, start and finish; or submit and drop."""
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sysgym.core.columns import copied_columns, read_only, restore_columns, zeroed
 from sysgym.core.compiled import compiled
 from sysgym.core.errors import SettingError, require_options
-from sysgym.core.events import EventKind, EventLog
+from sysgym.core.events import EventKind, EventLog, event_kinds
 from sysgym.core.protocols import Engine, Slot
 from sysgym.learned_index.tuning.dynamics import added, expect, gains, insert_point, learn
 from sysgym.learned_index.tuning.instances import Instance, instance_number
@@ -21,7 +21,7 @@ from sysgym.learned_index.tuning.observation import spec_of, write_flat, write_m
 from sysgym.learned_index.tuning.rewards import HYPERVOLUME, NAMES, loss_of
 from sysgym.learned_index.tuning.simulator import TuningConfig
 
-_START, _MEASURE = int(EventKind.START), int(EventKind.MEASURE)
+_START, _MEASURE = event_kinds(EventKind.START, EventKind.MEASURE)
 
 
 class Tables(NamedTuple):

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from sysgym.core.compiled import compiled
 from sysgym.core.errors import require_options
-from sysgym.core.events import EventKind, EventLog
+from sysgym.core.events import EventKind, EventLog, event_kinds
 from sysgym.core.protocols import Engine, Slot
 from sysgym.core.row_network import RowNetwork, best_row
 from sysgym.jobsched.gpu.filling.metrics import filling_metrics
@@ -20,9 +20,7 @@ from sysgym.jobsched.gpu.filling.simulator import state_of
 from sysgym.jobsched.gpu.fragmentation import Typical
 from sysgym.jobsched.gpu.placement import Nodes, Records, change
 
-_SUBMIT, _START, _DROP, _PLACE = (
-    int(kind) for kind in (EventKind.SUBMIT, EventKind.START, EventKind.DROP, EventKind.PLACE)
-)
+_SUBMIT, _START, _DROP, _PLACE = event_kinds(EventKind.SUBMIT, EventKind.START, EventKind.DROP, EventKind.PLACE)
 _best_row = compiled(best_row)
 
 
@@ -209,7 +207,7 @@ def play_members(
                         view[found], able[found] = view[node], node
                         found += 1
                 best = _best_row(networks.weights[member], networks.widths, networks.tanh, view[:found], below, above)
-                milli, going = _place(c, 0, source, able[best])
+                milli, going = _place(c, first[0], source, able[best])
                 missed[member, number] += milli / source.capacity
                 decisions += 1
     return decisions
