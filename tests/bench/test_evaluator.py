@@ -266,7 +266,7 @@ def test_models_of_stable_baselines_fit_their_environment(tmp_path):
     env = gym.make("CartPole-v1")
     path = tmp_path / "cart.zip"
     rivals.PPO("MlpPolicy", env, device="cpu").save(path)
-    isolated, trusted = (evaluate(str(path), "CartPole-v1", scenarios=2, limits=it) for it in (LIMITS, None))
+    trusted, isolated = (evaluate(str(path), "CartPole-v1", scenarios=2, limits=it) for it in (None, LIMITS))
     assert isolated.values == trusted.values and isolated.policy.policy.fences[0] == "limits"
     with pytest.raises(
         CheckpointError, match=r"cart.zip: trained on observations Box.* the environment has Box.*\(3,\)"
