@@ -1,8 +1,8 @@
 """The training loop: have a slot played, learn from it, report, until the budget is spent.
 
 A run with a budget of frames gives the same weights for the same seed on the same machine and package versions, in the
-modes `sync` and `lockstep` of `pipeline`, whether it was interrupted and resumed or not. The loop knows algorithms as
-`Learner` only.
+modes `sync` and `lockstep` of `playing.pipeline`, whether it was interrupted and resumed or not. The loop knows
+algorithms as `Learner` only.
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from sysgym.agents import checkpoint as checkpoints
-from sysgym.agents import native
+from sysgym.agents.acting.architecture import Architecture, choose_architecture
+from sysgym.agents.acting.spaces import largest_bound
 from sysgym.agents.actor import Weights
 from sysgym.agents.algorithms import LEARNERS, SEARCHES, Algorithm, algorithm_of
-from sysgym.agents.architecture import Architecture, choose_architecture
 from sysgym.agents.checkpoint import SAVE_SECONDS, Checkpoint, facts_of
-from sysgym.agents.compiled_behaviour import learns
-from sysgym.agents.environments import Environments
 from sysgym.agents.interruption import Interruption
 from sysgym.agents.learner import Learner
 from sysgym.agents.linear_start import begin_linear
+from sysgym.agents.native.behaviour import learns
+from sysgym.agents.native.perceptron import WIDEST
 from sysgym.agents.networks import Network, build_network
-from sysgym.agents.pipeline import MODES, Pipeline
-from sysgym.agents.players import Player, Role, torch_threads
+from sysgym.agents.playing.pipeline import MODES, Pipeline
+from sysgym.agents.playing.players import Player, Role, torch_threads
 from sysgym.agents.policy import TrainedPolicy
-from sysgym.agents.progress import History, Progress
 from sysgym.agents.request import Request
-from sysgym.agents.search import Search
+from sysgym.agents.search.search import Search
 from sysgym.agents.settings import Settings, make_settings, require_choice
-from sysgym.agents.spaces import largest_bound
-from sysgym.agents.telemetry import Span
+from sysgym.agents.stepping.environments import Environments
+from sysgym.agents.telemetry.progress import History, Progress
+from sysgym.agents.telemetry.stages import Span
 from sysgym.core.errors import SettingError, TrainingError
 from sysgym.core.files import filled
 from sysgym.core.seeding import stream_key
@@ -89,7 +89,7 @@ def train(
         resume: Whether to go on from `output`: weights, optimiser, environments, random streams, counters and scales
             stand as they stood. With the same budget of frames, `sync` and `lockstep` end in the same weights, bit
             for bit, as a run that was never interrupted. What is not given is as the checkpoint has it.
-        mode: "sync" (default), "lockstep" or "async": how actor and learner share the time, see `pipeline`.
+        mode: "sync" (default), "lockstep" or "async": how actor and learner share the time, see `playing.pipeline`.
         threads: Threads that learn, 1 unless given; playing takes one of its own. The weights do not depend on it.
         learner: "torch", "native" (compiled; multi-layer perceptrons on the processor, the same algorithm two to four
             times as fast), or "auto" (default): native where it can be and no hidden layer is wider than 256. A run
@@ -384,7 +384,7 @@ def _learner_kind(name: str, algorithm: Algorithm, network: Network) -> str:
             "and not evolution; use 'torch'"
         )
     if name == "auto":
-        return "native" if suits and max(network.architecture.hidden) <= native.WIDEST else "torch"
+        return "native" if suits and max(network.architecture.hidden) <= WIDEST else "torch"
     return name
 
 
