@@ -6,11 +6,11 @@ learn, not to act: a saved policy acts with numpy. Names are imported when they 
 sysgym stays light.
 
 A training run meets the files here in this order: `request` (what is asked, completed by the run that is resumed) with
-`algorithms` (their names) and `settings`; `backends` (where it all stands: here, in processes, or on Ray, which
-`distributed` knows); `networks` with `graph_networks`, `term_network` and `linear_start` (what learns, in torch);
-`rollout` (the memory of a slot), `actor` (who fills it) and `learner` (who reads it); a file each for `ppo`, `a2c`,
-`vtrace` (on `actor_critic`), `reinforce`, `evolution` and `rewriter`; `training` (the loop) with `interruption`; and
-what is kept, `checkpoint` and `policy`, with `weights` that ship.
+`algorithms` (their names), `settings` and `defaults` (what is left open); `backends` (where it all stands: here, in
+processes, or on Ray, which `distributed` knows); `networks` with `graph_networks`, `term_network` and `linear_start`
+(what learns, in torch); `rollout` (the memory of a slot), `actor` (who fills it) and `learner` (who reads it); a file
+each for `ppo`, `a2c`, `vtrace` (on `actor_critic`), `reinforce`, `evolution` and `rewriter`; `training` (the loop) with
+`interruption`; and what is kept, `checkpoint` and `policy`, with `weights` that ship.
 
 Below them are rooms of one idea each, the lowest last; each says in its first lines what stands where.
 

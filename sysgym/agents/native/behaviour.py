@@ -6,6 +6,9 @@ there already, and one of the environments' kernel. Neither holds the interprete
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -71,6 +74,9 @@ def widths_of(perceptron: Perceptron) -> Rows:
 class CompiledBehaviour(Behaviour):
     """`Behaviour` for a network that `suits`."""
 
+    _decide: Callable[..., int] = staticmethod(decide)
+    """Chooses in one compiled call; returns the first row that allows nothing, or -1."""
+
     def __init__(self, network: Network) -> None:
         super().__init__(network)
         policy = self.network.policy
@@ -106,22 +112,15 @@ class CompiledBehaviour(Behaviour):
         log_probabilities: NDArray[np.float64],
     ) -> None:
         """See `Behaviour.choose`."""
-        row = self._decide(observations, masks, uniforms, actions, log_probabilities)
+        passed = self._passed(observations)
+        drawn = masks, uniforms, self._scratch, actions, log_probabilities
+        row = self._decide(self._weights, self._widths, self._activation, *passed, *drawn)
         if row >= 0:
             raise SysgymError(f"the action mask of row {row} allows no action; an environment must allow at least one")
 
-    def _decide(
-        self,
-        observations: NDArray[np.generic],
-        masks: NDArray[np.int8],
-        uniforms: NDArray[np.float64],
-        actions: NDArray[np.int64],
-        log_probabilities: NDArray[np.float64],
-    ) -> int:
-        """`choose` in one compiled call; returns the first row that allows nothing, or -1."""
-        inputs = self._encoded(observations)
-        drawn = masks, uniforms, self._scratch, actions, log_probabilities
-        return decide(self._weights, self._widths, self._activation, inputs, self._outputs[0], *drawn)
+    def _passed(self, observations: NDArray[np.generic]) -> tuple[NDArray[Any], ...]:
+        """What `_decide` takes between the weights and the masks: observations, and memory for what they give."""
+        return self._encoded(observations), self._outputs[0]
 
     def _encoded(self, observations: NDArray[np.generic]) -> Floats:
         """Observations (N, *shape) as `Network.inputs` has them, (N, features)."""
@@ -147,22 +146,15 @@ class CompiledBehaviour(Behaviour):
 class CompiledBytes(CompiledBehaviour):
     """`Behaviour` for a perceptron over images of bytes."""
 
+    _decide = staticmethod(decide_bytes)
+
     def logits(self, observations: NDArray[np.generic]) -> Floats:
         """See `Behaviour.logits`."""
         seen, numbers = self._cells(observations)
         return forward_bytes(self._weights, self._widths, self._activation, seen, numbers, self._outputs[0]).copy()
 
-    def _decide(
-        self,
-        observations: NDArray[np.generic],
-        masks: NDArray[np.int8],
-        uniforms: NDArray[np.float64],
-        actions: NDArray[np.int64],
-        log_probabilities: NDArray[np.float64],
-    ) -> int:
-        seen, numbers = self._cells(observations)
-        drawn = masks, uniforms, self._scratch, actions, log_probabilities
-        return decide_bytes(self._weights, self._widths, self._activation, seen, numbers, self._outputs[0], *drawn)
+    def _passed(self, observations: NDArray[np.generic]) -> tuple[NDArray[Any], ...]:
+        return *self._cells(observations), self._outputs[0]
 
     def _cells(self, observations: NDArray[np.generic]) -> tuple[NDArray[np.uint8], Rows]:
         """Observations as (N, cells), and the numbers below N."""
@@ -174,6 +166,8 @@ class CompiledBytes(CompiledBehaviour):
 
 class CompiledChoices(CompiledBehaviour):
     """`Behaviour` for a network over choices or rows: only the rows of allowed actions pass."""
+
+    _decide = staticmethod(decide_choices)
 
     def __init__(self, network: Network) -> None:
         super().__init__(network)
@@ -188,20 +182,8 @@ class CompiledChoices(CompiledBehaviour):
         flat = np.ascontiguousarray(inputs[..., : self._widths[0]]).reshape(rows * actions, -1)
         return forward(self._weights, self._widths, self._activation, flat, memory).reshape(rows, actions).copy()
 
-    def _decide(
-        self,
-        observations: NDArray[np.generic],
-        masks: NDArray[np.int8],
-        uniforms: NDArray[np.float64],
-        actions: NDArray[np.int64],
-        log_probabilities: NDArray[np.float64],
-    ) -> int:
-        inputs = self._encoded(observations)
-        drawn = masks, uniforms, self._scratch, actions, log_probabilities
-        return decide_choices(
-            self._weights, self._widths, self._activation, inputs, self._gathered, self._outputs[0], self._logits,
-            self._numbers, *drawn,
-        )  # fmt: skip
+    def _passed(self, observations: NDArray[np.generic]) -> tuple[NDArray[Any], ...]:
+        return self._encoded(observations), self._gathered, self._outputs[0], self._logits, self._numbers
 
     def _encoded(self, observations: NDArray[np.generic]) -> Floats:
         """Observations (N, A, F) as `Network.inputs` has them."""

@@ -26,6 +26,29 @@ SUMS = ("policy_loss", "entropy", "approximate_kl", "approximate_kl_k1", "clip_s
 
 
 @compiled_ieee
+def _masked_softmax(
+    logits: Floats, k: int, mask: NDArray[np.int8], probabilities: Floats
+) -> tuple[float, float, float]:
+    """Write row k's p; returns its largest logit, the logarithm of the sum of exp(z - largest), and H."""
+    largest, total, entropy = -np.inf, 0.0, 0.0
+    for j in range(logits.shape[1]):
+        if mask[j] != 0:
+            largest = max(largest, np.float64(logits[k, j]))
+    for j in range(logits.shape[1]):
+        probabilities[k, j] = 0.0
+        if mask[j] != 0:
+            probabilities[k, j] = np.exp(np.float32(logits[k, j] - largest))
+            total += probabilities[k, j]
+    log_total = np.log(total)
+    for j in range(logits.shape[1]):
+        if mask[j] != 0:
+            p = probabilities[k, j] / total
+            probabilities[k, j] = p
+            entropy -= p * (logits[k, j] - largest - log_total)
+    return largest, log_total, entropy
+
+
+@compiled_ieee
 def policy_head(
     logits: Floats,
     rows: Rows,
@@ -57,23 +80,9 @@ def policy_head(
     share = 1.0 / count
     sums[:] = 0.0
     for k in range(len(rows)):
-        m, largest = rows[k], -np.inf
+        m = rows[k]
         mask = masks[m]
-        for j in range(logits.shape[1]):
-            if mask[j] != 0:
-                largest = max(largest, np.float64(logits[k, j]))
-        total = entropy = 0.0
-        for j in range(logits.shape[1]):
-            deltas[k, j] = 0.0
-            if mask[j] != 0:
-                deltas[k, j] = np.exp(np.float32(logits[k, j] - largest))
-                total += deltas[k, j]
-        log_total = np.log(total)
-        for j in range(logits.shape[1]):
-            if mask[j] != 0:
-                p = deltas[k, j] / total
-                deltas[k, j] = p
-                entropy -= p * (logits[k, j] - largest - log_total)
+        largest, log_total, entropy = _masked_softmax(logits, k, mask, deltas)
         a, advantage = actions[m], float(advantages[m])
         log_taken = logits[k, a] - largest - log_total
         log_ratio = log_taken - old[m]
