@@ -5,16 +5,23 @@ environment of ours: it meets them through `gymnasium.make_vec` and `sysgym.core
 learn, not to act: a saved policy acts with numpy. Names are imported when they are first used, so that importing
 sysgym stays light.
 
-The files, in the order in which a training run meets them: `algorithms` (their names), `settings`, `spaces` and
-`architecture` (what is seen and which network suits it), `environments` (vector environments under one small interface)
-and `processes` with `worker` (the same in worker processes), `backends` (where it all stands), `networks` and
-`inference` (the network in torch, and its policy half in numpy), `rollout` (the memory of a slot), `actor` (who fills
-it) and `ready` (who does not wait for the slowest, through `collector`, `inbox` and `windows`), `players` and
-`pipeline` (who waits for whom), `learner` (who reads it) with `team`, `optimizers`, `advantages`, `scaling` and
-`actor_critic`, a file each for `ppo`, `a2c`, `vtrace`, `reinforce` and `evolution`, the same algorithms with compiled
-gradients in `native_learners` on `native`, `gradients` and `kernels` (`compiled` plays with them), `request` (what is
-asked, completed by the run that is resumed) and `training` (the loop) with `telemetry`, `tensorboard` and `mlflow`,
-`search` (weights found by returns alone) on `covariance`, `checkpoint` and `policy` (what is kept).
+A training run meets the files here in this order: `request` (what is asked, completed by the run that is resumed) with
+`algorithms` (their names), `settings` and `defaults` (what is left open); `backends` (where it all stands: here, in
+processes, or on Ray, which `distributed` knows); `networks` with `graph_networks`, `term_network` and `linear_start`
+(what learns, in torch); `rollout` (the memory of a slot), `actor` (who fills it) and `learner` (who reads it); a file
+each for `ppo`, `a2c`, `vtrace` (on `actor_critic`), `reinforce`, `evolution` and `rewriter`; `training` (the loop) with
+`interruption`; and what is kept, `checkpoint` and `policy`, with `weights` that ship.
+
+Below them are rooms of one idea each, the lowest last; each says in its first lines what stands where.
+
+* `search`: weights found by the returns of whole episodes.
+* `native`: perceptrons played and learned in compiled code.
+* `playing`: who plays a slot, and who waits for whom.
+* `collector`: states of many clients as batches for several receivers.
+* `telemetry`: what a run tells while it runs.
+* `updates`: advantages, optimisers, and who adds gradients up.
+* `stepping`: environments as an actor steps them, here or in worker processes.
+* `acting`: what is seen, and the policy in numpy.
 """
 
 from __future__ import annotations
@@ -26,18 +33,34 @@ from sysgym.agents.algorithms import ALGORITHMS
 
 if TYPE_CHECKING:
     from sysgym.agents.policy import TrainedPolicy, load
-    from sysgym.agents.progress import Progress
+    from sysgym.agents.telemetry import ChromeTrace
+    from sysgym.agents.telemetry.mlflow import MLflowLog
+    from sysgym.agents.telemetry.progress import Progress
+    from sysgym.agents.telemetry.tensorboard import TensorBoardLog
     from sysgym.agents.training import Training, train
 
 _HOMES = {
+    "ChromeTrace": "sysgym.agents.telemetry",
+    "MLflowLog": "sysgym.agents.telemetry.mlflow",
+    "TensorBoardLog": "sysgym.agents.telemetry.tensorboard",
     "TrainedPolicy": "sysgym.agents.policy",
     "load": "sysgym.agents.policy",
-    "Progress": "sysgym.agents.progress",
+    "Progress": "sysgym.agents.telemetry.progress",
     "Training": "sysgym.agents.training",
     "train": "sysgym.agents.training",
 }
 
-__all__ = ["ALGORITHMS", "Progress", "TrainedPolicy", "Training", "load", "train"]
+__all__ = [
+    "ALGORITHMS",
+    "ChromeTrace",
+    "MLflowLog",
+    "Progress",
+    "TensorBoardLog",
+    "TrainedPolicy",
+    "Training",
+    "load",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:

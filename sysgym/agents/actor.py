@@ -18,10 +18,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sysgym.agents.acting.inference import masked_probabilities, sample
 from sysgym.agents.checkpoint import plain
-from sysgym.agents.environments import Arrays, Environments
-from sysgym.agents.inference import masked_probabilities, sample
 from sysgym.agents.rollout import Rollout
+from sysgym.agents.stepping.environments import Arrays, Environments
 from sysgym.core.columns import part_of
 from sysgym.core.protocols import Slot
 from sysgym.core.seeding import stream_key

@@ -12,14 +12,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sysgym.agents.advantages import decision_trace, generalized_advantages, next_values
 from sysgym.agents.checkpoint import plain
 from sysgym.agents.learner import Learner, Share, shards
 from sysgym.agents.networks import Network
-from sysgym.agents.optimizers import Tensors
 from sysgym.agents.rollout import Rollout
-from sysgym.agents.scaling import RewardScale
 from sysgym.agents.settings import Settings, require_choice
+from sysgym.agents.updates.advantages import decision_trace, generalized_advantages, next_values
+from sysgym.agents.updates.optimizers import Tensors
+from sysgym.agents.updates.scaling import RewardScale
 from sysgym.core.errors import require_range
 from sysgym.core.seeding import stream
 
@@ -39,14 +39,14 @@ class ActorCriticSettings(Settings):
     entropy_weight: float = 0.01
     """c_H, weight of the entropy."""
     scale_rewards: bool = True
-    """Whether rewards are divided by a running scale, see `scaling`."""
+    """Whether rewards are divided by a running scale, see `updates.scaling`."""
     reward_clip: float | None = None
     """Bound on the absolute value of a scaled reward; clipping changes what is optimised."""
     truncation: str = "bootstrap"
     """What follows a truncated episode: "bootstrap" its last observation's value, or "terminal" nothing (CleanRL)."""
     skip_forced: bool = True
     """Whether states that allow one action only are no decisions: the policy's loss and the entropy leave them out,
-    and lambda does not decay there (`advantages.decision_trace`). Their values are learned all the same."""
+    and lambda does not decay there (`updates.advantages.decision_trace`). Their values are learned all the same."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

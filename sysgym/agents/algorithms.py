@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 LEARNERS = ("auto", "torch", "native")
-_NATIVE = "sysgym.agents.native_learners"
+_NATIVE = "sysgym.agents.native.learners"
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Algorithm:
         summary: One line for people.
         module: Its file, as Python imports it.
         name: Of its learner there; its settings are called the same with "Settings" behind.
-        native: Whether `native_learners` has it too, with "Native" before its name.
+        native: Whether `native.learners` has it too, with "Native" before its name.
     """
 
     summary: str

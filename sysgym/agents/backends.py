@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from sysgym.agents.distributed import Publisher, RayPlayer, connect
-from sysgym.agents.environments import COPIED_ENVS, NATIVE_ENVS, Environments, Recipe
-from sysgym.agents.players import LocalPlayer, Player, Role
-from sysgym.agents.processes import WATCHDOG_SECONDS, ProcessEnvironments
-from sysgym.agents.ready import GroupedEnvironments
+from sysgym.agents.playing.players import LocalPlayer, Player, Role
+from sysgym.agents.playing.ready import GroupedEnvironments
 from sysgym.agents.settings import require_choice
+from sysgym.agents.stepping.environments import COPIED_ENVS, NATIVE_ENVS, Environments, Recipe
+from sysgym.agents.stepping.processes import WATCHDOG_SECONDS, ProcessEnvironments
 from sysgym.core.errors import SettingError, require_range
 
 BACKENDS = ("threads", "processes", "ray")
@@ -33,7 +33,7 @@ class Backend:
         actors: Among how many the environments are divided; each plays its rows of every slot at the same time.
         workers: Processes that step the environments, of all actors together (with `min_batch` and "threads": threads);
             None: one a core.
-        min_batch: Fewest environments of an actor that are answered at once, see `ready`; None waits for all.
+        min_batch: Fewest environments of an actor that are answered at once, see `playing.ready`; None waits for all.
         address: Of a Ray cluster; None: this machine.
         watchdog: Seconds after which a worker process that does not answer is replaced.
 

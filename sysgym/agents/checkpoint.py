@@ -26,9 +26,9 @@ from sysgym.core.errors import CheckpointError
 from sysgym.core.files import atomic_write
 
 if TYPE_CHECKING:
-    from sysgym.agents.architecture import Architecture
-    from sysgym.agents.progress import History
-    from sysgym.agents.spaces import Spaces
+    from sysgym.agents.acting.architecture import Architecture
+    from sysgym.agents.acting.spaces import Spaces
+    from sysgym.agents.telemetry.progress import History
 
 FORMAT = "sysgym-agent"
 VERSION = 1

@@ -28,9 +28,9 @@ import cloudpickle
 import torch
 
 from sysgym.agents.actor import Weights
-from sysgym.agents.environments import Recipe
-from sysgym.agents.players import Played, Player, Role, Snapshot
+from sysgym.agents.playing.players import Played, Player, Role, Snapshot
 from sysgym.agents.rollout import ARRAYS, Rollout
+from sysgym.agents.stepping.environments import Recipe
 from sysgym.core.errors import SettingError, TrainingError
 from sysgym.core.seeding import stream_key
 

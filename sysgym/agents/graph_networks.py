@@ -9,7 +9,7 @@ state of node v, x_v its features, g the graph's `globals`, and means over neigh
     (4)  or, with features c of every choice: logit of choice c of node v: perceptron(x_v, c, g, h_v, mean_v h_v)
 
 Messages go both ways, as in Placeto (Addanki et al., NeurIPS 2019, section 3), and the mean over all nodes spares the
-many rounds that a deep graph would need. `graph_inference` is the same in numpy.
+many rounds that a deep graph would need. `acting.graph_inference` is the same in numpy.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from sysgym.agents.architecture import GraphOutputs
-from sysgym.agents.parts import GraphShape
+from sysgym.agents.acting.architecture import GraphOutputs
+from sysgym.agents.acting.parts import GraphShape
 
 
 class Graphs(NamedTuple):

@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sysgym.agents.actor import Behaviour
-from sysgym.agents.compiled_behaviour import compiled_behaviour, suits
+from sysgym.agents.native.behaviour import compiled_behaviour, suits
 from sysgym.agents.networks import Network
-from sysgym.agents.optimizers import Tensors, make_optimizer, optimizer_tensors, restore_optimizer
 from sysgym.agents.rollout import Rollout
 from sysgym.agents.settings import Settings
-from sysgym.agents.team import Team, shards_of, tree_sum
+from sysgym.agents.updates.optimizers import Tensors, make_optimizer, optimizer_tensors, restore_optimizer
+from sysgym.agents.updates.team import Team, shards_of, tree_sum
 from sysgym.core.errors import TrainingError
 
 SettingsKind = TypeVar("SettingsKind", bound=Settings)

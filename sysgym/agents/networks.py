@@ -1,8 +1,8 @@
 """Policy and value networks in torch, and the masked categorical distribution.
 
-The kinds and their choice are described in `architecture`; here they are built and differentiated. Initialisation
-follows common PPO practice (Huang et al., "The 37 implementation details of PPO", 2022): orthogonal, gain sqrt(2)
-inside, 0.01 for the policy's and 1 for the value's last layer, zero biases.
+The kinds and their choice are described in `acting.architecture`; here they are built and differentiated.
+Initialisation follows common PPO practice (Huang et al., "The 37 implementation details of PPO", 2022): orthogonal,
+gain sqrt(2) inside, 0.01 for the policy's and 1 for the value's last layer, zero biases.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import math
 import torch
 from torch import Tensor, nn
 
-from sysgym.agents.architecture import Architecture, GraphOutputs, num_rules
+from sysgym.agents.acting.architecture import Architecture, GraphOutputs, num_rules
+from sysgym.agents.acting.inference import LARGEST_STANDARD
+from sysgym.agents.acting.spaces import Spaces
 from sysgym.agents.graph_networks import GraphNetwork
-from sysgym.agents.inference import LARGEST_STANDARD
-from sysgym.agents.spaces import Spaces
 from sysgym.agents.term_network import TermNetwork, TermValue
 
 

@@ -19,10 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sysgym.agents import checkpoint as checkpoints
-from sysgym.agents.architecture import Architecture, weight_shapes
+from sysgym.agents.acting.architecture import Architecture, weight_shapes
+from sysgym.agents.acting.inference import PolicyFunction, masked_probabilities, most_likely, sample
+from sysgym.agents.acting.spaces import Spaces
 from sysgym.agents.checkpoint import Checkpoint
-from sysgym.agents.inference import PolicyFunction, masked_probabilities, most_likely, sample
-from sysgym.agents.spaces import Spaces
 from sysgym.agents.weights import FOLDER
 from sysgym.core.errors import CheckpointError
 from sysgym.core.row_network import RowNetwork

@@ -29,9 +29,9 @@ from torch import Tensor
 
 from sysgym.agents.learner import Learner, Share, shards
 from sysgym.agents.networks import Network, masked_entropy, masked_log_probabilities
-from sysgym.agents.optimizers import Tensors
 from sysgym.agents.rollout import Rollout
 from sysgym.agents.settings import Settings, require_choice
+from sysgym.agents.updates.optimizers import Tensors
 from sysgym.core.errors import SettingError, require_range
 
 Floats = NDArray[np.float64]

@@ -16,8 +16,8 @@ import torch
 from sysgym.agents import checkpoint as checkpoints
 from sysgym.agents.backends import Backend
 from sysgym.agents.checkpoint import Checkpoint, holds_object, plain
-from sysgym.agents.processes import WATCHDOG_SECONDS
-from sysgym.agents.progress import Budget
+from sysgym.agents.stepping.processes import WATCHDOG_SECONDS
+from sysgym.agents.telemetry.progress import Budget
 from sysgym.core.errors import CheckpointError, SettingError, require_range
 from sysgym.core.files import require_writable
 

@@ -25,11 +25,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sysgym.agents.environments import NativeEnvironments, make_environments
 from sysgym.agents.learner import Share
 from sysgym.agents.networks import Network, masked_log_probabilities
 from sysgym.agents.reinforce import Floats, Reinforce, ReinforceSettings
 from sysgym.agents.rollout import Rollout
+from sysgym.agents.stepping.environments import NativeEnvironments, make_environments
 from sysgym.agents.term_network import Packed, TermNetwork, log_probabilities
 from sysgym.core.engines import allocate_slot
 from sysgym.core.errors import SettingError, require_range

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sysgym.agents.spaces import Spaces
+from sysgym.agents.acting.spaces import Spaces
 from sysgym.core.errors import TrainingError
 from sysgym.core.protocols import Slot
 

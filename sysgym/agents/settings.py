@@ -32,7 +32,7 @@ class Settings:
     rollout_steps: int = 64
     """T, steps of every environment between two updates; of whole episodes, the step after which they are cut."""
     optimizer: str = "adam"
-    """"adam", "rmsprop" (epsilon beside the root) or "rmsprop_inside" (inside it), see `optimizers`."""
+    """"adam", "rmsprop" (epsilon beside the root) or "rmsprop_inside" (inside it), see `updates.optimizers`."""
     learning_rate: float = 2e-3
     """Of the optimiser."""
     optimizer_epsilon: float = 1e-8
@@ -49,7 +49,7 @@ class Settings:
     (compact JobSched-v0, PPO, 3 M frames, seeds 0, 1, 2: mean slowdown 4.9, 4.8, 3.8; with 1.0 5.0, 5.0, 5.2). Rewards
     paid at the end only need 1."""
     network: str | None = None
-    """Kind of network, see `architecture`; None chooses from the spaces."""
+    """Kind of network, see `acting.architecture`; None chooses from the spaces."""
     hidden: tuple[int, ...] | None = None
     """Widths of the hidden layers; None chooses by kind."""
     activation: str | None = None

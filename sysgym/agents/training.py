@@ -1,14 +1,13 @@
 """The training loop: have a slot played, learn from it, report, until the budget is spent.
 
 A run with a budget of frames gives the same weights for the same seed on the same machine and package versions, in the
-modes `sync` and `lockstep` of `pipeline`, whether it was interrupted and resumed or not. The loop knows algorithms as
-`Learner` only.
+modes `sync` and `lockstep` of `playing.pipeline`, whether it was interrupted and resumed or not. The loop knows
+algorithms as `Learner` only.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import os
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,26 +20,22 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from sysgym.agents import checkpoint as checkpoints
-from sysgym.agents import native
 from sysgym.agents.actor import Weights
-from sysgym.agents.algorithms import LEARNERS, SEARCHES, Algorithm, algorithm_of
-from sysgym.agents.architecture import Architecture, choose_architecture
+from sysgym.agents.algorithms import SEARCHES, algorithm_of
 from sysgym.agents.checkpoint import SAVE_SECONDS, Checkpoint, facts_of
-from sysgym.agents.compiled_behaviour import learns
-from sysgym.agents.environments import Environments
+from sysgym.agents.defaults import check_cores, learner_kind, settled
 from sysgym.agents.interruption import Interruption
 from sysgym.agents.learner import Learner
 from sysgym.agents.linear_start import begin_linear
-from sysgym.agents.networks import Network, build_network
-from sysgym.agents.pipeline import MODES, Pipeline
-from sysgym.agents.players import Player, Role, torch_threads
+from sysgym.agents.networks import build_network
+from sysgym.agents.playing.pipeline import MODES, Pipeline
+from sysgym.agents.playing.players import Player, Role, torch_threads
 from sysgym.agents.policy import TrainedPolicy
-from sysgym.agents.progress import History, Progress
 from sysgym.agents.request import Request
-from sysgym.agents.search import Search
-from sysgym.agents.settings import Settings, make_settings, require_choice
-from sysgym.agents.spaces import largest_bound
-from sysgym.agents.telemetry import Span
+from sysgym.agents.search.search import Search
+from sysgym.agents.settings import make_settings, require_choice
+from sysgym.agents.telemetry.progress import History, Progress
+from sysgym.agents.telemetry.stages import Span
 from sysgym.core.errors import SettingError, TrainingError
 from sysgym.core.files import filled
 from sysgym.core.seeding import stream_key
@@ -89,7 +84,7 @@ def train(
         resume: Whether to go on from `output`: weights, optimiser, environments, random streams, counters and scales
             stand as they stood. With the same budget of frames, `sync` and `lockstep` end in the same weights, bit
             for bit, as a run that was never interrupted. What is not given is as the checkpoint has it.
-        mode: "sync" (default), "lockstep" or "async": how actor and learner share the time, see `pipeline`.
+        mode: "sync" (default), "lockstep" or "async": how actor and learner share the time, see `playing.pipeline`.
         threads: Threads that learn, 1 unless given; playing takes one of its own. The weights do not depend on it.
         learner: "torch", "native" (compiled; multi-layer perceptrons on the processor, the same algorithm two to four
             times as fast), or "auto" (default): native where it can be and no hidden layer is wider than 256. A run
@@ -118,13 +113,9 @@ def train(
         CheckpointError: `output` cannot be resumed from.
         OutputError: `output` cannot be written.
     """
-    begin: Callable[..., Search | Training] = _search if algorithm in SEARCHES else Training
-    training = begin(
-        env_id, algorithm, seed=seed, num_envs=num_envs, frames=frames, seconds=seconds,
-        environment=environment, words=words, output=output, resume=resume, mode=mode, threads=threads,
-        learner=learner, device=device, backend=backend, actors=actors, workers=workers, min_batch=min_batch,
-        address=address, watchdog=watchdog, **settings,
-    )  # fmt: skip
+    given = locals() | settings  # the signature is the only list of the arguments here; `Request` knows them again
+    del given["settings"], given["on_progress"]
+    training = _search(**given) if algorithm in SEARCHES else Training(**given)
     for progress in training.run():
         if on_progress is not None:
             on_progress(progress)
@@ -168,9 +159,9 @@ class Training:
         self.backend = request.gathering()
         ahead = self.mode != "sync"
         here = self.backend.actors if self.backend.name != "ray" else 0
-        _check_cores(self.threads + here if ahead else max(self.threads, here))
+        check_cores(self.threads + here if ahead else max(self.threads, here))
         self.stage = self.backend.open(env_id, request.num_envs, filled(dict(request.environment or {})))
-        self.settings, self.architecture = _settled(chosen, self.stage.like)
+        self.settings, self.architecture = settled(chosen, self.stage.like)
         self.spaces = self.architecture.played(self.stage.spaces)
         if self.settings.whole_episodes and (self.backend.actors > 1 or self.backend.min_batch is not None):
             raise SettingError(
@@ -182,7 +173,7 @@ class Training:
             if self.settings.start:
                 begin_linear(network, self.settings.start)
         self.network = network.to(request.device)
-        self.learner_kind = _learner_kind(request.learner or "auto", kind, self.network)
+        self.learner_kind = learner_kind(request.learner or "auto", kind, self.network)
         self.learner: Learner[Any] = kind.learner(self.learner_kind)(
             self.network, self.settings, self.seed, self.threads
         )
@@ -372,42 +363,3 @@ class _Update(NamedTuple):
 
 def _torch_tensors(arrays: Mapping[str, NDArray[Any]]) -> dict[str, torch.Tensor]:
     return {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
-
-
-def _learner_kind(name: str, algorithm: Algorithm, network: Network) -> str:
-    """The learner that a name means: torch, or native."""
-    require_choice("learner", name, LEARNERS)
-    suits = algorithm.native and learns(network)
-    if name == "native" and not suits:
-        raise SettingError(
-            "learner is 'native', which knows multi-layer perceptrons (network='flat' or 'choices') on the processor, "
-            "and not evolution; use 'torch'"
-        )
-    if name == "auto":
-        return "native" if suits and max(network.architecture.hidden) <= native.WIDEST else "torch"
-    return name
-
-
-def _check_cores(needed: int) -> None:
-    cores = os.cpu_count() or 1
-    if needed > cores:
-        warnings.warn(f"{needed} threads are asked for, and there are {cores} cores: expect no gain", stacklevel=4)
-
-
-def _settled(settings: Settings, environments: Environments) -> tuple[Settings, Architecture]:
-    """The settings with everything that was left open chosen from the environment."""
-    normalize = settings.normalize_observations
-    if normalize is None:
-        normalize = largest_bound(environments.observation_space) > 1.0
-    kind = settings.network or environments.network
-    architecture = choose_architecture(
-        environments.spaces, kind, settings.hidden, settings.activation, normalize, environments.foreseen
-    )
-    settled = dataclasses.replace(
-        settings,
-        network=architecture.kind,
-        hidden=architecture.hidden,
-        activation=architecture.activation,
-        normalize_observations=normalize,
-    )
-    return settled, architecture

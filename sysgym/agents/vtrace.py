@@ -75,7 +75,7 @@ def vtrace(
         ratios: rho, (T, N).
         rewards: (T, N).
         values: (T, N) or more rows, of which the first T are used.
-        following: next_t, (T, N), see `advantages.next_values`.
+        following: next_t, (T, N), see `updates.advantages.next_values`.
         done: (T, N), terminated or truncated.
         discount: gamma, a number or an array that broadcasts.
         rho_clip: rho_bar.

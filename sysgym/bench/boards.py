@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from sysgym.bench import ranking, statistics
 from sysgym.bench.contests import RULES, Contest, Entry, Replicates, contests
@@ -139,7 +140,8 @@ def boards(records: Iterable[Record], against: str | None = None) -> list[Board]
     Raises:
         UnknownNameError: An environment has no such heuristic.
     """
-    return [board_of(group) for group in grouped(contests(records, against))]
+    with threadpool_limits(1, "blas"):  # the matrices are small: threads would wait for one another
+        return [board_of(group) for group in grouped(contests(records, against))]
 
 
 def grouped(found: Sequence[Contest]) -> list[list[Contest]]:

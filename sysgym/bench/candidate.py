@@ -212,7 +212,7 @@ def _by_batch(policy: Any) -> Any:
 
 def _fault(error: BaseException, file: str) -> dict[str, Any]:
     """What was raised, in one line, and the line of the policy's file that led to it."""
-    text = " ".join(str(error).split())
+    text = " ".join((error.msg if isinstance(error, SyntaxError) else str(error)).split())  # the line is told beside it
     line = error.lineno if isinstance(error, SyntaxError) and error.filename == file else None
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
     plain = text if isinstance(error, LookupError) and type(error) is LookupError else ""

@@ -84,7 +84,8 @@ def _is_foreign(error: BaseException, made_by: Any) -> bool:
 
 def summary(error: BaseException) -> str:
     """Kind of an exception and what it says, without line breaks and without what UTF-8 cannot hold."""
-    text = " ".join(str(error).split())
+    said = error.msg if isinstance(error, SyntaxError) else str(error)  # its place is told beside it
+    text = " ".join(said.split())
     return printable(f"{type(error).__name__}: {text}" if text else type(error).__name__)
 
 

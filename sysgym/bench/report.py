@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from threadpoolctl import threadpool_limits
 
 from sysgym.bench import formats, plots
 from sysgym.bench.boards import SCORE, Board, board_of, drawn_environments, grouped
@@ -142,8 +143,9 @@ def render_report(records: Iterable[Record], against: str | None = None, verdict
         raise RecordError("there are no records to report; run a study first (sysgym run STUDY.toml)")
     brief = len(found) > MANY
     replays = Replays(verdicts)
-    problems = [_problem(number, group, brief, replays) for number, group in enumerate(grouped(found), start=1)]
-    _place_shifts(problems, found)
+    with threadpool_limits(1, "blas"):  # as in `boards`
+        problems = [_problem(number, group, brief, replays) for number, group in enumerate(grouped(found), start=1)]
+        _place_shifts(problems, found)
     studies = list(dict.fromkeys(record.study for record in shown))
     facts = {
         "title": studies[0] if len(studies) == 1 else "Leaderboard",

@@ -46,6 +46,8 @@ def main() -> None:
         _fail(str(error))
     except _UsageError as error:
         _fail(error.format_message())
+    except PermissionError as error:
+        _fail(f"{error.filename}: permission denied")
     except (typer.Abort, KeyboardInterrupt):
         code = INTERRUPTED
     except Terminated as stop:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import operator
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,19 +20,27 @@ from rich.table import Table
 out, log = Console(), Console(stderr=True)
 GAP = 3
 """Characters between two columns of a table."""
+LINE_SECONDS = 30.0
+"""Least time between two lines of progress where nobody watches."""
 WORD = 16
 """A longer word may be broken where a table is too wide for the terminal."""
 
 
 @contextmanager
 def bar(what: str) -> Iterator[Callable[[float, str], None]]:
-    """A progress bar on standard error, which is silent where nobody watches."""
+    """A progress bar on standard error; where no terminal is, as in the log of a batch job, a line now and then."""
+    said = time.monotonic()
+    silent = not log.is_terminal
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TextColumn("{task.fields[note]}"))
-    with Progress(*columns, console=log, transient=True, disable=not log.is_terminal) as progress:
+    with Progress(*columns, console=log, transient=True, disable=silent) as progress:
         task = progress.add_task(what, total=1.0, note="")
 
         def advance(share: float, note: str) -> None:
+            nonlocal said
             progress.update(task, completed=share, note=note)
+            if silent and time.monotonic() - said > LINE_SECONDS:
+                said = time.monotonic()
+                log.print(escape(f"{what}: {share:.0%}, {note}"), highlight=False)
 
         yield advance
 

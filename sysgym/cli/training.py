@@ -37,15 +37,15 @@ def watchers(
             open_until_the_end.callback(watcher.close)
 
         if trace is not None:
-            from sysgym.agents.telemetry import ChromeTrace
+            from sysgym.agents import ChromeTrace
 
             add(ChromeTrace(trace))
         if mlflow is not None:
-            from sysgym.agents.mlflow import MLflowLog
+            from sysgym.agents import MLflowLog
 
             add(MLflowLog(mlflow, facts=facts))
         if tensorboard:
-            from sysgym.agents.tensorboard import TensorBoardLog
+            from sysgym.agents import TensorBoardLog
 
             add(TensorBoardLog(output.with_suffix(".tensorboard"), TENSORBOARD_SECONDS))
         yield watching

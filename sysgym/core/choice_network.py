@@ -6,9 +6,9 @@ its node's features and state, the globals, and the mean state. As in `row_netwo
 that an engine's compiled code can play it and a search can hold many of them as rows of one array; it stands in `core`
 because learners make it and engines play with it, and neither may know the other.
 
-The numbers stand in the order of `agents.architecture.weight_shapes`, matrices as (inputs, outputs): first layer, its
-bias, that of the globals; each round's own, along, against, overall and bias; the perceptron's two layers, whose inputs
-are a node's features, a choice's, the globals, the node's state, and the mean state.
+The numbers stand in the order of `agents.acting.architecture.weight_shapes`, matrices as (inputs, outputs): first
+layer, its bias, that of the globals; each round's own, along, against, overall and bias; the perceptron's two layers,
+whose inputs are a node's features, a choice's, the globals, the node's state, and the mean state.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sysgym.core.compiled import compiled
+from sysgym.core.compiled import compiled, uncounted_inline
 from sysgym.exprsimp.arena import FULL, Arena, intern, load_nodes, make_arena, unload
 from sysgym.exprsimp.model import ARITY, TAKES_BOOL, Expression, Op
 from sysgym.exprsimp.parser import parse
@@ -93,73 +93,31 @@ def _parse_all(arena: Arena, signs: NDArray[np.uint8], ends: NDArray[np.int64], 
 
 
 @compiled
-def _parse_one(  # noqa: PLR0911, PLR0912, PLR0915  one state machine
+def _parse_one(  # noqa: PLR0911  one state machine
     arena: Arena, signs: NDArray[np.uint8], at: int, end: int, terms: NDArray[np.int64], waiting: NDArray[np.int64]
 ) -> int:
     """One expression; `waiting` holds operator and arguments so far of what is unfinished."""
     depth, held = 0, 0
     while at < end:
-        sign = signs[at]
-        if sign == _LEFT:
-            waiting[depth, 0], waiting[depth, 1] = _OPEN, 1
-            depth, at = depth + 1, at + 1
-            continue
-        if sign == _BANG:
-            waiting[depth, 0], waiting[depth, 1] = _NOT, 1
-            depth, at = depth + 1, at + 1
-            continue
-        if sign == _M and signs[at + 3] == _LEFT:
-            third = signs[at + 2]
-            if not (signs[at + 1] == _I and third == _N) and not (signs[at + 1] == _A and third == _X):
-                return _REFUSED
-            waiting[depth, 0], waiting[depth, 1] = _MIN if third == _N else _MAX, 1
-            depth, at = depth + 1, at + 4
-            continue
-        if sign == _S and at + 7 < end:
-            for place in range(7):
-                if signs[at + place] != _SELECT_NAME[place]:
-                    return _REFUSED
-            waiting[depth, 0], waiting[depth, 1] = _SELECT, 1
-            depth, at = depth + 1, at + 7
-            continue
-        op, begin, negative = _INT, at, False
-        if sign in (_V, _MINUS):
-            op, negative = _VAR if sign == _V else _INT, sign == _MINUS
-            begin += 1
-        value, at = 0, begin
-        while _ZERO <= signs[at] <= _NINE and at - begin < 18:
-            value = value * 10 + int(signs[at]) - _ZERO
-            at += 1
-        if (
-            at == begin
-            or at - begin >= (9 if op == _VAR else 18)
-            or (signs[begin] == _ZERO and (at > begin + 1 or negative))
-        ):
+        op, length = _opening(signs, at, end)
+        if op == _REFUSED:
             return _REFUSED
-        terms[held] = intern(arena, op, -1, -1, -1, -value if negative else value)
-        if terms[held] == FULL:
-            return FULL
+        if length > 0:
+            waiting[depth, 0], waiting[depth, 1] = op, 1
+            depth, at = depth + 1, at + length
+            continue
+        term, at = _operand(arena, signs, at)
+        if term < 0:
+            return term
+        terms[held] = term
         held += 1
         while depth:  # after an operand: close what is complete, until another operand is due
             op, given = waiting[depth - 1, 0], waiting[depth - 1, 1]
-            if op == _OPEN:
-                if at + 3 >= end or signs[at] != _SPACE or signs[at + 1] > 127:
+            if op == _OPEN or given < _ARITY[op]:
+                op, at = _infix(signs, at, end) if op == _OPEN else _comma(signs, at, end, op)
+                if op == _REFUSED:
                     return _REFUSED
-                doubled = signs[at + 2] != _SPACE
-                if doubled and signs[at + 2] != _SECOND[signs[at + 1]]:
-                    return _REFUSED
-                op = _DOUBLE[signs[at + 1]] if doubled else _BINARY[signs[at + 1]]
-                at += 3 if doubled else 2
-                if op == 0 or signs[at] != _SPACE:
-                    return _REFUSED
-                waiting[depth - 1, 0], waiting[depth - 1, 1] = op, 2
-                at += 1
-                break
-            if given < _ARITY[op]:
-                if at + 1 >= end or signs[at] != _COMMA or signs[at + 1] != _SPACE:
-                    return _REFUSED
-                waiting[depth - 1, 1] = given + 1
-                at += 2
+                waiting[depth - 1, 0], waiting[depth - 1, 1] = op, given + 1
                 break
             if op != _NOT:
                 if at >= end or signs[at] != _RIGHT:
@@ -174,6 +132,59 @@ def _parse_one(  # noqa: PLR0911, PLR0912, PLR0915  one state machine
         if depth == 0:
             return terms[0] if at == end and held == 1 else _REFUSED
     return _REFUSED
+
+
+@uncounted_inline
+def _opening(signs: NDArray[np.uint8], at: int, end: int) -> tuple[int, int]:
+    """What begins here before its first operand, and how many signs it takes; none where an operand stands here."""
+    sign = signs[at]
+    if sign in (_LEFT, _BANG):
+        return _OPEN if sign == _LEFT else _NOT, 1
+    if sign == _M and signs[at + 3] == _LEFT:
+        second, third = signs[at + 1], signs[at + 2]
+        if second == _I and third == _N:
+            return _MIN, 4
+        return (_MAX, 4) if second == _A and third == _X else (_REFUSED, 0)
+    if sign == _S and at + 7 < end:
+        for place in range(7):
+            if signs[at + place] != _SELECT_NAME[place]:
+                return _REFUSED, 0
+        return _SELECT, 7
+    return _OPEN, 0
+
+
+@uncounted_inline
+def _operand(arena: Arena, signs: NDArray[np.uint8], at: int) -> tuple[int, int]:
+    """The term of a variable or a number, and where it ends."""
+    variable, negative = signs[at] == _V, signs[at] == _MINUS
+    begin = at + 1 if variable or negative else at
+    value, at = 0, begin
+    while _ZERO <= signs[at] <= _NINE and at - begin < 18:
+        value = value * 10 + int(signs[at]) - _ZERO
+        at += 1
+    length = at - begin
+    if length == 0 or length >= (9 if variable else 18) or (signs[begin] == _ZERO and (length > 1 or negative)):
+        return _REFUSED, at
+    return intern(arena, _VAR if variable else _INT, -1, -1, -1, -value if negative else value), at
+
+
+@uncounted_inline
+def _infix(signs: NDArray[np.uint8], at: int, end: int) -> tuple[int, int]:
+    """The operator between two operands, and where the second begins."""
+    if at + 3 >= end or signs[at] != _SPACE or signs[at + 1] > 127:
+        return _REFUSED, at
+    doubled = signs[at + 2] != _SPACE
+    if doubled and signs[at + 2] != _SECOND[signs[at + 1]]:
+        return _REFUSED, at
+    op = _DOUBLE[signs[at + 1]] if doubled else _BINARY[signs[at + 1]]
+    at += 3 if doubled else 2
+    return (_REFUSED, at) if op == 0 or signs[at] != _SPACE else (op, at + 1)
+
+
+@uncounted_inline
+def _comma(signs: NDArray[np.uint8], at: int, end: int, op: int) -> tuple[int, int]:
+    """The same operator, and where its next argument begins."""
+    return (op, at + 2) if at + 1 < end and signs[at] == _COMMA and signs[at + 1] == _SPACE else (_REFUSED, at)
 
 
 @compiled

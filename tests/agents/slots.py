@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from sysgym.agents.acting.spaces import Spaces
 from sysgym.agents.rollout import Rollout
-from sysgym.agents.spaces import Spaces
 
 SPACES = Spaces((3,), "float32", 0, 4)
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from sysgym.agents.a2c import A2C, A2CSettings
-from sysgym.agents.architecture import choose_architecture
+from sysgym.agents.acting.architecture import choose_architecture
 from sysgym.agents.networks import build_network, masked_log_probabilities
 from sysgym.agents.ppo import PPO, PPOSettings
 from sysgym.core.errors import SettingError

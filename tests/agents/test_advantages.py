@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sysgym.agents.advantages import decision_trace, generalized_advantages, next_values
+from sysgym.agents.updates.advantages import decision_trace, generalized_advantages, next_values
 
 REWARDS = np.array([[1.0], [0.0], [2.0], [-1.0], [0.5], [1.0]])
 VALUES = np.array([[0.5], [0.4], [0.3], [0.2], [0.1], [0.6], [0.7]])

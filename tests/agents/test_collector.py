@@ -15,11 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import sysgym.agents as agents
-from sysgym.agents import collector as room
 from sysgym.agents.collector import Collected, Collector, Receiver
-from sysgym.agents.environments import Recipe
-from sysgym.agents.players import Role
-from sysgym.agents.ready import GroupedEnvironments
+from sysgym.agents.collector import collector as room
+from sysgym.agents.playing.players import Role
+from sysgym.agents.playing.ready import GroupedEnvironments
+from sysgym.agents.stepping.environments import Recipe
 from sysgym.agents.training import Training
 from sysgym.core.errors import SettingError, UnknownNameError
 from tests.agents.test_processes import RandomBehaviour, assert_same, slots_of

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from sysgym.agents.acting.architecture import choose_architecture
+from sysgym.agents.acting.spaces import Spaces
 from sysgym.agents.actor import Behaviour, Weights
-from sysgym.agents.architecture import choose_architecture
-from sysgym.agents.compiled_behaviour import CompiledBehaviour
+from sysgym.agents.native.behaviour import CompiledBehaviour
 from sysgym.agents.networks import build_network
-from sysgym.agents.spaces import Spaces
 from sysgym.core.errors import SysgymError
 
 CASES = {

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sysgym.agents.covariance import CovarianceSearch
+from sysgym.agents.search.covariance import CovarianceSearch
 
 
 def rosenbrock(points):

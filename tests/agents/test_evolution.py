@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from sysgym.agents.acting.architecture import choose_architecture
+from sysgym.agents.acting.spaces import Spaces
 from sysgym.agents.actor import Weights
-from sysgym.agents.architecture import choose_architecture
 from sysgym.agents.evolution import (
     Evolution,
     EvolutionSettings,
@@ -15,7 +16,6 @@ from sysgym.agents.evolution import (
     policy_weights,
 )
 from sysgym.agents.networks import build_network
-from sysgym.agents.spaces import Spaces
 from sysgym.core.errors import SettingError
 from tests.agents.slots import SPACES, filled_rollout
 

@@ -12,12 +12,12 @@ import torch
 from gymnasium.spaces.utils import flatdim, flatten
 
 import sysgym.agents as agents
-from sysgym.agents.architecture import choose_architecture, weight_shapes
-from sysgym.agents.environments import make_environments
-from sysgym.agents.inference import PolicyFunction
+from sysgym.agents.acting.architecture import choose_architecture, weight_shapes
+from sysgym.agents.acting.inference import PolicyFunction
+from sysgym.agents.acting.parts import pack, parts_of
+from sysgym.agents.acting.spaces import Spaces
 from sysgym.agents.networks import build_network
-from sysgym.agents.parts import pack, parts_of
-from sysgym.agents.spaces import Spaces
+from sysgym.agents.stepping.environments import make_environments
 from sysgym.core.errors import CheckpointError, SettingError
 from sysgym.core.packing import graph_spec, packed, packed_spec, unpacked
 from sysgym.core.protocols import ArraySpec

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from sysgym import agents
-from sysgym.agents.architecture import choose_architecture
+from sysgym.agents.acting.architecture import choose_architecture
+from sysgym.agents.acting.spaces import Spaces
 from sysgym.agents.linear_start import begin_linear
 from sysgym.agents.networks import build_network
-from sysgym.agents.spaces import Spaces
 from sysgym.core.errors import SettingError
 
 ROWS = Spaces((5, 4), "float32", 0, 5)

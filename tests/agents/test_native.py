@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
+from sysgym.agents.acting.architecture import choose_architecture
+from sysgym.agents.acting.spaces import Spaces
 from sysgym.agents.actor import Weights
 from sysgym.agents.algorithms import ALGORITHMS
-from sysgym.agents.architecture import choose_architecture
-from sysgym.agents.compiled_behaviour import CompiledBytes, compiled_behaviour
-from sysgym.agents.kernels import TANH, activate
+from sysgym.agents.native.behaviour import CompiledBytes, compiled_behaviour
+from sysgym.agents.native.kernels import TANH, activate
 from sysgym.agents.networks import build_network, masked_log_probabilities
 from sysgym.agents.settings import make_settings
-from sysgym.agents.spaces import Spaces
 from sysgym.core.errors import TrainingError
 from tests.agents.slots import filled_rollout
 

@@ -7,10 +7,10 @@ from gymnasium import spaces as gym_spaces
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sysgym.agents.architecture import choose_architecture, weight_shapes
-from sysgym.agents.inference import PolicyFunction, masked_probabilities, most_likely, sample
+from sysgym.agents.acting.architecture import choose_architecture, weight_shapes
+from sysgym.agents.acting.inference import PolicyFunction, masked_probabilities, most_likely, sample
+from sysgym.agents.acting.spaces import Spaces, largest_bound
 from sysgym.agents.networks import PooledRows, build_network, masked_entropy, masked_log_probabilities
-from sysgym.agents.spaces import Spaces, largest_bound
 from sysgym.core.errors import SettingError, SysgymError, UnknownNameError
 
 CASES = {

@@ -6,8 +6,8 @@ import torch
 
 from sysgym import agents
 from sysgym.agents.a2c import A2CSettings
-from sysgym.agents.kernels import adam_step, norm, rmsprop_step, tree_sum
-from sysgym.agents.optimizers import make_optimizer
+from sysgym.agents.native.kernels import adam_step, norm, rmsprop_step, tree_sum
+from sysgym.agents.updates.optimizers import make_optimizer
 
 RECIPES = {
     "adam": {"learning_rate": 2e-3, "optimizer_epsilon": 1e-5},

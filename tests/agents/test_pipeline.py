@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import sysgym.agents as agents
-from sysgym.agents.pipeline import MODES
-from sysgym.agents.players import torch_threads
+from sysgym.agents.playing.pipeline import MODES
+from sysgym.agents.playing.players import torch_threads
 from sysgym.agents.training import Training
 from sysgym.core.errors import SettingError
 

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from sysgym.agents.architecture import choose_architecture
+from sysgym.agents.acting.architecture import choose_architecture
 from sysgym.agents.networks import build_network, masked_entropy, masked_log_probabilities
 from sysgym.agents.ppo import PPO, PPOSettings, normalized, policy_loss, value_loss
-from sysgym.agents.scaling import RewardScale
 from sysgym.agents.settings import make_settings
+from sysgym.agents.updates.scaling import RewardScale
 from sysgym.core.errors import SettingError, TrainingError, UnknownNameError
 from tests.agents.slots import SPACES, filled_rollout
 

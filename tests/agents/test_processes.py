@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 import sysgym.agents as agents
-from sysgym.agents import processes
 from sysgym.agents.actor import Behaviour
-from sysgym.agents.environments import Recipe
-from sysgym.agents.players import Role
-from sysgym.agents.processes import ProcessEnvironments
+from sysgym.agents.playing.players import Role
 from sysgym.agents.rollout import ARRAYS, Rollout
+from sysgym.agents.stepping import processes
+from sysgym.agents.stepping.environments import Recipe
+from sysgym.agents.stepping.processes import ProcessEnvironments
 from sysgym.agents.training import Training
 from sysgym.core.errors import CheckpointError, SettingError, TrainingError
 
@@ -232,8 +232,8 @@ def alive(pid):
 WITHOUT_END = """
 import signal
 import numpy as np
-from sysgym.agents.environments import Recipe
-from sysgym.agents.processes import ProcessEnvironments
+from sysgym.agents.stepping.environments import Recipe
+from sysgym.agents.stepping.processes import ProcessEnvironments
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
 if __name__ == "__main__":
@@ -273,8 +273,8 @@ def test_a_finished_run_leaves_no_process():
 
 def test_fault_10_the_limit_of_the_watchdog_stands_in_one_place():
     """ELF had one of 300 s that another of 1,200 s overrode."""
-    room = Path(processes.__file__).parent
-    places = [file.name for file in room.glob("*.py") if "WATCHDOG_SECONDS =" in file.read_text()]
+    room = Path(processes.__file__).parents[1]
+    places = [file.name for file in room.rglob("*.py") if "WATCHDOG_SECONDS =" in file.read_text()]
     assert places == ["processes.py"] and processes.WATCHDOG_SECONDS == 5.0
 
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from sysgym.agents import Training
+from sysgym.agents.acting.architecture import choose_architecture
 from sysgym.agents.algorithms import ALGORITHMS
-from sysgym.agents.architecture import choose_architecture
 from sysgym.agents.networks import build_network
 from sysgym.agents.reinforce import Reinforce, ReinforceSettings, baselines, returns_to_go
 from sysgym.core.errors import SettingError

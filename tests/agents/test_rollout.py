@@ -4,11 +4,11 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
+from sysgym.agents.acting.architecture import choose_architecture
 from sysgym.agents.actor import Actor, Behaviour
-from sysgym.agents.architecture import choose_architecture
-from sysgym.agents.environments import CopiedEnvironments, NativeEnvironments, make_environments
 from sysgym.agents.networks import build_network
 from sysgym.agents.rollout import Rollout
+from sysgym.agents.stepping.environments import CopiedEnvironments, NativeEnvironments, make_environments
 from sysgym.core.errors import SettingError, TrainingError, UnknownNameError
 from tests.agents import toy
 

@@ -8,8 +8,8 @@ import types
 import pytest
 
 from sysgym import agents
-from sysgym.agents.mlflow import MLflowLog
 from sysgym.agents.telemetry import STAGES, ChromeTrace, lag_shares, scalars, shares
+from sysgym.agents.telemetry.mlflow import MLflowLog
 from sysgym.core.errors import OutputError, SettingError
 
 SMALL = {"num_envs": 8, "rollout_steps": 16, "hidden": (8,)}

@@ -186,7 +186,7 @@ def test_torch_threads_are_left_as_they_were():
 
 
 def test_tensorboard_gets_every_update(tmp_path):
-    from sysgym.agents.tensorboard import TensorBoardLog
+    from sysgym.agents.telemetry.tensorboard import TensorBoardLog
 
     agents.train("toy/Cards-v0", frames=512, on_progress=TensorBoardLog(tmp_path), **SMALL)
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator

@@ -6,9 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sysgym.agents.advantages import generalized_advantages, next_values
-from sysgym.agents.architecture import choose_architecture
+from sysgym.agents.acting.architecture import choose_architecture
 from sysgym.agents.networks import build_network
+from sysgym.agents.updates.advantages import generalized_advantages, next_values
 from sysgym.agents.vtrace import VTrace, VTraceSettings, vtrace
 from sysgym.core.errors import SettingError
 from tests.agents.slots import SPACES, filled_rollout

@@ -169,7 +169,7 @@ def test_wrong_names_and_arguments_say_so():
 def test_policy_files_that_cannot_be_used_say_why(code, tmp_path):
     env = ToyEnv()
     faults = {
-        "class Policy(:\n": "line 1: SyntaxError",
+        "class Policy(:\n": "line 1: SyntaxError: invalid syntax$",
         "import no_such_module_here\n": "no_such_module_here",
         "x = 1\n": "no class Policy with a method act",
     }

@@ -11,12 +11,12 @@ import gymnasium as gym
 import numpy as np
 
 import sysgym  # noqa: F401  registers the ids
+from sysgym.agents.acting.architecture import choose_architecture
 from sysgym.agents.actor import Behaviour
-from sysgym.agents.architecture import choose_architecture
 from sysgym.agents.backends import Backend
 from sysgym.agents.collector import Collector, Receiver
 from sysgym.agents.networks import build_network
-from sysgym.agents.players import Role
+from sysgym.agents.playing.players import Role
 from sysgym.agents.rollout import Rollout
 
 UNEVEN = "ratios/Uneven-v0"

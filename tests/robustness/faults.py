@@ -5,8 +5,9 @@
 CASES is JSON: (name, words of the command, places) of each. Every case is played once as it is, in this process, so
 that its kernels are loaded. Then a child is forked for each fault and place. It counts what the command does to files
 of its folder (opening for writing, renaming, removing) and at its place is killed (`kill`), or finds the disk full from
-there on (`full`: files may not grow any more). One more child may write to nothing in its folder (`refused`); where the
-tests run as root, to whom everything is allowed, it becomes nobody. Another child runs the command again without a
+there on (`full`: files may not grow any more). One more child may write to nothing in its folder (`refused`), one more
+may not even look into it (`closed`); where the tests run as root, to whom everything is allowed, both become nobody.
+Another child runs the command again without a
 fault. One JSON line a place, with the folder as the fault left it, and as the second run did.
 """
 
@@ -20,6 +21,7 @@ import resource
 import shutil
 import signal
 import sys
+import traceback
 from pathlib import Path
 
 import sysgym.bench.runner
@@ -40,6 +42,8 @@ def run(words):
             sysgym.cli.main()
     except SystemExit as stop:
         return (stop.code or 0), said.getvalue()
+    except Exception:
+        return "not caught", traceback.format_exc()
     return 0, said.getvalue()
 
 
@@ -68,9 +72,9 @@ def allow(folder, files, folders):
         path.chmod(folders if path.is_dir() else files)
 
 
-def refuse(folder):
-    """Make a folder read-only for this process."""
-    allow(folder, 0o444, 0o555)
+def refuse(folder, fault):
+    """Make a folder read-only for this process, or close it."""
+    allow(folder, *((0o444, 0o555) if fault == "refused" else (0, 0)))
     if os.geteuid() == 0:
         os.setgroups([])
         os.setgid(NOBODY)
@@ -100,14 +104,14 @@ def play(folder, name, words, places):
     shutil.copytree(given, alone)
     os.chdir(alone)
     yield {"case": name, "fault": "none", "first": run(words), "second": None, "left": str(alone), "after": str(alone)}
-    for fault in ("kill", "full", "refused"):
-        for place in range(1, 2 if fault == "refused" else places + 1):
+    for fault in ("kill", "full", "refused", "closed"):
+        for place in range(1, places + 1 if fault in ("kill", "full") else 2):
             left, after = folder / f"{name}.{fault}.{place}.left", folder / f"{name}.{fault}.{place}"
             shutil.copytree(given, after)
             os.chdir(after)
 
             def faulty(fault=fault, place=place, after=after):
-                refuse(after) if fault == "refused" else arm(str(after), place, fault)
+                arm(str(after), place, fault) if fault in ("kill", "full") else refuse(after, fault)
                 return run(words)
 
             first = in_child(faulty)

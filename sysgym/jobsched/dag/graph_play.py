@@ -1,9 +1,9 @@
 """Whole episodes under a graph network, compiled: messages, scores and moves without a word of Python.
 
-A trained policy over the observation `choices` is Decima's agent: stages pass messages along the edges of their job,
-a perceptron scores every (stage, limit) that is allowed, the best is taken. Here a search plays millions of decisions
-so, some tens of microseconds each; the sums are in another order than in `agents.graph_inference`, so the scores agree
-up to rounding.
+A trained policy over the observation `choices` is Decima's agent: stages pass messages along the edges of their job, a
+perceptron scores every (stage, limit) that is allowed, the best is taken. Here a search plays millions of decisions so,
+some tens of microseconds each; the sums are in another order than in `agents.acting.graph_inference`, so the scores
+agree up to rounding.
 """
 
 from __future__ import annotations
