@@ -41,7 +41,7 @@ def place(
     length: Annotated[int, typer.Option(help="transformer, mlp: tokens of a sample.")] = 256,
     vocabulary: Annotated[int, typer.Option(help="transformer: tokens there are.")] = 50_257,
     micro_batches: Annotated[int, typer.Option(help="Modules and --schedules: micro-batches of a batch.")] = 8,
-    inference: Annotated[bool, typer.Option("--inference", help="Modules: no backward pass.")] = False,
+    inference: Annotated[bool, typer.Option("--inference", help="Modules and --schedules: no backward pass.")] = False,
     schedules: Annotated[bool, typer.Option("--schedules", help="Compare the pipeline schedules.")] = False,
     output: Annotated[Path | None, typer.Option(help="Write the assignment, or the plan, as JSON.")] = None,
     timeline: Annotated[
@@ -59,7 +59,11 @@ def place(
         sizes = {"layers": layers, "width": width, "batch": batch, "length": length, "vocabulary": vocabulary}
         _place_module(model, devices, sizes, micro_batches, inference, schedules, output, timeline, as_json)
     elif schedules:
-        _compare_on_graph(model, devices, time_unit, micro_batches, as_json)
+        _compare_on_graph(model, devices, time_unit, micro_batches, inference, as_json)
+    elif inference:
+        raise SettingError(
+            "--inference is for modules and --schedules; a graph's operations are placed as they are listed"
+        )
     else:
         _place_graph(model, devices, objective, method, time_limit, seed, time_unit, output, timeline, as_json)
 
@@ -135,14 +139,16 @@ def _placement_row(graph: Any, cluster: Any, objective: str, placement: Any) -> 
     }  # fmt: skip
 
 
-def _compare_on_graph(path: str, devices: str | None, time_unit: str | None, micro_batches: int, as_json: bool) -> None:
+def _compare_on_graph(
+    path: str, devices: str | None, time_unit: str | None, micro_batches: int, inference: bool, as_json: bool
+) -> None:
     from sysgym.placement import plan_parallel, read_graph
     from sysgym.placement.layers import Training, layers_of_graph
     from sysgym.placement.schedules import compare_schedules
 
     loaded, name = read_graph(path, time_unit), Path(path).name
-    cluster, training = _cluster_of(loaded, devices, name), Training(micro_batches)
-    layers = layers_of_graph(loaded, cluster)
+    cluster, training = _cluster_of(loaded, devices, name), Training(micro_batches, backward=not inference)
+    layers = layers_of_graph(loaded, cluster, training=not inference)
     with working(f"planning {name}"):
         plan = plan_parallel(layers, cluster, training, forms=("pipeline",))
     rows = compare_schedules(layers, plan.stages, cluster, training)

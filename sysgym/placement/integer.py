@@ -63,7 +63,8 @@ def solve_integer(
         relax: Solve only the linear relaxation, for its bound.
         gap: Relative gap at which the answer counts as optimal.
     """
-    scale = 1.0 / max(1e-300, float(np.where(np.isfinite(contraction.cost), contraction.cost, 0).max()))
+    largest = float(np.where(np.isfinite(contraction.cost), contraction.cost, 0).max())
+    scale = 1.0 / (largest or float(contraction.price.max(initial=0.0)) or 1.0)
     model = _model(contraction, scale)
     solver = highspy.Highs()  # type: ignore[no-untyped-call]
     for option, value in (

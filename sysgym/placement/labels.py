@@ -2,9 +2,10 @@
 
 A state is what the layers in front still have to know: the strategies of those layers whose producers have not been
 passed, and whether the current unit is recomputed. A label is (seconds, exposed gradient reduction, bytes, bytes of the
-recomputed unit, largest of those); in each state those stay that no other label beats in all five. Every step adds the
-same to all labels of a state and is monotone in each number, so nothing that could be best is lost, unless more than
-`LABELS` are left, or more than `OPEN_LAYERS` wait at once for producers: then the search is a heuristic and says so.
+recomputed unit, largest of those; without a backward pass, of what is held at a layer); in each state those stay that
+no other label beats in all five. Every step adds the same to all labels of a state and is monotone in each number, so
+nothing that could be best is lost, unless more than `LABELS` are left, or more than `OPEN_LAYERS` wait at once for
+producers: then the search is a heuristic and says so.
 """
 
 from __future__ import annotations
@@ -22,8 +23,10 @@ from sysgym.placement.layers import (
     border_seconds,
     held,
     kept_of_recomputed,
+    sent_bytes,
     share,
     stash,
+    waiting_bytes,
     weight_share,
 )
 from sysgym.placement.sharding import STRATEGIES, Strategy
@@ -80,7 +83,7 @@ class Stages:
             for layer in range(len(layers))
         ]
         self.exact = True
-        self._steps: dict[tuple[int, bool, tuple[int, ...], tuple[_Key, ...]], _Step] = {}
+        self._steps: dict[tuple[object, ...], _Step] = {}
         self._entries: dict[tuple[int, int], list[tuple[float, float, float]]] = {}
 
     def endings(self, begins: list[int], end: int) -> dict[int, list[Ending]]:
@@ -113,7 +116,7 @@ class Stages:
             readers = self.layers.readers[layer]
             outside = not readers or readers[-1] >= end
             last = layer + 1 == end or self.layers.unit[layer] != self.layers.unit[layer + 1]
-            known = (layer, outside, frontier, (*keys, (last, ())))
+            known = (layer, outside, frontier, (*keys, (last, ())), self._passing(layer, frontier, end))
             if known not in self._steps:
                 self._steps[known] = self._transitions(layer, end, outside, last, frontier, keys)
             step = self._steps[known]
@@ -144,8 +147,9 @@ class Stages:
                 for again in flags:
                     key = (again and stays, ((own.name, *rest) if mine else rest))
                     target = numbers.setdefault(key, len(numbers))
-                    rows.append((source, target, *self._amounts(layer, own, again, end, to, back), float(last),
-                                 which, again))  # fmt: skip
+                    amounts = self._amounts(layer, own, again, end, to, back)
+                    held_at = self._held_at(layer, own, dict(zip(frontier, names, strict=True)), end)
+                    rows.append((source, target, *amounts, float(last), which, again, *held_at))
         after = tuple(frontier[place] for place in open_)
         return _Step(
             np.array(rows, dtype=np.float64).T.copy(), tuple(numbers), (layer, *after) if mine else after, exact
@@ -169,12 +173,28 @@ class Stages:
         weights = float(layers.weight_bytes[layer]) * weight_share(own, ring)
         kept = stash(layers, layer, own, ring)
         if not training.backward:
-            return forward, 0.0, 0.0, weights, kept
+            return forward, 0.0, 0.0, weights + enters * held(own.input, ring), 0.0
         clock = back + float(group.backward[layer]) * share(own, ring) + (passed if again else 0.0)
         memory = weights * training.weight_copies + self.alive * enters * held(own.input, ring)
         memory += self.alive * (kept_of_recomputed(layers, layer, own, ring, end) if again else kept)
         reduction = ring.reduce(float(layers.weight_bytes[layer])) if own.reduces else 0.0
         return forward + clock, clock, reduction, memory, kept if again else 0.0
+
+    def _passing(self, layer: int, frontier: tuple[int, ...], end: int) -> tuple[int, ...]:
+        """Without a backward pass: layers in front of this one that are read both in the stage and behind it."""
+        if self.training.backward:
+            return ()
+        read = {each for reader in (layer, *frontier) for each in self.layers.producers[reader]}
+        return tuple(sorted(each for each in read if each < layer and self.layers.readers[each][-1] >= end))
+
+    def _held_at(self, layer: int, own: Strategy, later: dict[int, str], end: int) -> tuple[float, float]:
+        """Without a backward pass: bytes that are held at a layer, and that it adds to those held at later ones."""
+        if self.training.backward:
+            return 0.0, 0.0
+        layers, ring = self.layers, self.group.ring
+        strategies = {layer: own} | {each: STRATEGIES[name] for each, name in later.items()}
+        here = stash(layers, layer, own, ring) + waiting_bytes(layers, layer, strategies, end, ring)
+        return here, sent_bytes(layers, layer, own, end, ring)
 
     def _propagate(self, steps: list[_Step]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], bool]:
         offsets = np.cumsum([0, *(step.columns.shape[1] for step in steps)]).astype(np.int64)
@@ -222,8 +242,12 @@ class Stages:
                 back += sum(
                     ring.convert(value, "B", size) for value in sorted({each.input_gradient for each in readers})
                 )
-                stays += self.alive * size * max(held(each.input, ring) for each in readers)
-            entries.append((to, back, stays) if self.training.backward else (to, 0.0, 0.0))
+                stays += (
+                    (self.alive if self.training.backward else 1)
+                    * size
+                    * max(held(each.input, ring) for each in readers)
+                )
+            entries.append((to, back, stays) if self.training.backward else (to, 0.0, stays))
         return entries
 
 
@@ -252,8 +276,8 @@ def _carry(
                 label[2:] = 0.0
                 if limit < np.inf:
                     label[2] = old[2] + columns[5, x]
-                    label[3] = (0.0 if inference or columns[7, x] > 0 else old[3]) + columns[6, x]
-                    label[4] = max(old[4], label[3])
+                    label[3] = 0.0 if inference else (0.0 if columns[7, x] > 0 else old[3]) + columns[6, x]
+                    label[4] = max(old[4] + columns[11, x], label[3] + columns[10, x])
                     if label[2] + label[4] > limit:
                         continue
                 overflow |= _insert(values[step + 1, target], parents[step + 1, target], counts[step + 1], target,

@@ -9,6 +9,8 @@ its layers has a strategy (`sharding.STRATEGIES`) and may be recomputed. `score_
   left when that ends.
 - A device holds its weights times `weight_copies` (gradient, optimizer), what each micro-batch in flight keeps, and the
   largest unit that is recomputed. A recomputed unit keeps only what other units read.
+- Without a backward pass it holds its weights once, what enters the stage, and at each layer what that makes, what is
+  still read by later layers of the stage, and what was made to be sent on; the layer that needs most counts.
 """
 
 from __future__ import annotations
@@ -203,9 +205,8 @@ def score_stage(
     again = [layer for layer in own if recomputed[layer - begin]]
     forward, clock, channel = _stage_seconds(layers, own, group, entering, again, training)
     if not training.backward:
-        memory = sum(layers.weight_bytes[each] * weight_share(own[each], group.ring) for each in own)
-        peak = max(stash(layers, each, own[each], group.ring) for each in own)
-        return StageCost(float(forward), 0.0, float(memory + peak), float(forward))
+        needed = _inference_bytes(layers, own, group.ring, entering)
+        return StageCost(float(forward), 0.0, needed, float(forward))
     clock += border_seconds(layers, begin, end, group)
     exposed = max(0.0, channel - clock) if clock < np.inf else 0.0
     held_bytes = _training_bytes(layers, own, group.ring, entering, again, alive, training)
@@ -234,6 +235,50 @@ def _stage_seconds(
         forward += sum(ring.convert("B", state, size) for state in {own[reader].input for reader in readers})
         clock += sum(ring.convert(state, "B", size) for state in {own[reader].input_gradient for reader in readers})
     return forward, clock, channel
+
+
+def _inference_bytes(
+    layers: LayerGraph, own: Mapping[int, Strategy], ring: DeviceGroup, entering: Mapping[int, Sequence[int]]
+) -> float:
+    """Bytes on each device without a backward pass: weights, what enters, and the most that is needed at a layer."""
+    end, sent, most = max(own) + 1, 0.0, 0.0
+    memory = sum(
+        float(layers.output_bytes[producer]) * max(held(own[reader].input, ring) for reader in readers)
+        for producer, readers in entering.items()
+    )
+    for layer, mine in own.items():
+        memory += float(layers.weight_bytes[layer]) * weight_share(mine, ring)
+        if not layers.producers[layer]:
+            memory += layers.input_bytes * held(mine.input, ring)
+        most = max(most, sent + stash(layers, layer, mine, ring) + waiting_bytes(layers, layer, own, end, ring))
+        sent += sent_bytes(layers, layer, mine, end, ring)
+    return memory + most
+
+
+def waiting_bytes(layers: LayerGraph, layer: int, own: Mapping[int, Strategy], end: int, ring: DeviceGroup) -> float:
+    """Bytes that a device holds at a layer for it and later ones of the stage: made before, read nowhere behind it.
+
+    Args:
+        layers: All layers.
+        layer: Which.
+        own: Strategies of this layer and of all later ones of the stage that read something made before it.
+        end: Behind the stage's last layer.
+        ring: The devices.
+    """
+    shares: dict[int, float] = {}
+    for reader, mine in own.items():
+        if reader >= layer:
+            for producer in layers.producers[reader]:
+                if producer < layer and layers.readers[producer][-1] < end:
+                    shares[producer] = max(shares.get(producer, 0.0), held(mine.input, ring))
+    return sum(float(layers.output_bytes[producer]) * part for producer, part in shares.items())
+
+
+def sent_bytes(layers: LayerGraph, layer: int, own: Strategy, end: int, ring: DeviceGroup) -> float:
+    """Bytes of a layer's output that a device holds to the end of the stage, which later stages read, or the caller."""
+    readers = layers.readers[layer]
+    leaves = not readers or readers[-1] >= end
+    return float(layers.output_bytes[layer]) * held(own.output, ring) if leaves else 0.0
 
 
 def _training_bytes(

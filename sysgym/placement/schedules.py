@@ -71,15 +71,20 @@ def compare_schedules(
         layers: What is trained.
         stages: One device each; recomputation is left out, so that memory shows what a schedule needs.
         cluster: The devices.
-        training: Micro-batches, memory for each byte of weights.
+        training: Micro-batches, memory for each byte of weights; without a backward pass schedules don't differ, and
+            only "gpipe" and "spilled" are played.
         chunks: Chunks a device, for interleaving.
     """
     groups = [stage_group(layers, cluster, stage.devices[0], stage.devices[0] + 1) for stage in stages]
     memory = [group.memory for group in groups]
-    plain = [_chunk(layers, each.begin, each.end, group) for each, group in zip(stages, groups, strict=True)]
+    plain = [_chunk(layers, each.begin, each.end, group, training) for each, group in zip(stages, groups, strict=True)]
     rows = []
     for schedule in SCHEDULES:
         parts, per_device = plain, 1
+        if not training.backward and schedule != "gpipe":
+            reason = "orders backward passes, and there is none"
+            rows.append(ScheduleRow(schedule, np.inf, np.inf, np.inf, 0, 0, False, reason))
+            continue
         if schedule == "interleaved":
             edges, per_device = _even_edges(layers, groups[0], chunks * len(stages)), chunks
             if training.micro_batches % len(stages) or len(edges) - 1 < chunks * len(stages) or len(stages) == 1:
@@ -87,21 +92,20 @@ def compare_schedules(
                 rows.append(ScheduleRow(schedule, np.inf, np.inf, np.inf, 0, 0, False, reason))
                 continue
             parts = [
-                _chunk(layers, begin, end, groups[place % len(stages)])
+                _chunk(layers, begin, end, groups[place % len(stages)], training)
                 for place, (begin, end) in enumerate(pairwise(edges))
             ]
         rows.append(_row(schedule, parts, per_device, memory, training))
     return [*rows, _spilled(layers, stages, plain, groups[0], cluster, training)]
 
 
-def _chunk(layers: LayerGraph, begin: int, end: int, group: StageGroup) -> _Chunk:
+def _chunk(layers: LayerGraph, begin: int, end: int, group: StageGroup, training: Training) -> _Chunk:
     own = [layers.choices(layer, 1)[0] for layer in range(begin, end)]
-    cost = score_stage(layers, begin, end, group, own, [False] * len(own), 1, Training())
+    cost = score_stage(layers, begin, end, group, own, [False] * len(own), 1, training)
+    weights = float(layers.weight_bytes[begin:end].sum())
     arriving = crossing_bytes(layers, begin, end)[0] if begin else layers.input_bytes
-    return _Chunk(
-        cost.forward, max(0.0, cost.seconds - cost.forward), float(layers.weight_bytes[begin:end].sum()),
-        float(layers.stash_bytes[begin:end].sum()) + arriving,
-    )  # fmt: skip
+    kept = float(layers.stash_bytes[begin:end].sum()) + arriving if training.backward else cost.memory_bytes - weights
+    return _Chunk(cost.forward, max(0.0, cost.seconds - cost.forward), weights, kept)
 
 
 def _even_edges(layers: LayerGraph, group: StageGroup, parts: int) -> list[int]:
@@ -122,12 +126,13 @@ def _row(schedule: str, parts: list[_Chunk], chunks: int, memory: list[float], t
     for device in range(devices):
         own = parts[device::devices]
         weights = sum(part.weights for part in own)
-        stashed = int(run.peak_activations[device]) * max(part.activations for part in own)
+        in_flight = int(run.peak_activations[device]) if training.backward else 1
+        stashed = in_flight * max(part.activations for part in own)
         versions = int(run.weight_versions[device])
-        needs.append(weights * (training.weight_copies + versions - 1) + stashed)
+        needs.append(weights * (_copies(training) + versions - 1) + stashed)
     return ScheduleRow(
         schedule, seconds, 1.0 - busy / (devices * seconds) if seconds > 0 else 0.0, max(needs),
-        int(run.peak_activations.max()), int(run.weight_versions.max()),
+        int(run.peak_activations.max()) if training.backward else 1, int(run.weight_versions.max()),
         all(need <= room for need, room in zip(needs, memory, strict=True)), _NOTES.get(schedule, ""),
     )  # fmt: skip
 
@@ -138,14 +143,23 @@ def _spilled(
 ) -> ScheduleRow:  # fmt: skip
     """All stages as shards of the first device, which holds two of them at a time."""
     m = training.micro_batches
-    loads = [part.weights * training.weight_copies / cluster.host_bandwidth for part in parts]
+    held = [part.weights * _copies(training) for part in parts]
+    loads = [size / cluster.host_bandwidth for size in held]
     computes = [m * part.forward for part in parts]
     back = [m * part.backward for part in parts]
-    seconds = spilled_makespan(loads + loads[::-1][1:], [*computes[:-1], computes[-1] + back[-1], *back[::-1][1:]])
-    held = [part.weights * training.weight_copies for part in parts]
+    if training.backward:
+        seconds = spilled_makespan(loads + loads[::-1][1:], [*computes[:-1], computes[-1] + back[-1], *back[::-1][1:]])
+    else:
+        seconds = spilled_makespan(loads, computes)
     pairs = max((a + b for a, b in pairwise(held)), default=held[0])
     borders = sum(crossing_bytes(layers, stage.begin, stage.end)[1] for stage in stages) * m
-    need = pairs + borders + max(part.activations for part in parts) * m
+    in_flight = m if training.backward else 1
+    need = pairs + borders + max(part.activations for part in parts) * in_flight
     busy = sum(computes) + sum(back)
-    return ScheduleRow("spilled", seconds, 1.0 - busy / seconds if seconds > 0 else 0.0, need, m, 1,
+    return ScheduleRow("spilled", seconds, 1.0 - busy / seconds if seconds > 0 else 0.0, need, in_flight, 1,
                        need <= group.memory, "one device, shards from host memory")  # fmt: skip
+
+
+def _copies(training: Training) -> float:
+    """Bytes held for each byte of weights."""
+    return training.weight_copies if training.backward else 1.0

@@ -92,6 +92,15 @@ def test_mistakes_with_models_are_one_line_and_exit_code_2(command, words, messa
     assert refused(command("place", *words), message)
 
 
+def test_inference_has_no_backward_pass_in_schedules_either(command, profile):
+    code, out, _ = command("place", profile, "--devices", "2xV100", "--schedules", "--inference", "--json")
+    assert code == 0
+    rows = {each["schedule"]: each for each in json.loads(out)["schedules"]}
+    assert rows["gpipe"]["seconds"] < (8 + 2 - 1) * 6e-3 / 2 and rows["gpipe"]["in_flight"] == 1
+    assert rows["1f1b"]["seconds"] is None
+    assert refused(command("place", profile, "--devices", "2xV100", "--inference"), "--inference is for modules")
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

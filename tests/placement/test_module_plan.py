@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 import multiprocessing
 import socket
 from dataclasses import replace
@@ -13,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from sysgym.core.errors import InfeasibleError, ModuleError, SettingError
 from sysgym.placement import Cluster, Costs, plan, solve
+from sysgym.placement.schedules import compare_schedules
 from sysgym.placement.torch_import import import_module, load_factory, measure, split_points
 from tests.placement.architectures import ARCHITECTURES, Decoder, Siamese
 
@@ -87,6 +89,20 @@ def test_uneven_layers_are_balanced_better_than_by_equal_blocks():
         found = plan(module, torch.zeros(64, 1024), "3xT4", micro_batches=16)
     assert found.speedup > 1.3
     assert found.run.bubble < 1
+
+
+def test_inference_holds_the_input_and_what_is_read_beside_what_is_made():
+    with torch.device("meta"):
+        module, inputs = torch.nn.Sequential(*(torch.nn.Linear(64, 64) for _ in range(4))), torch.zeros(1024, 64)
+    found = plan(module, inputs, "2xT4", training=False, micro_batches=4)
+    weights, tensor = 4 * 65 * 64 * 4, 1024 * 64 * 4  # torch holds three: input, operand, result
+    assert [stage.memory_bytes for stage in found.pipeline.stages] == [weights + 3 * tensor]
+    rows = {row.schedule: row for row in compare_schedules(found.layers, found.pipeline.stages, found.cluster,
+                                                           found.training)}  # fmt: skip
+    assert rows["gpipe"].seconds == pytest.approx(found.seconds, rel=1e-12)
+    assert rows["gpipe"].memory_bytes == weights + 3 * tensor
+    assert rows["spilled"].seconds == pytest.approx(found.seconds + weights / found.cluster.host_bandwidth)
+    assert "no" in rows["1f1b"].note and rows["1f1b"].seconds == math.inf
 
 
 def test_cpus_are_used_where_they_help_and_named_so():

@@ -1,5 +1,6 @@
 """The planner of all forms of parallelism: exhaustive search, other programmes, special cases on every public graph."""
 
+import contextlib
 import itertools
 import math
 from dataclasses import replace
@@ -174,6 +175,44 @@ def test_uneven_devices_are_as_slow_as_the_slowest_of_a_group():
                      backward={"gpu": layers.backward["gpu"], "cpu": 10 * layers.backward["gpu"]})  # fmt: skip
     cluster, training = Cluster.uniform(2, cpus=1), Training(4, 2.0)
     assert plan_parallel(layers, cluster, training).seconds == pytest.approx(_exhaustive(layers, cluster, training))
+
+
+@pytest.mark.parametrize("shape", GRAPH_EDGES)
+@pytest.mark.parametrize("memory", [260.0, 180.0])
+def test_inference_equals_exhaustive_search(shape, memory):
+    layers = _layers(np.random.default_rng(5), 4, GRAPH_EDGES[shape])
+    cluster = Cluster.uniform(3, memory_bytes=memory, bandwidth=np.array(4.0), latency=np.array(0.3))
+    training = Training(4, backward=False)
+    wanted = _exhaustive(layers, cluster, training, recompute=False)
+    found = math.inf
+    with contextlib.suppress(InfeasibleError):
+        found = plan_parallel(layers, cluster, training).seconds
+    assert found == pytest.approx(wanted, rel=1e-9)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_inference_holds_what_is_still_read_or_sent(seed):
+    """Against a walk over the layers of one device's stage that counts tensors one by one."""
+    generator = np.random.default_rng(seed)
+    edges = [(i, j) for j in range(7) for i in range(j) if generator.random() < 0.4]
+    layers = _layers(generator, 7, edges)
+    begin, end = sorted(generator.choice(8, 2, replace=False).tolist())
+    ends = {i: [j for a, j in edges if a == i] or [7] for i in range(7)}
+    entering = [i for i in range(begin) if any(begin <= j < end for j in ends[i])]
+    fed = sum(not layers.producers[j] for j in range(begin, end))
+    most = 0.0
+    for layer in range(begin, end):
+        made = [t for t in range(begin, layer) if max(ends[t]) >= layer]
+        made += [t for t in entering if layer <= max(ends[t]) < end]
+        most = max(most, layers.stash_bytes[layer] + layers.output_bytes[made].sum())
+    wanted = (
+        most + layers.weight_bytes[begin:end].sum() + layers.output_bytes[entering].sum() + fed * layers.input_bytes
+    )
+    group = stage_group(layers, Cluster.uniform(2), 0, 1)
+    plain = [layers.choices(each, 1)[0] for each in range(begin, end)]
+    cost = score_stage(layers, begin, end, group, plain, [False] * len(plain), 1, Training(backward=False))
+    assert cost.memory_bytes == pytest.approx(wanted)
 
 
 def test_inference_has_no_backward_and_keeps_no_activations():
