@@ -71,8 +71,8 @@ class EncodedEngine(Engine):
             given: Any = self.encoder.encode(self.engine.state(row), observation)  # type: ignore[func-returns-value]
             if given is not None and given is not observation:
                 raise SettingError(
-                    f"encode() of {type(self.encoder).__name__} gave a {type(given).__name__}, which nobody sees; write "
-                    "into its second argument instead: observation[...] = values"
+                    f"encode() of {type(self.encoder).__name__} gave a {type(given).__name__}, which nobody sees; "
+                    "write into its second argument instead: observation[...] = values"
                 )
 
     def state(self, row: int) -> Any:

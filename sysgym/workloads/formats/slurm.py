@@ -2,7 +2,8 @@
 
 Durations are `days-hours:minutes:seconds`, times the local clock's. Rows of job steps (`17.batch`) are parts of jobs
 and left out; `sacct --allocations` does not print them. A job that is pending or still runs has no run time yet, so
-cleaning drops it. `sacct --duplicates` prints a row for each time that a job was requeued: the last one counts. Fields and forms are those of sacct's manual page (https://slurm.schedmd.com/sacct.html).
+cleaning drops it. `sacct --duplicates` prints a row for each time that a job was requeued: the last one counts.
+Fields and forms are those of sacct's manual page (https://slurm.schedmd.com/sacct.html).
 """
 
 from __future__ import annotations
