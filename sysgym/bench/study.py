@@ -20,6 +20,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from sysgym.bench.isolation import readable_beside
 from sysgym.bench.policies import SAMPLED, policy_file
 from sysgym.bench.study_file import VALID, EnvironmentPart, PolicyPart, StudyPart
 from sysgym.core.errors import SettingError, StudyError
@@ -216,7 +217,16 @@ class Run:
         _walk(environment.arguments, note)
         if self.policy.train is None:
             note(self.policy.source)
+            found |= self._read_beside()
         return found
+
+    def _read_beside(self) -> dict[str, str]:
+        """Hashes of what a policy's code may read beside itself, such as its weights; see `isolation`."""
+        file, _ = policy_file(self.study.located(self.policy.source))
+        if file.suffix != ".py" or not file.is_file():
+            return {}
+        beside = {Path(text) for text in readable_beside(file)} - {file.resolve(), self.study.path}
+        return {entry.name: sha256_of(entry) for entry in sorted(beside) if entry.is_file()}
 
 
 def read_study(path: str | Path, secret: bytes = b"") -> Study:

@@ -117,6 +117,17 @@ def test_what_was_left_unanswered_is_played_again_within_other_limits(study, bro
     assert states(study(f"{broken}trusted = true\n"))[1] == ["kept", "kept", "started", "failed"]
 
 
+def test_weights_beside_a_policy_are_part_of_it(study, broken, tmp_path):
+    reads = "from pathlib import Path\nCHOICE = int(Path(__file__).with_suffix('.txt').read_text())\n" + BROKEN
+    (tmp_path / "broken.py").write_text(reads.replace('{}["nothing"]', "CHOICE"))
+    (tmp_path / "broken.txt").write_text("0")
+    first, _ = states(study(broken))
+    assert first[2].values == first[0].values and states(study(broken))[1] == ["kept"] * 3
+    (tmp_path / "broken.txt").write_text("1")
+    again, seen = states(study(broken))
+    assert seen == ["kept", "kept", "started", "done"] and again[2].values != first[2].values
+
+
 def test_processes_give_the_same_results(study, broken):
     alone, _ = states(study(broken))
     pooled, seen = states(study(broken), jobs=2, resume=False)
