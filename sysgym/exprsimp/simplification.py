@@ -30,6 +30,8 @@ METHODS = (*SEARCHES, "agent", *RIVALS)
 MOST_NODES = 5_000
 POINTS = 1_000
 _PROOF_SECONDS = 1.0
+_SHOWN = ("points", "z3", "same")
+"""Ways in which `equality` shows that two expressions are equal, weakest first."""
 
 
 @dataclass(frozen=True)
@@ -144,11 +146,14 @@ def _by_rival(expression: Expression, method: str, time_limit: float | None) -> 
 def check(simplification: Simplification | Certificate) -> bool:
     """Replay a certificate, and compare input and output at 1,000 points.
 
+    A certificate of a rival has no steps but says how equality was shown, which is shown again.
+
     Returns:
         True; anything else raises.
 
     Raises:
-        CertificateError: A step fails, the output is another, or the values differ somewhere.
+        CertificateError: A step fails, the output is another, the values differ somewhere, or equality cannot be shown
+            as the certificate says.
     """
     certificate = simplification if isinstance(simplification, dict) else simplification.certificate
     if isinstance(simplification, Simplification) and simplification.text != certificate.get("output"):
@@ -162,7 +167,16 @@ def check(simplification: Simplification | Certificate) -> bool:
     shown = equality(before, after) if "equality" in certificate else by_points(before, after)
     if not shown:
         raise CertificateError(f"{certificate['input']} and {certificate['output']} differ")
+    if "equality" in certificate:
+        _require_shown(str(certificate["equality"]), str(shown))
     return True
+
+
+def _require_shown(claimed: str, shown: str) -> None:
+    if claimed not in _SHOWN:
+        raise CertificateError(f"equality is {claimed!r}; it must be {', '.join(_SHOWN)}")
+    if _SHOWN.index(shown) < _SHOWN.index(claimed):
+        raise CertificateError(f"equality by {claimed!r} cannot be shown here, only by {shown!r}")
 
 
 def equality(before: Expression, after: Expression) -> str:

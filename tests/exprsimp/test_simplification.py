@@ -124,6 +124,18 @@ def test_an_altered_certificate_names_the_failing_step():
         check({"input": "v0", "output": "v1", "bools": [], "equality": "z3"})
 
 
+def test_a_certificate_claims_no_more_than_can_be_shown(monkeypatch):
+    equal = {"input": "v0 + v1", "output": "v1 + v0", "bools": []}
+    assert check({**equal, "equality": "z3"}) and check({**equal, "equality": "points"})
+    with pytest.raises(CertificateError, match="equality is 'magic'"):
+        check({**equal, "equality": "magic"})
+    with pytest.raises(CertificateError, match="'same' cannot be shown here, only by 'z3'"):
+        check({**equal, "equality": "same"})
+    monkeypatch.setitem(sys.modules, "z3", None)
+    with pytest.raises(CertificateError, match="'z3' cannot be shown here, only by 'points'"):
+        check({**equal, "equality": "z3"})
+
+
 def test_requests_that_cannot_be_met():
     with pytest.raises(UnknownNameError, match="did you mean greedy"):
         simplify("v0", "gredy")
@@ -183,7 +195,9 @@ def test_the_command_simplifies_and_checks(command, tmp_path):
     assert code == 0 and "2 certificates" in out
     stored.write_text(stored.read_text().replace('"output": "7"', '"output": "8"', 1))
     code, _, err = command("simplify", stored, "--check")
-    assert code == 2 and "not to the output 8" in err
+    assert code == 2 and "certificates.jsonl, line 1:" in err and "not to the output 8" in err
+    stored.write_text("")
+    assert "holds no certificate" in command("simplify", stored, "--check")[2]
     code, _, err = command("simplify", "v0 +")
     assert code == 2 and "^" in err and err.count("\n") == 1
 
@@ -200,6 +214,11 @@ def test_the_command_compares_methods_on_a_file(command, tmp_path):
     assert command("simplify", path, "--method", "greedy", "--output", short)[0] == 0
     assert short.read_text() == "1\nmin(v0, v1)\n"
     assert "goes with a file" in command("simplify", "v0 + 1", "--output", short)[2]
+    path.write_text("v0 && (v1 || v0)\n")
+    assert command("simplify", path, "--method", "greedy", "--bool", "v0", "--bool", "v1", "--output", short)[0] == 0
+    assert short.read_text() == "v0\n"
+    assert command("simplify", path, "--method", "greedy", "--lenient", "--output", short)[0] == 0
+    assert short.read_text() == "!(v0 == 0)\n"
     path.write_text("v0 + 1\n\n# a remark\n")
     code, _, err = command("simplify", path)
     assert code == 2 and "some.txt, expression 2: character 1" in err and err.count("\n") == 1
