@@ -158,16 +158,20 @@ def _policy_of(hello: dict[str, Any], observation_space: Any, action_space: Any)
 
 
 _MASKED = "MaskablePPO"
+_CONTRIBUTED = (_MASKED, "RecurrentPPO", "QRDQN")
 
 
 def _home(algorithm: str) -> str:
     """The package that has an algorithm of stable-baselines3's family."""
-    return "sb3_contrib" if algorithm == _MASKED else "stable_baselines3"
+    return "sb3_contrib" if algorithm in _CONTRIBUTED else "stable_baselines3"
 
 
 def _stable_baselines(hello: dict[str, Any], observation_space: Any, action_space: Any) -> Any:
+    # who plays needs no room for a million steps to learn from, nor a look at how much memory the machine has
+    sys.modules["stable_baselines3.common.buffers"].psutil = None  # type: ignore[attr-defined]
     try:
-        model = getattr(sys.modules[_home(hello["class"])], hello["class"]).load(hello["file"], device="cpu")
+        algorithm = getattr(sys.modules[_home(hello["class"])], hello["class"])
+        model = algorithm.load(hello["file"], device="cpu", custom_objects={"buffer_size": 1})
     except Exception as error:  # a pickle may raise anything
         raise LookupError(f"not a stable-baselines3 model ({type(error).__name__}: {error})") from error
     if (model.observation_space, model.action_space) != (observation_space, action_space):
@@ -179,16 +183,20 @@ def _stable_baselines(hello: dict[str, Any], observation_space: Any, action_spac
 
 
 class _Greedy:
-    """A stable-baselines3 model behind the policy protocol; it acts greedily; a masked one sees the mask."""
+    """A stable-baselines3 model behind the policy protocol; it acts greedily; a masked one sees the mask.
+
+    It plays one scenario, through which a recurrent one remembers.
+    """
 
     def __init__(self, model: Any) -> None:
-        self.model, self._masked = model, type(model).__name__ == _MASKED
+        self.model, self._masked, self._memory = model, type(model).__name__ == _MASKED, None
 
     def act(self, observation: Any, action_mask: Any) -> int:
         """The model's greedy action."""
         masks = {"action_masks": action_mask.copy()} if self._masked else {}
         seen = {k: v.copy() for k, v in observation.items()} if isinstance(observation, dict) else observation.copy()
-        return int(self.model.predict(seen, deterministic=True, **masks)[0])
+        action, self._memory = self.model.predict(seen, self._memory, deterministic=True, **masks)
+        return int(action)
 
 
 def _by_batch(policy: Any) -> Any:

@@ -32,6 +32,10 @@ from sysgym.core.files import sha256_of
 _POLICY_FILE = re.compile(r"^(?P<file>.+\.(?:py|safetensors))(?::(?P<part>\w+))?$")
 MASKED = "MaskablePPO"
 """The algorithm of sb3-contrib whose models see the mask."""
+CONTRIBUTED = {"maskable": MASKED, "recurrent": "RecurrentPPO", "qrdqn": "QRDQN"}
+"""Algorithms of sb3-contrib by a word in the name of the module that their networks come from."""
+NO_REPLAY = {"buffer_size": 1}
+"""What a model is loaded with: who plays needs no room for a million steps to learn from."""
 LEARNED = "learned"
 """Name of the policy that comes with the package."""
 SAMPLED = "sampled"
@@ -201,21 +205,26 @@ def _acts(item: Any) -> bool:
 class StableBaselinesPolicy:
     """A stable-baselines3 model behind our policy protocol; it acts greedily; a masked one sees the mask.
 
+    A recurrent one remembers from decision to decision, and forgets where an episode begins.
+
     Args:
         model: What an algorithm's `load` returned.
     """
+
+    _memory: Any = None
 
     def __init__(self, model: Any) -> None:
         self.model, self._masked = model, type(model).__name__ == MASKED
         self.observation_space, self.action_space = model.observation_space, model.action_space
 
     def reset(self) -> None:
-        """Nothing is kept between episodes."""
+        """Forget what a recurrent model remembers."""
+        self._memory = None
 
     def act(self, observation: Any, action_mask: NDArray[np.int8]) -> int:
         """The model's greedy action."""
         masks = {"action_masks": action_mask.copy()} if self._masked else {}
-        action, _ = self.model.predict(_writable(observation), deterministic=True, **masks)
+        action, self._memory = self.model.predict(_writable(observation), self._memory, deterministic=True, **masks)
         return int(action)
 
 
@@ -230,7 +239,7 @@ def _from_stable_baselines(path: Path, env: gym.Env[Any, Any]) -> StableBaseline
     name = _stable_baselines_algorithm(path)
     try:
         algorithm = getattr(importlib.import_module(stable_baselines_home(name)), name)
-        policy = StableBaselinesPolicy(quiet(algorithm.load, path, device="cpu"))
+        policy = StableBaselinesPolicy(quiet(algorithm.load, path, device="cpu", custom_objects=NO_REPLAY))
     except FAULTS as error:  # torch, zipfile and pickle each have their own words for a damaged file
         raise CheckpointError(f"{path}: not a stable-baselines3 model ({one_line(error)})") from error
     trained, found = (policy.observation_space, policy.action_space), (env.observation_space, env.action_space)
@@ -244,7 +253,7 @@ def _from_stable_baselines(path: Path, env: gym.Env[Any, Any]) -> StableBaseline
 
 def stable_baselines_home(algorithm: str) -> str:
     """The package that has an algorithm."""
-    return "sb3_contrib" if algorithm == MASKED else "stable_baselines3"
+    return "sb3_contrib" if algorithm in CONTRIBUTED.values() else "stable_baselines3"
 
 
 def _stable_baselines_algorithm(path: Path) -> str:
@@ -259,8 +268,11 @@ def _stable_baselines_algorithm(path: Path) -> str:
             settings = json.loads(archive.read("data"))
     except (OSError, zipfile.BadZipFile, KeyError, ValueError) as error:
         raise CheckpointError(f"{path}: not a stable-baselines3 model ({one_line(error)})") from error
-    if "maskable" in str(settings.get("policy_class")):
-        name = MASKED
+    made_of = settings.get("policy_class")
+    module = str(made_of.get("__module__") if isinstance(made_of, dict) else made_of)
+    contributed = [name for word, name in CONTRIBUTED.items() if word in module]
+    if contributed:
+        name = contributed[0]
     elif "clip_range" in settings:
         name = "PPO"
     else:

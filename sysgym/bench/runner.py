@@ -57,6 +57,7 @@ class Progress:
 Report = Callable[[Progress], object]
 
 BACKENDS = ("processes", "ray")
+LIMIT_NAMES = ("step_seconds", "cpu_seconds", "memory_bytes")
 
 
 def run_study(
@@ -128,7 +129,8 @@ class _Session:
 
     def missing(self, resume: bool) -> list[Run]:
         """Runs that have no good record, or all."""
-        good = {record.run for record in self.latest() if not record.failed} if resume else set()
+        kept = {record.run: record for record in self.latest() if not record.failed} if resume else {}
+        good = {run.id for run in self.runs if run.id in kept and not _had_less(run, kept[run.id])}
         for run in self.runs:
             if run.id in good:
                 self.ended += 1
@@ -162,6 +164,15 @@ class _Session:
         if cut:
             self.tell("notice", None, text=f"{self.study.records}: cut an unfinished last line of {cut} bytes")
         self.tell("failed" if record.failed else "done", run, 1.0, record.result.failure or "")
+
+
+def _had_less(run: Run, record: Record) -> bool:
+    """Whether a policy that did not answer everything was played within other limits than it has now."""
+    within = record.policy.isolation
+    if not (record.result.timeouts or record.result.crashes) or within is None:
+        return False
+    now = run.study.content.budgets.limits
+    return run.policy.trusted or any(getattr(now, name) != getattr(within, name) for name in LIMIT_NAMES)
 
 
 def _check_names(study: Study, runs: Sequence[Run]) -> None:

@@ -103,14 +103,14 @@ class LogJobsets:
                 f"every job is longer than {longest} slots of {slot_seconds:g} s; raise slot_seconds or use clip"
             )
         length = np.minimum(length, longest)[kept]
-        shares = _shares(workload)[kept]
-        demand = np.clip(np.ceil(shares * capacity), 1, capacity).astype(np.int64)
+        units = _units(workload, capacity)[kept]
+        demand = np.clip(np.ceil(units), 1, capacity).astype(np.int64)
         wanted = np.floor((workload.submit_time[kept] - workload.submit_time[kept][0]) / slot_seconds).astype(np.int64)
         slot = _one_a_slot(wanted)
         self._windows = _cut(slot, length, demand, sequence_length)
         self.resources = int(demand.shape[1])
         self.longest, self.largest_demand = int(length.max()), int(demand.max())
-        true_work = float((np.minimum(exact[kept], longest) * shares[:, 0]).sum() * capacity)
+        true_work = float((np.minimum(exact[kept], longest) * units[:, 0]).sum())
         self.distortion = LogDistortion(
             jobs=len(workload),
             too_long=int((np.ceil(exact) > longest).sum()),
@@ -157,13 +157,16 @@ def _check(workload: Workload) -> None:
         )
 
 
-def _shares(workload: Workload) -> NDArray[np.float64]:
-    """Share of the machine that each job takes: processors and, where it is known for all, memory; (n, 1 or 2)."""
-    processors = workload.processors / workload.machine.processors
+def _units(workload: Workload, capacity: int) -> NDArray[np.float64]:
+    """Units of the machine that each job takes, of processors and, where it is known for all, memory; (n, 1 or 2).
+
+    The division comes last, so that whole units are whole: 14 / 100 * 50 is a little more than 7.
+    """
+    wanted, machine = workload.processors * float(capacity), workload.machine.processors
     memory = workload.requested_memory
     if not (memory > 0).all():
-        return processors[:, None]
-    return np.stack([processors, processors * memory / memory.max()], axis=1)
+        return (wanted / machine)[:, None]
+    return np.stack([wanted / machine, wanted * memory / (machine * memory.max())], axis=1)
 
 
 def _one_a_slot(wanted: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -153,11 +153,11 @@ def parse_cells(
         return _parse_each(cells, _boolean, "not_a_number", "true or false", name, lines)
     try:
         values = np.array(list(map(float, cells)), dtype=np.float64)
-        if np.isfinite(values).all():
+        if np.isfinite(values).all() and "_" not in "".join(cells):
             return values, []
     except ValueError:
         pass
-    return _parse_each(cells, _finite, "not_a_number", "a finite number", name, lines)
+    return _parse_each(cells, finite, "not_a_number", "a finite number", name, lines)
 
 
 def _parse_each(
@@ -231,12 +231,17 @@ def duration(text: str) -> float | None:
     return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
 
 
-def _finite(cell: str) -> float | None:
+def finite(cell: str) -> float | None:
+    """The finite number in a cell, or None; `17_4` is a member of an array of jobs, although Python reads it as 174.
+
+    >>> finite("1e3"), finite("17_4"), finite("nan")
+    (1000.0, None, None)
+    """
     try:
         value = float(cell)
     except ValueError:
         return None
-    return value if math.isfinite(value) else None
+    return value if math.isfinite(value) and "_" not in cell else None
 
 
 _BOOLEANS: Mapping[str, float] = {"true": 1.0, "false": 0.0, "1": 1.0, "0": 0.0, "yes": 1.0, "no": 0.0}

@@ -3,7 +3,8 @@
 Without a zone the clock's readings are taken as they stand, so that a change of the clocks moves what follows by an
 hour; validation warns where that happens. With one (`read_trace(..., time_zone="America/Los_Angeles")`) each time
 becomes an instant. A reading that the clock showed twice is taken as the first of the two, one that it skipped as an
-hour later; both are counted.
+hour later; both are counted. What lies between two times is taken between the instants, so that a job that runs
+through a change of the clocks is as long as it was.
 """
 
 from __future__ import annotations
@@ -65,6 +66,25 @@ def since_first(
     return seconds, header, readings
 
 
+def seconds_between(
+    first: NDArray[np.datetime64], second: NDArray[np.datetime64], time_zone: str | None
+) -> NDArray[np.float64]:
+    """Seconds from one column of times to another, NaN where one is missing; both of shape (n,).
+
+    A second reading that would lie before the first and that the clock showed twice is the later of the two.
+    """
+    between = np.full(len(first), np.nan)
+    known = ~(np.isnat(first) | np.isnat(second))
+    begin, end = first[known], second[known]
+    spans = end - begin
+    if time_zone is not None:
+        begin, (end, repeated, _) = to_utc(begin, time_zone)[0], to_utc(end, time_zone)
+        again = to_utc(second[known], time_zone, fold=1)[0]
+        spans = np.where(repeated & (end < begin), again, end) - begin
+    between[known] = spans.astype("timedelta64[ns]").astype(np.int64) / 1e9
+    return between
+
+
 def zone(name: str) -> ZoneInfo:
     """A time zone by name.
 
@@ -78,11 +98,12 @@ def zone(name: str) -> ZoneInfo:
 
 
 def to_utc(
-    times: NDArray[np.datetime64], time_zone: str
+    times: NDArray[np.datetime64], time_zone: str, fold: int = 0
 ) -> tuple[NDArray[np.datetime64], NDArray[np.bool_], NDArray[np.bool_]]:
     """Wall times as UTC, which of them the clock showed twice, and which it never showed; O(n + hours).
 
-    The zone is asked once for every quarter of an hour that occurs, because no clock changes within one.
+    Of a reading that the clock showed twice, `fold` 0 takes the first and 1 the second. The zone is asked once for
+    every quarter of an hour that occurs, because no clock changes within one.
     """
     clock = zone(time_zone)
     quarter = times.astype("datetime64[m]").astype(np.int64) // 15
@@ -93,6 +114,6 @@ def to_utc(
         wall = datetime.fromtimestamp(value * 900, UTC).replace(tzinfo=clock)
         before, after = wall.utcoffset(), wall.replace(fold=1).utcoffset()
         assert before is not None and after is not None
-        offset[index] = before.total_seconds()
+        offset[index] = (after if fold else before).total_seconds()
         repeated[index], skipped[index] = before > after, before < after
     return times - offset[place].astype("timedelta64[s]"), repeated[place], skipped[place]

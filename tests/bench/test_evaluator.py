@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from sysgym.bench import environments
+from sysgym.bench.action_log import STORED
 from sysgym.bench.evaluator import evaluate
 from sysgym.bench.evidence import queue_series
 from sysgym.bench.isolation import Limits
@@ -313,6 +314,34 @@ def test_a_masked_model_of_sb3_contrib_sees_the_mask(tmp_path):
         mask = np.zeros_like(info["action_mask"])
         mask[allowed] = 1
         assert trusted.policy.policy.act(observation, mask) == allowed
+
+
+@pytest.mark.parametrize("name", ["RecurrentPPO", "QRDQN", "DQN"])
+def test_models_that_remember_or_have_a_replay_buffer_play_as_their_library_plays_them(name, tmp_path):
+    family = pytest.importorskip("stable_baselines3" if name == "DQN" else "sb3_contrib")
+    env = environments.make(TOY, environments.evaluation_arguments(TOY, {}, "test"))
+    recurrent = name == "RecurrentPPO"
+    settings = {"policy_kwargs": {"lstm_hidden_size": 4, "net_arch": [4]}} if recurrent else {"buffer_size": 10}
+    model = getattr(family, name)("MlpLstmPolicy" if recurrent else "MlpPolicy", env, device="cpu", **settings)
+    if recurrent:  # loud weights, so that what was remembered shows in what is chosen
+        for parameter in model.policy.parameters():
+            parameter.data.mul_(20.0)
+    model.save(tmp_path / "model")
+    path = str(tmp_path / "model.zip")
+    trusted, isolated = (evaluate(path, TOY, scenarios=2, limits=it) for it in (None, LIMITS))
+    assert trusted.values == isolated.values
+    assert [played.actions for played in trusted.scenarios] == [played.actions for played in isolated.scenarios]
+    for played in trusted.scenarios:
+        observation, _ = env.reset(seed=played.seed)
+        memory, ended, actions = None, False, []
+        while not ended:
+            action, memory = model.predict(observation, memory, deterministic=True)
+            actions.append(int(action))
+            observation, _, terminated, truncated, _ = env.step(int(action))
+            ended = terminated or truncated
+        assert actions == np.frombuffer(played.actions, dtype=STORED).tolist()
+    if recurrent:
+        assert type(trusted.policy.policy.model).__name__ == "RecurrentPPO"
 
 
 def test_queue_series_is_the_exact_mean_of_each_slice():

@@ -103,6 +103,20 @@ def test_a_failing_run_is_recorded_tried_again_and_stops_no_other(study, broken,
     assert found[2].values == found[0].values and "failed" not in seen
 
 
+def test_what_was_left_unanswered_is_played_again_within_other_limits(study, broken, tmp_path):
+    now_and_then = BROKEN.replace("pass", "self.first = 0").replace(
+        'return {}["nothing"]',
+        'self.first = self.first or observation[0]; return 0 if self.first < 5 else {}["nothing"]',
+    )
+    (tmp_path / "broken.py").write_text(now_and_then)
+    first, seen = states(study(f"{broken}[budgets]\nstep_seconds = 2.0\n"))
+    assert seen.count("done") == 3 and 0 < first[2].result.crashes < 8
+    assert states(study(f"{broken}[budgets]\nstep_seconds = 2.0\n"))[1] == ["kept"] * 3
+    again, seen = states(study(f"{broken}[budgets]\nstep_seconds = 3.0\n"))
+    assert seen == ["kept", "kept", "started", "done"] and again[2].policy.isolation.step_seconds == 3.0
+    assert states(study(f"{broken}trusted = true\n"))[1] == ["kept", "kept", "started", "failed"]
+
+
 def test_processes_give_the_same_results(study, broken):
     alone, _ = states(study(broken))
     pooled, seen = states(study(broken), jobs=2, resume=False)

@@ -111,6 +111,15 @@ def log(submit, run, processors, memory=None, machine=100):
     return Workload.from_columns(columns, Machine(machine, "caller"), Provenance("made", "generated"))
 
 
+@pytest.mark.parametrize("machine", [25, 75, 100, 360])
+def test_whole_units_of_a_machine_are_whole(machine):
+    sizes = np.arange(1, machine + 1)
+    asked = log(10 * np.arange(machine), np.full(machine, 10), sizes, np.full(machine, 4096.0), machine)
+    jobset = LogJobsets(asked, slot_seconds=10, sequence_length=machine, capacity=50)[0]
+    units = [-(-size * 50 // machine) for size in sizes.tolist()]
+    assert jobset.demand.tolist() == [[unit, unit] for unit in units]
+
+
 def test_a_log_becomes_windows_and_tells_what_it_lost():
     workload = log([100, 100, 110, 170, 1000], [10, 25, 900, 5, 40], [1, 100, 30, 31, 50])
     jobsets = LogJobsets(workload, slot_seconds=10, sequence_length=10, longest=20)

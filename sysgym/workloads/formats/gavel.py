@@ -12,7 +12,7 @@ import numpy as np
 
 from sysgym.workloads.job_table import JobTable, make_columns
 from sysgym.workloads.raw_table import RawTable, codes, known_or
-from sysgym.workloads.text_table import parse_table
+from sysgym.workloads.text_table import finite, parse_table
 from sysgym.workloads.trace_file import TraceFile
 
 FIELDS = ("job_type", "command", "steps_flag", "needs_data_dir", "total_steps", "arrival_time", "scale_factor")
@@ -26,11 +26,7 @@ def recognises(file: TraceFile) -> bool:
 
 
 def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
+    return finite(cell) is not None
 
 
 def parse(file: TraceFile) -> RawTable:

@@ -16,7 +16,6 @@ become seconds since the first, as `wall_clock` says. Durations may be written d
 
 from __future__ import annotations
 
-import math
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -30,7 +29,7 @@ from numpy.typing import NDArray
 from sysgym.core.errors import InputFileError, SettingError, require_known
 from sysgym.workloads.job_table import COLUMNS, JobTable, make_columns
 from sysgym.workloads.raw_table import Fault, RawTable, codes, first_lines, known_or
-from sysgym.workloads.text_table import duration, parse_cells, split_rows, wall_time
+from sysgym.workloads.text_table import duration, finite, parse_cells, split_rows, wall_time
 from sysgym.workloads.trace_file import TraceFile
 from sysgym.workloads.wall_clock import Readings, since_first
 from sysgym.workloads.workload import EXTRA_COLUMNS
@@ -78,7 +77,7 @@ def recognises(file: TraceFile) -> bool:
     if file.first_line.lstrip().startswith((";", "[", "{")):
         return False
     names = file.first_line.split(_delimiter(file))
-    return len(names) > 1 and any(_number(name) is None for name in names)
+    return len(names) > 1 and any(finite(name) is None for name in names)
 
 
 def parse(file: TraceFile, columns: Mapping[str, Any] | str | Path | None = None) -> RawTable:
@@ -117,7 +116,7 @@ def parse(file: TraceFile, columns: Mapping[str, Any] | str | Path | None = None
             continue
         if name == "submit_time":
             found = found or _absent(values, source.column, lines)
-            found = found if _first(texts, _number) else _no_submission(found)
+            found = found if _first(texts, finite) else _no_submission(found)
         faults += found
         given[_OWN_NAMES.get(name, name)] = source.in_our_unit(known_or(values))
     return RawTable(given, lines, tuple(faults), header, rows.blank_lines, fields=len(rows.names))
@@ -269,12 +268,3 @@ def _source(name: str, entry: Any) -> _Source:
 
 def _delimiter(file: TraceFile) -> str:
     return max(_DELIMITERS, key=file.first_line.count)
-
-
-def _number(cell: str) -> float | None:
-    """The finite number in a cell, or None."""
-    try:
-        value = float(cell)
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None

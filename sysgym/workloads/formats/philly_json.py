@@ -10,20 +10,36 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sysgym.workloads.job_table import JobTable, make_columns
 from sysgym.workloads.raw_table import Fault, RawTable, codes, first_lines, known_or
 from sysgym.workloads.text_table import wall_time
 from sysgym.workloads.trace_file import TraceFile
-from sysgym.workloads.wall_clock import since_first
+from sysgym.workloads.wall_clock import seconds_between, since_first
 
 _STATUS = {"Pass": 1, "Killed": 5, "Failed": 0}
 _ABSENT = (None, "", "None")
 _TEXTS = ("jobid", "status", "vc", "user")
+
+
+@dataclass(frozen=True, eq=False)
+class _Attempts:
+    """All attempts: the row of each one's job, its start and its end, NaT where the log lacks one."""
+
+    job: NDArray[np.int64]
+    start: NDArray[np.datetime64]
+    end: NDArray[np.datetime64]
+
+    def run_times(self, jobs: int, time_zone: str | None = None) -> NDArray[np.float64]:
+        """Seconds that each job ran; NaN where it has no attempt, or one that lacks start or end."""
+        sums = np.bincount(self.job, seconds_between(self.start, self.end, time_zone), jobs)
+        return np.where(np.bincount(self.job, minlength=jobs) > 0, sums, np.nan)
 
 
 def recognises(file: TraceFile) -> bool:
@@ -53,9 +69,17 @@ def parse(file: TraceFile) -> RawTable:
     columns: dict[str, Any] = {name: np.array([row[name] for row in rows], dtype=object) for name in _TEXTS}
     for name in ("submitted_time", "first_start", "last_end"):
         columns[name] = np.array([row[name] for row in rows], dtype="datetime64[ns]")
-    for name in ("attempts", "attempts_without_end", "gpus", "run_time"):
+    for name in ("attempts", "attempts_without_end", "gpus"):
         columns[name] = np.array([row[name] for row in rows], dtype=np.float64)
-    return RawTable(columns, np.array(kept, dtype=np.int64), tuple(faults))
+    attempts = _Attempts(
+        np.repeat(np.arange(len(rows)), [len(row["starts"]) for row in rows]),
+        *(
+            np.array([time for row in rows for time in row[name]], dtype="datetime64[ns]")
+            for name in ("starts", "ends")
+        ),
+    )
+    columns["run_time"] = attempts.run_times(len(rows))
+    return RawTable(columns, np.array(kept, dtype=np.int64), tuple(faults), companion=attempts)
 
 
 def _records(text: str) -> tuple[list[Any], list[int], list[Fault]]:
@@ -88,8 +112,6 @@ def _row(record: Mapping[str, Any]) -> dict[str, Any]:
     starts = [_time(attempt["start_time"]) for attempt in attempts]
     ends = [_time(attempt["end_time"]) for attempt in attempts]
     known = [start for start in starts if start is not None]
-    spans = [end - start for start, end in zip(starts, ends, strict=True) if start is not None and end is not None]
-    complete = len(spans) == len(attempts) > 0
     return {
         **{name: _text(record.get(name)) for name in _TEXTS},
         "submitted_time": _time(record["submitted_time"]),
@@ -98,7 +120,8 @@ def _row(record: Mapping[str, Any]) -> dict[str, Any]:
         "attempts": len(attempts),
         "attempts_without_end": sum(end is None for end in ends),
         "gpus": max((_gpus(attempt) for attempt in attempts), default=np.nan),
-        "run_time": sum(span / np.timedelta64(1, "s") for span in spans) if complete else np.nan,
+        "starts": starts,
+        "ends": ends,
     }
 
 
@@ -124,13 +147,12 @@ def jobs(path: Path, raw: RawTable, time_zone: str | None = None) -> JobTable:
     """Jobs on GPUs, since the first submission."""
     submit, header, readings = since_first(path, raw, "submitted_time", time_zone)
     gpus = known_or(raw.columns["gpus"])
-    wait = (raw.columns["first_start"] - raw.columns["submitted_time"]) / np.timedelta64(1, "s")
     given = {
         "submit_time": submit,
-        "run_time": raw.columns["run_time"],
+        "run_time": raw.companion.run_times(len(raw), time_zone),
         "requested_processors": gpus,
         "status": np.array([_STATUS.get(status, -1) for status in raw.columns["status"].tolist()], dtype=np.int64),
-        "wait_time": wait,
+        "wait_time": seconds_between(raw.columns["submitted_time"], raw.columns["first_start"], time_zone),
         "gpus": gpus,
         "attempts": raw.columns["attempts"],
     }

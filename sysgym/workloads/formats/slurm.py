@@ -18,7 +18,7 @@ from sysgym.workloads.raw_table import Fault, RawTable, codes, known_or
 from sysgym.workloads.schema import schema_of
 from sysgym.workloads.text_table import header_faults, parse_cells, split_rows
 from sysgym.workloads.trace_file import TraceFile, header_names
-from sysgym.workloads.wall_clock import since_first
+from sysgym.workloads.wall_clock import seconds_between, since_first
 from sysgym.workloads.workload import STATUS_CANCELLED, STATUS_PENDING, STATUS_RUNNING
 
 _DURATIONS = ("Elapsed", "Timelimit")
@@ -65,12 +65,12 @@ def jobs(path: Path, raw: RawTable, time_zone: str | None = None) -> JobTable:
     allocated = raw.number("AllocCPUS") if "AllocCPUS" in raw.columns else raw.number("NCPUS")
     given = {
         "submit_time": submit,
-        "run_time": np.where(status >= STATUS_RUNNING, -1.0, known_or(_run_time(raw))),
+        "run_time": np.where(status >= STATUS_RUNNING, -1.0, known_or(_run_time(raw, time_zone))),
         "requested_time": known_or(raw.number("Timelimit") if "Timelimit" in raw.columns else _minutes(raw)),
         "requested_processors": known_or(raw.number("ReqCPUS")),
         "allocated_processors": known_or(allocated),
         "status": status,
-        "wait_time": _seconds_between(raw, "Submit", "Start"),
+        "wait_time": _seconds_between(raw, "Submit", "Start", time_zone),
     }
     categories = {}
     numbers = raw.text("JobID").tolist()
@@ -99,19 +99,18 @@ def _status(states: NDArray[np.object_]) -> NDArray[np.int64]:
     return np.array([_STATUS.get(word, 0 if word else -1) for word in words], dtype=np.int64)
 
 
-def _run_time(raw: RawTable) -> NDArray[np.float64]:
+def _run_time(raw: RawTable, time_zone: str | None) -> NDArray[np.float64]:
     for name in ("Elapsed", "ElapsedRaw"):
         if name in raw.columns:
             return raw.number(name)
-    return _seconds_between(raw, "Start", "End")
+    return _seconds_between(raw, "Start", "End", time_zone)
 
 
 def _minutes(raw: RawTable) -> NDArray[np.float64]:
     return raw.number("TimelimitRaw") * 60.0
 
 
-def _seconds_between(raw: RawTable, first: str, second: str) -> NDArray[np.float64]:
+def _seconds_between(raw: RawTable, first: str, second: str, time_zone: str | None) -> NDArray[np.float64]:
     if not {first, second} <= set(raw.columns):
         return np.full(len(raw), np.nan)
-    between = raw.columns[second] - raw.columns[first]
-    return np.where(np.isnat(between), np.nan, between.astype(np.int64) / 1e9)
+    return seconds_between(raw.columns[first], raw.columns[second], time_zone)

@@ -24,6 +24,7 @@ from sysgym.core.files import atomic_write
 from sysgym.workloads.companions import Dependencies
 from sysgym.workloads.job_table import COLUMNS, JobTable, make_columns
 from sysgym.workloads.raw_table import Fault, RawTable, first_lines
+from sysgym.workloads.text_table import finite
 from sysgym.workloads.trace_file import TraceFile
 from sysgym.workloads.workload import LARGEST_MACHINE, STATUS_CANCELLED, Machine, Workload
 
@@ -197,10 +198,7 @@ def _read_carefully(lines: list[str], rows: list[int]) -> tuple[Table, NDArray[n
 
 
 def _is_number(token: str) -> bool:
-    try:
-        return math.isfinite(float(token))
-    except ValueError:
-        return False
+    return finite(token) is not None
 
 
 def write_swf(workload: Workload, path: str | Path) -> None:

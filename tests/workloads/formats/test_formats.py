@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import sys
 
 import numpy as np
@@ -260,6 +261,25 @@ def test_slurm_in_other_columns_and_with_a_bar_at_the_end(file):
     for column, missing in (("NCPUS", "ReqCPUS or AllocCPUS or NCPUS"), ("ElapsedRaw", "Elapsed or ElapsedRaw or End")):
         with pytest.raises(InputFileError, match=f"no column {missing}; add one"):
             read_trace(file(text.replace(column, "Comment")), processors=8)
+
+
+def test_a_job_that_runs_through_a_change_of_the_clocks_is_as_long_as_it_was(file):
+    rows = (
+        ("1", "2023-11-04T20:00:00", "2023-11-05T00:30:00", "2023-11-05T03:30:00", 14400, 16200),
+        ("2", "2023-11-05T00:10:00", "2023-11-05T01:50:00", "2023-11-05T01:20:00", 1800, 6000),  # the second 1:20
+        ("3", "2023-11-05T03:10:00", "2023-11-05T03:40:00", "2023-11-05T04:20:00", 2400, 1800),
+        ("4", "2024-03-10T01:30:00", "2024-03-10T01:40:00", "2024-03-10T03:20:00", 2400, 600),
+    )
+    slurm = file("".join(["JobID|Submit|Start|End|ReqCPUS\n", *("|".join((*row[:4], "1\n")) for row in rows)]))
+    attempts = [{"start_time": row[2], "end_time": row[3], "detail": [{"ip": "m", "gpus": ["g"]}]} for row in rows]
+    jobs = [{"submitted_time": row[1], "attempts": [one]} for row, one in zip(rows, attempts, strict=True)]
+    jobs[3]["attempts"] *= 2
+    for path, repeated in ((slurm, 1), (file(json.dumps(jobs), "philly"), 2)):
+        workload = read_trace(path, processors=4, time_zone="America/New_York")
+        expected = [row[4] for row in rows[:3]] + [repeated * rows[3][4]]
+        assert listed(workload, "run_time", "wait_time") == [expected, [row[5] for row in rows]]
+        wall = read_trace(path, processors=4)  # as the clock shows it, the second job ends before it begins
+        assert wall.run_time.tolist() == [10800, 2400, repeated * 6000]
 
 
 def test_an_unknown_machine_is_refused_by_replay_and_not_by_reading(file):

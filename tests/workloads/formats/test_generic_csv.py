@@ -159,6 +159,14 @@ def test_columns_of_gpu_clusters_by_mapping(tmp_path):
     assert read_trace(table(tmp_path, text), processors=4).extra == {}
 
 
+def test_a_member_of_an_array_of_jobs_is_no_number_with_a_separator(tmp_path):
+    rows = "job_id,submit_time,run_time,processors,user\n17_4,0,10,1,1_0\n174,5,10,1,10\n"
+    with pytest.raises(InputFileError, match=r"line 2, column job_id: '17_4' is not a finite number"):
+        read_trace(table(tmp_path, rows), processors=4)
+    found = read_trace(table(tmp_path, rows), processors=4, columns={"job_id": "", "name": "job_id"})
+    assert (found.labels("name"), found.labels("user")) == (("17_4", "174"), ("1_0", "10"))
+
+
 def test_json_is_no_table(tmp_path):
     with pytest.raises(InputFileError, match="is no known format"):
         read_trace(table(tmp_path, '[{"status": "Pass", "vc": "a", "job'))

@@ -120,6 +120,7 @@ def test_gzip_is_recognised_by_content(tmp_path):
         (swf_row(2, run="abc"), "line 4, column 4 (run_time)", "'abc' is not a finite number"),
         (swf_row(2, run="nan"), "line 4, column 4 (run_time)", "'nan' is not a finite number"),
         (swf_row(2, estimate="inf"), "line 4, column 9 (requested_time)", "'inf' is not a finite number"),
+        (swf_row("17_4"), "line 4, column 1 (job_id)", "'17_4' is not a finite number"),
         (swf_row(2, user="NA"), "line 4, column 12 (user)", "'NA' is not a finite number"),
         (swf_row(2, user="true"), "line 4, column 12 (user)", "'true' is not a finite number"),
         (swf_row(2) + " 1", "line 4", "19 fields, expected the 18"),
