@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 from sysgym.core.errors import SettingError, UnknownNameError
 from sysgym.exprsimp import CertificateError, ExpressionError, check, evaluate, parse, simplify, to_text
 from sysgym.exprsimp.comparison import compare
+from sysgym.exprsimp.episode import rules_of
 from sysgym.exprsimp.evaluation import draw_points
 from sysgym.exprsimp.model import Sort
 from sysgym.exprsimp.prover import find_proof
+from sysgym.exprsimp.rules.table import make_rule, published_rules
 from sysgym.exprsimp.simplification import METHODS, equality
 from sysgym.exprsimp.witness import verify
 from tests.exprsimp.random_terms import draw
@@ -134,6 +136,23 @@ def test_a_certificate_claims_no_more_than_can_be_shown(monkeypatch):
     monkeypatch.setitem(sys.modules, "z3", None)
     with pytest.raises(CertificateError, match="'z3' cannot be shown here, only by 'points'"):
         check({**equal, "equality": "z3"})
+
+
+def test_rules_of_ones_own_are_proved_before_they_are_used(tmp_path, monkeypatch):
+    sound, unsound = make_rule("min(x, y) + max(x, y) -> x + y"), make_rule("x / c0 * c0 -> x")
+    found = simplify("min(v0, v1) + max(v0, v1)", "greedy", rules=[sound])
+    assert found.text == "(v0 + v1)" and check(found, [sound])
+    with pytest.raises(CertificateError, match=r"no proved rule 'extra\.1'"):
+        check(found)
+    (tmp_path / "own.rules").write_text("[mine]\nx / c0 * c0 -> x\n")
+    for use in (
+        lambda: simplify("v0 / 2 * 2", rules=[sound, unsound]), lambda: check(found, [unsound]),
+        lambda: rules_of([unsound]), lambda: rules_of(tmp_path / "own.rules"),
+    ):  # fmt: skip
+        with pytest.raises(SettingError, match=r"'x / c0 \* c0 -> x' is not proved.* c0 = 0"):
+            use()
+    monkeypatch.setitem(sys.modules, "z3", None)
+    assert rules_of([sound]) == (sound,) and simplify("v0 + 0", rules=published_rules()).text == "v0"
 
 
 def test_requests_that_cannot_be_met():
