@@ -65,6 +65,18 @@ class Backend:
             if self.name != "processes" and self.min_batch is None:
                 raise SettingError(f"workers is {self.workers}; only backend='processes' has worker processes")
 
+    def require_together(self, algorithm: str) -> None:
+        """Refuse what an algorithm cannot have that plays whole episodes together.
+
+        Raises:
+            SettingError: There are several actors, or one that does not wait for all its environments.
+        """
+        if self.actors > 1 or self.min_batch is not None:
+            raise SettingError(
+                f"actors is {self.actors}, min_batch {self.min_batch}; {algorithm} plays whole episodes together: use "
+                "1 actor and no min_batch (its environments may have several worker processes)"
+            )
+
     def open(self, env_id: str, num_envs: int | None, arguments: Mapping[str, Any]) -> Stage:
         """Make room for the environments of an id; see `Recipe` for what is raised."""
         return Stage(self, Recipe.of(env_id, arguments), num_envs)

@@ -27,7 +27,7 @@ from sysgym.agents.defaults import check_cores, learner_kind, settled
 from sysgym.agents.interruption import Interruption
 from sysgym.agents.learner import Learner
 from sysgym.agents.linear_start import begin_linear
-from sysgym.agents.networks import build_network
+from sysgym.agents.networks import Network, build_network
 from sysgym.agents.playing.pipeline import MODES, Pipeline
 from sysgym.agents.playing.players import Player, Role, torch_threads
 from sysgym.agents.policy import TrainedPolicy
@@ -163,16 +163,9 @@ class Training:
         self.stage = self.backend.open(env_id, request.num_envs, filled(dict(request.environment or {})))
         self.settings, self.architecture = settled(chosen, self.stage.like)
         self.spaces = self.architecture.played(self.stage.spaces)
-        if self.settings.whole_episodes and (self.backend.actors > 1 or self.backend.min_batch is not None):
-            raise SettingError(
-                f"actors is {self.backend.actors}, min_batch {self.backend.min_batch}; {algorithm} plays whole "
-                "episodes together: use 1 actor and no min_batch (its environments may have several worker processes)"
-            )
-        with torch_threads(1):
-            network = build_network(self.spaces, self.architecture, stream_key(self.seed, "network"))
-            if self.settings.start:
-                begin_linear(network, self.settings.start)
-        self.network = network.to(request.device)
+        if self.settings.whole_episodes:
+            self.backend.require_together(algorithm)
+        self.network = self._beginning().to(request.device)
         self.learner_kind = learner_kind(request.learner or "auto", kind, self.network)
         self.learner: Learner[Any] = kind.learner(self.learner_kind)(
             self.network, self.settings, self.seed, self.threads
@@ -302,6 +295,14 @@ class Training:
         stages = rollout.spent | {"wait": max(0, played - asked - playing), "learn": learned - played}
         stages["publish"] = published - learned
         return _Update(lag, played - asked, rollout.num_frames, metrics, stages, spans)
+
+    def _beginning(self) -> Network:
+        """The network before it has learned anything."""
+        with torch_threads(1):
+            network = build_network(self.spaces, self.architecture, stream_key(self.seed, "network"))
+            if self.settings.start:
+                begin_linear(network, self.settings.start)
+        return network
 
     def _weights(self) -> Weights:
         return Weights.of(self.network, self.history.update)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sysgym.core.compiled import uncounted, uncounted_inline
+from sysgym.core.heap import rise, sink
 from sysgym.placement.execution import Program
 
 DELIVERIES, REQUESTS, PENDING = range(3)
@@ -69,45 +70,20 @@ def allocate(program: Program) -> Workspace:
 @uncounted_inline
 def push(w: Workspace, device: int, node: int) -> None:
     """An operation whose ready time is known joins the heap of its device."""
-    begin, hole = w.heap_begin[device], w.heap_size[device]
-    w.heap_size[device] = hole + 1
-    time, tie = w.ready_time[node], w.ready_tie[node]
-    while hole > 0:
-        up = (hole - 1) >> 1
-        other = w.heap[begin + up]
-        if w.ready_time[other] < time or (w.ready_time[other] == time and w.ready_tie[other] < tie):
-            break
-        w.heap[begin + hole] = other
-        hole = up
-    w.heap[begin + hole] = node
-    if hole == 0 and w.queue_size[device] == 0:
-        w.next_time[device] = max(time, w.device_free[device])
+    begin, size = w.heap_begin[device], w.heap_size[device]
+    w.heap_size[device] = size + 1
+    rise(w.heap, begin, size, node, w.ready_time, w.ready_tie)
+    if w.heap[begin] == node and w.queue_size[device] == 0:
+        w.next_time[device] = max(w.ready_time[node], w.device_free[device])
 
 
 @uncounted_inline
 def pop(w: Workspace, device: int) -> int:
     """Take the operation off the heap of a device that is ready first."""
     begin, size = w.heap_begin[device], w.heap_size[device] - 1
-    top, node = w.heap[begin], w.heap[begin + size]
+    top = w.heap[begin]
     w.heap_size[device] = size
-    time, tie = w.ready_time[node], w.ready_tie[node]
-    hole = 0
-    while True:
-        down = 2 * hole + 1
-        if down >= size:
-            break
-        child = w.heap[begin + down]
-        if down + 1 < size:
-            other = w.heap[begin + down + 1]
-            if w.ready_time[other] < w.ready_time[child] or (
-                w.ready_time[other] == w.ready_time[child] and w.ready_tie[other] < w.ready_tie[child]
-            ):
-                child, down = other, down + 1
-        if time < w.ready_time[child] or (time == w.ready_time[child] and tie < w.ready_tie[child]):
-            break
-        w.heap[begin + hole] = child
-        hole = down
-    w.heap[begin + hole] = node
+    sink(w.heap, begin, size, w.heap[begin + size], w.ready_time, w.ready_tie)
     return int(top)
 
 
@@ -128,27 +104,11 @@ def pop_by_priority(w: Workspace, p: Program, device: int, now: float) -> int:
 
 
 @uncounted
-def _before(w: Workspace, a: int, b: int) -> bool:
-    """Whether request a comes before b: by time, then producer, then as asked."""
-    if w.request_time[a] != w.request_time[b]:
-        return bool(w.request_time[a] < w.request_time[b])
-    if w.request_producer[a] != w.request_producer[b]:
-        return bool(w.request_producer[a] < w.request_producer[b])
-    return a < b
-
-
-@uncounted
 def push_request(w: Workspace, request: int) -> None:
-    """A request that waits for its channel joins the heap."""
-    hole = w.counters[PENDING]
-    w.counters[PENDING] = hole + 1
-    while hole > 0:
-        up = (hole - 1) >> 1
-        if _before(w, w.request_heap[up], request):
-            break
-        w.request_heap[hole] = w.request_heap[up]
-        hole = up
-    w.request_heap[hole] = request
+    """A request that waits for its channel joins the heap: by time, then producer, then as asked."""
+    size = w.counters[PENDING]
+    w.counters[PENDING] = size + 1
+    rise(w.request_heap, 0, size, request, w.request_time, w.request_producer)
 
 
 @uncounted
@@ -156,15 +116,6 @@ def pop_request(w: Workspace) -> int:
     """Take the first request off the heap."""
     size = w.counters[PENDING] - 1
     w.counters[PENDING] = size
-    top, request = w.request_heap[0], w.request_heap[size]
-    hole = 0
-    while 2 * hole + 1 < size:
-        down = 2 * hole + 1
-        if down + 1 < size and _before(w, w.request_heap[down + 1], w.request_heap[down]):
-            down += 1
-        if _before(w, request, w.request_heap[down]):
-            break
-        w.request_heap[hole] = w.request_heap[down]
-        hole = down
-    w.request_heap[hole] = request
+    top = w.request_heap[0]
+    sink(w.request_heap, 0, size, w.request_heap[size], w.request_time, w.request_producer)
     return int(top)

@@ -19,13 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sysgym.agents.native.kernels import Floats, Rows, backward, forward
-from sysgym.core.compiled import compiled, compiled_ieee
+from sysgym.core.compiled import compiled, compiled_ieee, uncounted_inline
 
 SUMS = ("policy_loss", "entropy", "approximate_kl", "approximate_kl_k1", "clip_share")
 """What `policy_shards` adds up beside the gradient."""
 
 
-@compiled_ieee
+@uncounted_inline
 def _masked_softmax(
     logits: Floats, k: int, mask: NDArray[np.int8], probabilities: Floats
 ) -> tuple[float, float, float]:

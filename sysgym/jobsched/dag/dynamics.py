@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from sysgym.core.compiled import uncounted
 from sysgym.core.events import EventKind, event_kinds
+from sysgym.core.heap import sink
 from sysgym.jobsched.dag.choices import (
     commitment,
     first_allowed,
@@ -40,7 +41,6 @@ from sysgym.jobsched.dag.episodes import (
 )
 from sysgym.jobsched.dag.executors import (
     close_round,
-    comes_before,
     commit,
     find_other_work,
     first_promise,
@@ -231,18 +231,7 @@ def _work_on(r: Episode, table: ProfileTable, rules: Rules) -> None:
         due[e, DUE] = now + task_duration(table, key, episode, task, k, job[j, ATTACHED], REST, rules.inverted)
         due[e, ORDER] = sequence
         sequence += 1
-        place = 0
-        while True:
-            below = 2 * place + 1
-            if below >= size:
-                break
-            if below + 1 < size and comes_before(due, heap[below + 1], heap[below]):
-                below += 1
-            if comes_before(due, e, heap[below]):
-                break
-            heap[place] = heap[below]
-            place = below
-        heap[place] = e
+        sink(heap, 0, size, e, due[:, DUE], due[:, ORDER])
     clock[SEQUENCE], clock[AREA], numbers[TIME] = sequence, area, now
 
 

@@ -11,6 +11,7 @@ from sysgym.core.compiled import (
     uncounted_inline,
 )
 from sysgym.core.events import EventKind, event_kinds
+from sysgym.core.heap import rise, sink
 from sysgym.jobsched.dag.choices import (
     is_saturated,
     is_selectable,
@@ -62,7 +63,7 @@ from sysgym.jobsched.dag.model import (
     UNTAKEN,
     WAITING,
 )
-from sysgym.jobsched.dag.profiles import FIRST, FRESH, Integers, ProfileTable, task_duration
+from sysgym.jobsched.dag.profiles import FIRST, FRESH, ProfileTable, task_duration
 
 _BOOK, _START = event_kinds(EventKind.BOOK, EventKind.START)
 
@@ -77,48 +78,21 @@ def log(r: Episode, kind: int, subject: int, amount: int) -> None:
 
 
 @uncounted_inline
-def comes_before(due: Integers, one: int, other: int) -> bool:
-    """Whether an executor's event comes before that of another."""
-    if due[one, DUE] != due[other, DUE]:
-        return bool(due[one, DUE] < due[other, DUE])
-    return bool(due[one, ORDER] < due[other, ORDER])
-
-
-@uncounted_inline
 def schedule(r: Episode, e: int, delay: int) -> None:
     """Let an executor's event come after a delay."""
-    heap, due, place = r.heap, r.due, r.clock[PENDING]
+    due, pending = r.due, r.clock[PENDING]
     due[e, DUE], due[e, ORDER] = r.numbers[TIME] + delay, r.clock[SEQUENCE]
     r.clock[SEQUENCE] += 1
-    r.clock[PENDING] = place + 1
-    while place > 0:
-        above = (place - 1) >> 1
-        if comes_before(due, heap[above], e):
-            break
-        heap[place] = heap[above]
-        place = above
-    heap[place] = e
+    r.clock[PENDING] = pending + 1
+    rise(r.heap, 0, pending, e, due[:, DUE], due[:, ORDER])
 
 
 @uncounted_inline
 def next_executor(r: Episode) -> int:
     """Take the executor of the earliest event off the heap."""
-    heap, due = r.heap, r.due
-    e, size = heap[0], r.clock[PENDING] - 1
-    r.clock[PENDING] = size
-    if size > 0:
-        last, place = heap[size], 0
-        while True:
-            below = 2 * place + 1
-            if below >= size:
-                break
-            if below + 1 < size and comes_before(due, heap[below + 1], heap[below]):
-                below += 1
-            if comes_before(due, last, heap[below]):
-                break
-            heap[place] = heap[below]
-            place = below
-        heap[place] = last
+    e, pending = r.heap[0], r.clock[PENDING] - 1
+    r.clock[PENDING] = pending
+    sink(r.heap, 0, pending, r.heap[pending], r.due[:, DUE], r.due[:, ORDER])
     return int(e)
 
 
