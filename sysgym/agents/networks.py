@@ -213,7 +213,7 @@ class Network(nn.Module):
         if self.architecture.kind == "terms":
             return observations
         features = observations.float()
-        return features.flatten(1) if self.architecture.kind == "flat" else features
+        return features.reshape(len(features), -1) if self.architecture.kind == "flat" else features
 
 
 def build_network(spaces: Spaces, architecture: Architecture, seed: int) -> Network:

@@ -314,9 +314,9 @@ def _scenarios_of(record: Record) -> tuple[Any, ...]:
 
 
 def _recipe_of(record: Record) -> tuple[Any, ...]:
-    """What two runs of a learned policy must share to be runs of the same."""
+    """What two runs of a policy must share to be runs of the same: how it was trained, or else the file it is."""
     policy, training = record.policy, record.policy.training
-    recipe = [getattr(training, name) for name in _RECIPE] if training else []
+    recipe = [getattr(training, name) for name in _RECIPE] if training else [policy.sha256]
     return policy.kind, policy.play, policy.best_of, *recipe
 
 

@@ -58,8 +58,9 @@ def simplify(
         _check_certificates(Path(given), as_json)
     elif Path(given).suffix in (".txt", ".jsonl"):
         _compare_methods(
-            Path(given), field, method or ["greedy", "beam"], time_limit, seed, certificate, output, as_json
-        )
+            Path(given), field, method or ["greedy", "beam"], time_limit, seed, bools or (), lenient, certificate,
+            output, as_json,
+        )  # fmt: skip
     else:
         if output:
             raise SettingError("--output goes with a file of expressions (.txt, .jsonl); leave it out with one")
@@ -92,8 +93,8 @@ def _simplify_one(
 
 
 def _compare_methods(
-    path: Path, field: str, methods: Sequence[str], time_limit: float | None, seed: int,
-    certificate: Path | None, output: Path | None, as_json: bool,
+    path: Path, field: str, methods: Sequence[str], time_limit: float | None, seed: int, bools: Sequence[str],
+    lenient: bool, certificate: Path | None, output: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     from sysgym.core.files import atomic_write
     from sysgym.exprsimp import read_expressions
@@ -101,7 +102,7 @@ def _compare_methods(
     if certificate:
         raise SettingError("--certificate goes with one expression; leave it out with a file")
     texts = read_expressions(path, field)
-    rows = _compare(path.name, texts, methods, time_limit, seed, as_json)
+    rows = _compare(path.name, texts, methods, time_limit, seed, as_json, bools, lenient)
     if output:
         with atomic_write(output) as handle:
             handle.writelines(min(found, key=len) + "\n" for found in zip(*(row["texts"] for row in rows), strict=True))
@@ -119,14 +120,15 @@ def _compare_generated(
 
 
 def _compare(
-    title: str, texts: Sequence[str], methods: Sequence[str], time_limit: float | None, seed: int, as_json: bool
-) -> list[dict[str, Any]]:
+    title: str, texts: Sequence[str], methods: Sequence[str], time_limit: float | None, seed: int, as_json: bool,
+    bools: Sequence[str] = (), lenient: bool = False,
+) -> list[dict[str, Any]]:  # fmt: skip
     from sysgym.exprsimp import ExpressionError
     from sysgym.exprsimp.comparison import compare
 
     with bar(f"simplifying {title}") as advance:
         try:
-            rows = compare(texts, methods, time_limit, seed, advance)
+            rows = compare(texts, methods, time_limit, seed, advance, bools=bools, lenient=lenient)
         except ExpressionError as error:
             raise ExpressionError(f"{title}, {error}") from error
     if as_json:
@@ -149,6 +151,7 @@ def _compare(
 
 def _check_certificates(path: Path, as_json: bool) -> None:
     from sysgym.core.errors import InputFileError
+    from sysgym.exprsimp.certificate import CertificateError
     from sysgym.exprsimp.simplification import check as checked
 
     count = 0
@@ -157,10 +160,15 @@ def _check_certificates(path: Path, as_json: bool) -> None:
             record = json.loads(line)
             if not isinstance(record, dict):
                 raise InputFileError(path, "not a certificate; expected a JSON object a line", line=number)
-            checked(record)
+            try:
+                checked(record)
+            except CertificateError as error:
+                raise InputFileError(path, str(error), line=number) from error
             count += 1
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise InputFileError(path, f"not a file of certificates: {error}") from error
+    if not count:
+        raise InputFileError(path, "holds no certificate; expected one JSON object a line")
     if as_json:
         print_json({"certificates": count})
     else:

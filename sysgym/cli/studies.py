@@ -58,7 +58,9 @@ def train(
     env: Environment,
     algorithm: Annotated[str, typer.Option(help=f"Algorithm: {', '.join([*ALGORITHMS, *SEARCHES])}.")] = "ppo",
     output: Annotated[Path, typer.Option(help="File of the checkpoint.")] = Path("policy.safetensors"),
-    frames: Annotated[int | None, typer.Option(help="Budget in environment steps.")] = None,
+    frames: Annotated[
+        int | None, typer.Option(help="Budget in environment steps; the slot that reaches it is finished.")
+    ] = None,
     seconds: Annotated[float | None, typer.Option(help="Budget in seconds.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of weights, actions and environments.")] = 0,
     num_envs: Annotated[int | None, typer.Option(help="Environments that are stepped together.")] = None,

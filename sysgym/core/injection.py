@@ -67,7 +67,13 @@ class EncodedEngine(Engine):
 
     def _encode(self, rows: NDArray[np.bool_], slot: Slot) -> None:
         for row in np.flatnonzero(rows).tolist():
-            self.encoder.encode(self.engine.state(row), unpacked(self.observation_spec, slot.observations[row]))
+            observation = unpacked(self.observation_spec, slot.observations[row])
+            given: Any = self.encoder.encode(self.engine.state(row), observation)  # type: ignore[func-returns-value]
+            if given is not None and given is not observation:
+                raise SettingError(
+                    f"encode() of {type(self.encoder).__name__} gave a {type(given).__name__}, which nobody sees; "
+                    "write into its second argument instead: observation[...] = values"
+                )
 
     def state(self, row: int) -> Any:
         """See `Engine.state`."""

@@ -99,7 +99,7 @@ class ExprSimplifyEnv(BuiltEnv):
     | `split` | None | `train`, `valid`, `test`, which share no shape, or `all`; None: train, of one's own all |
     | `sampling` | "uniform" | drawn from (seed, episode); `disjoint`: number seed + episode |
     | `count`, `field` | 1000, "expr" | how many are generated; the field of a .jsonl file |
-    | `rules` | "published" | or a file of rules, or a list of `Rule` |
+    | `rules` | "published" | or a file of rules, or a list of `Rule`, which z3 must prove |
     | `normalise` | True | False: nothing runs by itself, and all 629 rules are actions |
     | `max_nodes`, `max_steps` | 128, 50 | limits of the expression and the episode |
     | `time_limit` | None | modelled seconds, for example 0.002 |

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from sysgym.core.errors import SettingError
@@ -25,6 +25,9 @@ def compare(
     time_limit: float | None = None,
     seed: int = 0,
     tell: Callable[[float, str], None] = lambda share, note: None,
+    *,
+    bools: Iterable[str] = (),
+    lenient: bool = False,
 ) -> list[dict[str, Any]]:
     """Simplify all expressions by all methods; one row a method.
 
@@ -34,6 +37,8 @@ def compare(
         time_limit: Seconds an expression.
         seed: Of the methods that draw.
         tell: Is told the share done and the method at work.
+        bools: Names of Bool variables, in all expressions.
+        lenient: Whether to convert between sorts where a text mixes them.
 
     Returns:
         Rows with `method expressions length_share size_share bool_share int_share constants constant_inputs
@@ -47,7 +52,8 @@ def compare(
     """
     if not texts:
         raise SettingError("there is no expression to simplify; give at least one")
-    inputs = [_parsed(number, text) for number, text in enumerate(texts, 1)]
+    declared = tuple(bools)
+    inputs = [_parsed(number, text, declared, lenient) for number, text in enumerate(texts, 1)]
     results: dict[str, list[Simplification]] = {}
     for place, method in enumerate(methods):
         simplify("v0 + 0", method)  # kernels compile outside the clock
@@ -59,9 +65,9 @@ def compare(
     return [_row(method, inputs, results[method], constant) for method in methods]
 
 
-def _parsed(number: int, text: str) -> Expression:
+def _parsed(number: int, text: str, bools: Sequence[str], lenient: bool) -> Expression:
     try:
-        return parse(text)
+        return parse(text, bools, lenient=lenient)
     except ExpressionError as error:
         raise ExpressionError(f"expression {number}: {error}") from error
 

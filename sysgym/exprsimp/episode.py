@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sysgym.core.errors import SettingError, require_bool, require_known, require_range
+from sysgym.exprsimp.proofs import require_proved
 from sysgym.exprsimp.rewards import REWARDS
 from sysgym.exprsimp.rules.table import Rule, published_rules, read_rules
 
@@ -134,14 +135,17 @@ def rules_of(given: str | Path | Sequence[Rule]) -> tuple[Rule, ...]:
 
     Raises:
         InputFileError: The file cannot be read as rules.
-        SettingError: It is none of them.
+        SettingError: It is none of them, or a rule is not proved.
     """
     if isinstance(given, str) and given == "published":
         return published_rules()
     if isinstance(given, str | Path):
-        return read_rules(given)
+        read = read_rules(given)
+        require_proved(read)
+        return read
     chosen = [rule for rule in given if isinstance(rule, Rule)] if isinstance(given, Sequence) else []
     if chosen and len(chosen) == len(given):
+        require_proved(chosen)
         return tuple(chosen)
     raise SettingError(f"rules is {given!r}; give 'published', the path of a file of rules, or a list of rules")
 

@@ -14,6 +14,7 @@ import operator
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ from sysgym.core.files import atomic_write
 from sysgym.core.seeding import stream
 from sysgym.exprsimp.evaluation import draw_points, evaluate
 from sysgym.exprsimp.model import Expression, Op
-from sysgym.exprsimp.rules.table import PUBLISHED, SLOTS, Rule, name_of, rule_text
+from sysgym.exprsimp.rules.table import PUBLISHED, SLOTS, Rule, name_of, published_rules, rule_text
 
 if TYPE_CHECKING:
     import z3
@@ -65,6 +66,12 @@ class Proof:
             return f"{self.id}: {self.status}"
         values = ", ".join(f"{name} = {value}" for name, value in self.counterexample.items())
         return f"{self.id}: {self.status}: {values}"
+
+
+Sides = tuple[Expression, Expression, Expression]
+"""Pattern, replacement and condition of a rule."""
+
+_ASKED: dict[Sides, Proof] = {}
 
 
 def solver_module() -> Any:
@@ -152,6 +159,32 @@ def prove(rule: Rule, seconds: float = _SECONDS) -> Proof:
 def prove_all(rules: Iterable[Rule]) -> Iterator[Proof]:
     """Prove rules one by one, as they are asked for."""
     return (prove(rule) for rule in rules)
+
+
+def require_proved(rules: Iterable[Rule]) -> None:
+    """Refuse rules that z3 does not prove; the published ones have stored proofs, others are asked once a process.
+
+    Raises:
+        SettingError: A rule is refuted (with the counterexample), unknown or vacuous, or z3 isn't installed.
+    """
+    for rule in rules:
+        sides = rule.lhs, rule.rhs, rule.condition
+        if sides in _published_sides():
+            continue
+        if sides not in _ASKED:
+            _ASKED[sides] = prove(rule)
+        if _ASKED[sides].status != "proved":
+            raise SettingError(f"rule {rule.text!r} is not proved, so it may change values; {_ASKED[sides]}")
+
+
+@cache
+def _published_sides() -> frozenset[Sides]:
+    proofs = read_certificates()
+    return frozenset(
+        (rule.lhs, rule.rhs, rule.condition)
+        for rule in published_rules()
+        if rule.id in proofs and proofs[rule.id].status == "proved"
+    )
 
 
 def write_certificates(proofs: Iterable[Proof], path: str | Path = CERTIFICATES) -> None:

@@ -21,7 +21,7 @@ from sysgym.exprsimp.model import Builder, Expression, ExpressionError, Op
 from sysgym.exprsimp.parser import parse
 from sysgym.exprsimp.policies import SEARCHES, Search
 from sysgym.exprsimp.printer import to_text
-from sysgym.exprsimp.proofs import encode, solver_module
+from sysgym.exprsimp.proofs import encode, require_proved, solver_module
 from sysgym.exprsimp.rivals import RIVALS
 from sysgym.exprsimp.rules.table import Rule
 from sysgym.exprsimp.workbench import State, Workbench
@@ -30,6 +30,8 @@ METHODS = (*SEARCHES, "agent", *RIVALS)
 MOST_NODES = 5_000
 POINTS = 1_000
 _PROOF_SECONDS = 1.0
+_SHOWN = ("points", "z3", "same")
+"""Ways in which `equality` shows that two expressions are equal, weakest first."""
 
 
 @dataclass(frozen=True)
@@ -73,12 +75,12 @@ def simplify(
         seed: Of anneal and random.
         bools: Names of Bool variables.
         lenient: Whether to convert between sorts where the text mixes them.
-        rules: Rules instead of the published ones; they should be proved.
+        rules: Rules instead of the published ones; each must be proved by z3.
 
     Raises:
         ExpressionError: The text cannot be read, or has more than 5,000 nodes.
         UnknownNameError: There is no such method.
-        SettingError: The rival isn't installed, or the time limit isn't positive.
+        SettingError: The rival isn't installed, the time limit isn't positive, or a rule is not proved.
 
     >>> simplify("min(v0, v1) <= max(v1, v2)").text
     '1'
@@ -96,6 +98,8 @@ def simplify(
         )
     if isinstance(method, str) and method in RIVALS:
         return _by_rival(expression, method, time_limit)
+    if rules is not None:
+        require_proved(rules)
     began = time.perf_counter()
     bench = Workbench(expression, rules)
     state = _found(bench, Search(time_limit, seed), method)
@@ -141,20 +145,29 @@ def _by_rival(expression: Expression, method: str, time_limit: float | None) -> 
     return Simplification(certificate["output"], found.length, found.size, (), certificate, answer.seconds)
 
 
-def check(simplification: Simplification | Certificate) -> bool:
+def check(simplification: Simplification | Certificate, rules: Sequence[Rule] | None = None) -> bool:
     """Replay a certificate, and compare input and output at 1,000 points.
+
+    A certificate of a rival has no steps but says how equality was shown, which is shown again.
+
+    Args:
+        simplification: What `simplify` gave, or its certificate.
+        rules: Those that `simplify` was given, if any.
 
     Returns:
         True; anything else raises.
 
     Raises:
-        CertificateError: A step fails, the output is another, or the values differ somewhere.
+        CertificateError: A step fails, the output is another, the values differ somewhere, or equality cannot be shown
+            as the certificate says.
+        SettingError: One of the rules is not proved.
     """
     certificate = simplification if isinstance(simplification, dict) else simplification.certificate
     if isinstance(simplification, Simplification) and simplification.text != certificate.get("output"):
         raise CertificateError(f"the text {simplification.text} is not the certificate's output")
     if "equality" not in certificate:
-        replay(certificate)
+        require_proved(rules or ())
+        replay(certificate, rules)
     try:
         before, after = (parse(certificate[side], certificate["bools"]) for side in ("input", "output"))
     except (KeyError, TypeError, ExpressionError) as error:
@@ -162,7 +175,16 @@ def check(simplification: Simplification | Certificate) -> bool:
     shown = equality(before, after) if "equality" in certificate else by_points(before, after)
     if not shown:
         raise CertificateError(f"{certificate['input']} and {certificate['output']} differ")
+    if "equality" in certificate:
+        _require_shown(str(certificate["equality"]), str(shown))
     return True
+
+
+def _require_shown(claimed: str, shown: str) -> None:
+    if claimed not in _SHOWN:
+        raise CertificateError(f"equality is {claimed!r}; it must be {', '.join(_SHOWN)}")
+    if _SHOWN.index(shown) < _SHOWN.index(claimed):
+        raise CertificateError(f"equality by {claimed!r} cannot be shown here, only by {shown!r}")
 
 
 def equality(before: Expression, after: Expression) -> str:

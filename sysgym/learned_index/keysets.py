@@ -21,6 +21,7 @@ Draw = Callable[[np.random.Generator, int], NDArray[np.uint64]]
 _OUTLIERS = 21
 _LEVELS = 62
 _SKEWED_LEVELS = 28
+_LARGEST_FLOAT = int(np.finfo(np.float64).max)
 
 
 def key_set(name: str, size: int, seed: int = 42) -> NDArray[np.uint64]:
@@ -85,7 +86,7 @@ def read_key_lines(path: str | Path) -> NDArray[Any]:
     """Keys of a text file, one number a line, below a heading or none: int64, uint64, or float64 where one has a point.
 
     Raises:
-        InputFileError: The file cannot be read, a line is no number, or whole numbers fit neither type.
+        InputFileError: The file cannot be read, a line is no number, or no type holds all numbers unrounded.
     """
     try:
         lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
@@ -99,6 +100,10 @@ def read_key_lines(path: str | Path) -> NDArray[Any]:
         message = f"{found} is no number; expected one key a line (texts of up to 8 bytes: numpy.save them as S8)"
         raise InputFileError(path, message, line=line + 1)
     if any(isinstance(key, float) for key in keys):
+        for place, key in enumerate(keys):
+            if isinstance(key, int) and (abs(key) > _LARGEST_FLOAT or int(float(key)) != key):
+                message = f"{key} would be rounded, as other keys have a point; give whole numbers alone, or scale them"
+                raise InputFileError(path, message, line=begin + place + 1)
         return np.array(keys, dtype=np.float64)
     try:
         return np.array(keys, dtype=np.int64 if any(key is not None and key < 0 for key in keys) else np.uint64)

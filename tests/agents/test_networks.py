@@ -16,6 +16,8 @@ from sysgym.core.errors import SettingError, SysgymError, UnknownNameError
 CASES = {
     "flat": Spaces((7,), "float32", 0, 4),
     "image": Spaces((5, 6), "uint8", 0, 4),
+    "number": Spaces((), "float32", 0, 4),
+    "bits": Spaces.of(gym_spaces.MultiBinary(6), gym_spaces.Discrete(4)),
     "category": Spaces((), "int64", 9, 4),
     "rows": Spaces((4, 3), "float32", 0, 4),
     "rows_and_void": Spaces((3, 5), "float32", 0, 4),
@@ -87,6 +89,8 @@ def test_the_observation_decides_the_network():
     kinds = {case: choose_architecture(spaces).kind for case, spaces in CASES.items()}
     assert kinds == {
         "flat": "flat",
+        "number": "flat",
+        "bits": "flat",
         "image": "flat",
         "category": "flat",
         "rows": "rows",
@@ -227,6 +231,8 @@ def test_spaces_that_no_agent_takes_are_refused():
         Spaces.of(box, box)
     with pytest.raises(SettingError, match="Dict or Tuple"):
         Spaces.of(gym_spaces.Text(3), gym_spaces.Discrete(2))
+    with pytest.raises(SettingError, match="at least one number"):
+        Spaces.of(gym_spaces.Box(0, 1, (0,)), gym_spaces.Discrete(2))
     with pytest.raises(SettingError, match="part a/1 of the observation space is Text"):
         Spaces.of(gym_spaces.Dict(a=gym_spaces.Tuple((box, gym_spaces.Text(3)))), gym_spaces.Discrete(2))
     assert largest_bound(gym_spaces.Box(np.array([-3, 0], np.float32), np.array([1, 2], np.float32))) == 3.0

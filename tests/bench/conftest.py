@@ -98,7 +98,7 @@ def make_record(policy, values, kind="heuristic", *, seed=None, failure=None, **
             name=policy,
             kind="learned" if seed is not None else kind,
             source=policy,
-            sha256="",
+            sha256=changes.pop("code", ""),
             training=None if seed is None or failure else training,
         ),
         seeds=SeedFacts(policy=changes.pop("draw", 0), training=seed, scenarios=list(range(count))),

@@ -113,6 +113,14 @@ def test_trainings_of_different_budgets_are_no_one_policy():
     assert rows["PPO"].training.seeds == [2, 3] and table.left_out == 2
 
 
+def test_draws_of_another_file_are_no_draws_of_the_policy():
+    old = [make_record("mine", NOISE, "code", draw=n, code="aa" * 32, run=f"old {n}") for n in range(3)]
+    new = [make_record("mine", NOISE * 2, "code", draw=n, code="bb" * 32, run=f"new {n}") for n in range(2)]
+    table, rows = board(*old, *new)
+    assert rows["mine"].runs == 2 and table.left_out == 3
+    assert rows["mine"].mean.estimate == pytest.approx(2 * NOISE.mean())
+
+
 def test_a_failure_that_was_made_good_is_no_longer_listed():
     boom = [make_record("PPO", [], seed=seed, failure=f"boom {seed}", run=f"old {seed}") for seed in (0, 1)]
     mine = make_record("mine", [], kind="code", failure="KeyError", run="old")

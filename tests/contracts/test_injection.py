@@ -45,6 +45,19 @@ class Clock:
         observation["sums"][:] = len(state), len(state._fields)
 
 
+class Giver(Clock):
+    """Gives an observation away instead of writing it."""
+
+    def encode(self, state, observation):
+        return {name: np.ones(part.shape) for name, part in self.spec.items()}
+
+
+def test_an_encoder_that_gives_what_it_should_write_is_told_so():
+    env = gym.make("sysgym/AdmissionQueue-v0", observation=Giver())
+    with pytest.raises(SysgymError, match=r"encode\(\) of Giver gave a dict, which nobody sees; write into its second"):
+        env.reset(seed=0)
+
+
 @with_workload
 def test_what_is_shown_as_the_workload_is_taken_back_and_played_alike(env_id):
     env = gym.make(env_id)

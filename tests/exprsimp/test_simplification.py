@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 from sysgym.core.errors import SettingError, UnknownNameError
 from sysgym.exprsimp import CertificateError, ExpressionError, check, evaluate, parse, simplify, to_text
 from sysgym.exprsimp.comparison import compare
+from sysgym.exprsimp.episode import rules_of
 from sysgym.exprsimp.evaluation import draw_points
 from sysgym.exprsimp.model import Sort
 from sysgym.exprsimp.prover import find_proof
+from sysgym.exprsimp.rules.table import make_rule, published_rules
 from sysgym.exprsimp.simplification import METHODS, equality
 from sysgym.exprsimp.witness import verify
 from tests.exprsimp.random_terms import draw
@@ -124,6 +126,35 @@ def test_an_altered_certificate_names_the_failing_step():
         check({"input": "v0", "output": "v1", "bools": [], "equality": "z3"})
 
 
+def test_a_certificate_claims_no_more_than_can_be_shown(monkeypatch):
+    equal = {"input": "v0 + v1", "output": "v1 + v0", "bools": []}
+    assert check({**equal, "equality": "z3"}) and check({**equal, "equality": "points"})
+    with pytest.raises(CertificateError, match="equality is 'magic'"):
+        check({**equal, "equality": "magic"})
+    with pytest.raises(CertificateError, match="'same' cannot be shown here, only by 'z3'"):
+        check({**equal, "equality": "same"})
+    monkeypatch.setitem(sys.modules, "z3", None)
+    with pytest.raises(CertificateError, match="'z3' cannot be shown here, only by 'points'"):
+        check({**equal, "equality": "z3"})
+
+
+def test_rules_of_ones_own_are_proved_before_they_are_used(tmp_path, monkeypatch):
+    sound, unsound = make_rule("min(x, y) + max(x, y) -> x + y"), make_rule("x / c0 * c0 -> x")
+    found = simplify("min(v0, v1) + max(v0, v1)", "greedy", rules=[sound])
+    assert found.text == "(v0 + v1)" and check(found, [sound])
+    with pytest.raises(CertificateError, match=r"no proved rule 'extra\.1'"):
+        check(found)
+    (tmp_path / "own.rules").write_text("[mine]\nx / c0 * c0 -> x\n")
+    for use in (
+        lambda: simplify("v0 / 2 * 2", rules=[sound, unsound]), lambda: check(found, [unsound]),
+        lambda: rules_of([unsound]), lambda: rules_of(tmp_path / "own.rules"),
+    ):  # fmt: skip
+        with pytest.raises(SettingError, match=r"'x / c0 \* c0 -> x' is not proved.* c0 = 0"):
+            use()
+    monkeypatch.setitem(sys.modules, "z3", None)
+    assert rules_of([sound]) == (sound,) and simplify("v0 + 0", rules=published_rules()).text == "v0"
+
+
 def test_requests_that_cannot_be_met():
     with pytest.raises(UnknownNameError, match="did you mean greedy"):
         simplify("v0", "gredy")
@@ -183,7 +214,9 @@ def test_the_command_simplifies_and_checks(command, tmp_path):
     assert code == 0 and "2 certificates" in out
     stored.write_text(stored.read_text().replace('"output": "7"', '"output": "8"', 1))
     code, _, err = command("simplify", stored, "--check")
-    assert code == 2 and "not to the output 8" in err
+    assert code == 2 and "certificates.jsonl, line 1:" in err and "not to the output 8" in err
+    stored.write_text("")
+    assert "holds no certificate" in command("simplify", stored, "--check")[2]
     code, _, err = command("simplify", "v0 +")
     assert code == 2 and "^" in err and err.count("\n") == 1
 
@@ -200,6 +233,11 @@ def test_the_command_compares_methods_on_a_file(command, tmp_path):
     assert command("simplify", path, "--method", "greedy", "--output", short)[0] == 0
     assert short.read_text() == "1\nmin(v0, v1)\n"
     assert "goes with a file" in command("simplify", "v0 + 1", "--output", short)[2]
+    path.write_text("v0 && (v1 || v0)\n")
+    assert command("simplify", path, "--method", "greedy", "--bool", "v0", "--bool", "v1", "--output", short)[0] == 0
+    assert short.read_text() == "v0\n"
+    assert command("simplify", path, "--method", "greedy", "--lenient", "--output", short)[0] == 0
+    assert short.read_text() == "!(v0 == 0)\n"
     path.write_text("v0 + 1\n\n# a remark\n")
     code, _, err = command("simplify", path)
     assert code == 2 and "some.txt, expression 2: character 1" in err and err.count("\n") == 1

@@ -54,6 +54,7 @@ def test_keys_as_text(tmp_path, text, dtype, keys):
         ("apple\nbread\n", "line 2: 'bread' is no number"),
         ("id\n", "line 1: 'id' is no number"),
         ("1\n99999999999999999999999\n", "more than 64 bits"),
+        ("0.5\n9007199254740993\n", "line 2.*9007199254740993 would be rounded"),
         ("-1\n18446744073709551615\n", "more than 64 bits"),
         ("", "line 1: nothing is no number"),
     ],

@@ -121,6 +121,12 @@ def _stages_are_acyclic(edges, device):
     return True
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_graph_that_costs_nothing_but_transfers_stays_in_one_place():
+    graph = build_graph({"gpu": np.zeros(12)}, [(i, i + 1) for i in range(11)], host_transfer=np.full(12, 1e12))
+    assert solve(graph, Cluster.uniform(2), method="integer", time_limit=0.3).objective == 0.0
+
+
 def test_the_linearised_programme_is_used_above_the_limits():
     graph, cluster = generate("branches", 4), Cluster.uniform(3)
     exact = solve_contiguous(graph, cluster)

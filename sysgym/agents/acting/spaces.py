@@ -51,13 +51,16 @@ class Spaces:
             if observation_space.start != 0:
                 raise SettingError(f"the observation space is {observation_space}; its categories must start at 0")
             return cls((), "int64", int(observation_space.n), *actions)
-        if isinstance(observation_space, spaces.Box):
+        if isinstance(observation_space, spaces.Box | spaces.MultiBinary):
+            if not np.prod(observation_space.shape):
+                raise SettingError(f"the observation space is {observation_space}; it must hold at least one number")
             return cls(tuple(observation_space.shape), str(observation_space.dtype), 0, *actions)
         if isinstance(observation_space, spaces.Dict | spaces.Tuple):
             parts = parts_of(observation_space)
             return cls((sum(part.size for part in parts),), "float32", 0, *actions, parts)
         raise SettingError(
-            f"the observation space is {observation_space}; agents take a Box, Discrete, or a Dict or Tuple of them"
+            f"the observation space is {observation_space}; agents take a Box, Discrete, MultiBinary, or a "
+            "Dict or Tuple of them"
         )
 
     @classmethod

@@ -2,24 +2,26 @@
 
 Durations are `days-hours:minutes:seconds`, times the local clock's. Rows of job steps (`17.batch`) are parts of jobs
 and left out; `sacct --allocations` does not print them. A job that is pending or still runs has no run time yet, so
-cleaning drops it. Fields and forms are those of sacct's manual page (https://slurm.schedmd.com/sacct.html).
+cleaning drops it. `sacct --duplicates` prints a row for each time that a job was requeued: the last one counts.
+Fields and forms are those of sacct's manual page (https://slurm.schedmd.com/sacct.html).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sysgym.workloads.job_table import JobTable, make_columns
-from sysgym.workloads.raw_table import Fault, RawTable, codes, known_or
+from sysgym.workloads.raw_table import Fault, RawTable, codes, first_lines, known_or
 from sysgym.workloads.schema import schema_of
 from sysgym.workloads.text_table import header_faults, parse_cells, split_rows
 from sysgym.workloads.trace_file import TraceFile, header_names
 from sysgym.workloads.wall_clock import seconds_between, since_first
-from sysgym.workloads.workload import STATUS_CANCELLED, STATUS_PENDING, STATUS_RUNNING
+from sysgym.workloads.workload import STATUS_CANCELLED, STATUS_PENDING, STATUS_RUNNING, Repair
 
 _DURATIONS = ("Elapsed", "Timelimit")
 _UNKNOWN = {"", "Unknown", "None", "UNLIMITED", "Partition_Limit"}
@@ -60,6 +62,7 @@ def parse(file: TraceFile) -> RawTable:
 
 def jobs(path: Path, raw: RawTable, time_zone: str | None = None) -> JobTable:
     """Jobs on processors, with Slurm's own waits; an account is the group, a partition the queue."""
+    raw, requeued = _last_runs(raw)
     submit, header, readings = since_first(path, raw, "Submit", time_zone)
     status = _status(raw.text("State"))
     allocated = raw.number("AllocCPUS") if "AllocCPUS" in raw.columns else raw.number("NCPUS")
@@ -81,7 +84,19 @@ def jobs(path: Path, raw: RawTable, time_zone: str | None = None) -> JobTable:
     for name, source in _NAMES.items():
         if source in raw.columns:
             given[name], categories[name] = codes(raw.text(source))
-    return JobTable(make_columns(path, given, raw.lines), header, categories=categories, readings=readings)
+    return JobTable(make_columns(path, given, raw.lines), header, categories=categories, readings=requeued + readings)
+
+
+def _last_runs(raw: RawTable) -> tuple[RawTable, tuple[Repair, ...]]:
+    """The last row of each job, and what that left out."""
+    last = {number: row for row, number in enumerate(raw.text("JobID").tolist())}
+    kept = np.zeros(len(raw), dtype=np.bool_)
+    kept[list(last.values())] = True
+    if kept.all():
+        return raw, ()
+    repair = Repair("drop_requeued_run", int((~kept).sum()), True, first_lines(raw.lines[~kept]))
+    columns = {name: column[kept] for name, column in raw.columns.items()}
+    return replace(raw, columns=columns, lines=raw.lines[kept]), (repair,)
 
 
 def _missing(names: Sequence[str]) -> list[Fault]:

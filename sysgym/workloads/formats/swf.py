@@ -204,8 +204,9 @@ def _is_number(token: str) -> bool:
 def write_swf(workload: Workload, path: str | Path) -> None:
     """Write a workload as SWF, packed where the name ends in .gz; reading it back gives the same jobs and machine.
 
-    Unknown values become -1, and `processors` stands for both the allocated and the requested count. The same workload
-    gives the same bytes (the packed file carries no time stamp).
+    Unknown values become -1, and `processors` stands for both the allocated and the requested count. Of what a job
+    follows, one job and its think time are written, none where there are several. The
+    same workload gives the same bytes (the packed file carries no time stamp).
 
     Raises:
         OutputError: The place cannot be written; what stood there before is untouched.
@@ -238,8 +239,23 @@ def _rows(workload: Workload) -> Iterator[str]:
     if "wait_time" in workload.extra:
         columns["wait_time"] = _as_text(workload.extra["wait_time"])
     columns["allocated_processors"] = columns["requested_processors"] = columns["processors"]
+    if workload.dependencies is not None:
+        columns |= _followed(workload.job_id, workload.dependencies)
     blank = ["-1"] * len(workload)
     return map(" ".join, zip(*(columns.get(name, blank) for name in FIELDS), strict=True))
+
+
+def _followed(number: NDArray[np.int64], dependencies: Dependencies) -> dict[str, list[str]]:
+    """Fields 17 and 18 of jobs that follow one other job; the format has no room for more."""
+    child, place, count = np.unique(dependencies.child, return_index=True, return_counts=True)
+    place = place[count == 1]
+    parent = dict(zip(child[count == 1].tolist(), dependencies.parent[place].tolist(), strict=True))
+    think = dict(zip(parent, _as_text(dependencies.think_time[place]), strict=True))
+    numbers = number.tolist()
+    return {
+        "preceding_job": [str(parent.get(job, -1)) for job in numbers],
+        "think_time": [think.get(job, "-1") for job in numbers],
+    }
 
 
 def _as_text(column: NDArray[np.float64] | NDArray[np.int64]) -> list[str]:

@@ -263,6 +263,18 @@ def test_slurm_in_other_columns_and_with_a_bar_at_the_end(file):
             read_trace(file(text.replace(column, "Comment")), processors=8)
 
 
+def test_of_a_requeued_job_of_slurm_the_last_run_counts(file):
+    rows = (
+        "JobID|Submit|Elapsed|State|ReqCPUS",
+        "5|2023-03-20T08:00:00|00:10:00|REQUEUED|2",
+        "6|2023-03-20T08:01:00|00:20:00|COMPLETED|1",
+        "5|2023-03-20T08:10:00|01:00:00|COMPLETED|2",
+    )
+    workload = read_trace(file("\n".join(rows) + "\n"), processors=4)
+    assert listed(workload, "job_id", "submit_time", "run_time", "status") == [[6, 5], [0, 540], [1200, 3600], [1, 1]]
+    assert Repair("drop_requeued_run", 1, True, (2,)) in workload.repairs
+
+
 def test_a_job_that_runs_through_a_change_of_the_clocks_is_as_long_as_it_was(file):
     rows = (
         ("1", "2023-11-04T20:00:00", "2023-11-05T00:30:00", "2023-11-05T03:30:00", 14400, 16200),

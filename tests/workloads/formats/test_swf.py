@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from sysgym.core.errors import InputFileError, OutputError
 from sysgym.workloads import Machine, Workload, poisson_pareto, read_trace, write_swf
+from sysgym.workloads.companions import Dependencies
 from sysgym.workloads.formats import swf
 from sysgym.workloads.trace_file import TraceFile, open_trace
 from tests.workloads.made_logs import swf_row, write_log
@@ -223,6 +224,15 @@ def test_unknown_durations_survive_the_round_trip(tmp_path):
     workload = Workload.from_columns(columns, Machine(4, "MaxProcs"), SOURCE)
     write_swf(workload, tmp_path / "log.swf")
     assert_same_jobs(workload, read_trace(tmp_path / "log.swf", clean="none"))
+
+
+def test_the_one_job_that_a_job_follows_survives_the_round_trip(tmp_path):
+    columns = {"submit_time": range(4), "run_time": [5] * 4, "processors": [1] * 4, "job_id": [7, 8, 9, 10]}
+    followed = Dependencies(np.array([10, 8, 9, 9]), np.array([9, 7, 7, 8]), np.array([2.5, 30.0, 0.0, 0.0]))
+    workload = Workload.from_columns(columns, Machine(4, "x"), SOURCE, dependencies=followed)
+    write_swf(workload, tmp_path / "log.swf")
+    found = read_trace(tmp_path / "log.swf").dependencies
+    assert [column.tolist() for column in (found.child, found.parent, found.think_time)] == [[8, 10], [7, 9], [30, 2.5]]
 
 
 def test_the_header_survives_the_round_trip(tmp_path):
