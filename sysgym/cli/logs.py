@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -27,7 +27,7 @@ from sysgym.cli.gpu_clusters import (
     replay_on_nodes,
 )
 from sysgym.cli.leaderboards import show_leaderboard
-from sysgym.cli.show import log, out, print_json, print_table, show_written, working
+from sysgym.cli.show import bar, log, out, print_json, print_table, show_written, working
 from sysgym.cli.studies import run_study_with_bar
 from sysgym.cli.words import (
     Arrivals,
@@ -162,7 +162,7 @@ def replay(
     machine, planned = workload.machine, f", predictor={predictor}" if predictor else ""
     heading = (f"{trace.name}: {len(workload)} jobs on {machine.processors} processors ({machine.source}), "
                f"clean={clean}, pass_rule={pass_rule}{planned}")  # fmt: skip
-    _show_replays(results, heading, workload.repairs, pictures, alone=len(chosen) == 1, as_json=as_json)
+    _show_replays(chosen, results, heading, workload.repairs, pictures, as_json=as_json)
 
 
 def _read(
@@ -183,9 +183,16 @@ def _read(
     return select(workload, **selection)
 
 
+def _announced(names: Sequence[str], advance: Callable[[float, str], None]) -> Iterator[str]:
+    """Say whose turn it is before it is taken: conservative backfilling is slow where thousands of jobs wait."""
+    for number, name in enumerate(names):
+        advance(number / len(names), name)
+        yield name
+
+
 def _show_replays(
-    results: Iterable[Replay], heading: str, repairs: Sequence[Repair], pictures: Mapping[str, Path], *, alone: bool,
-    as_json: bool,
+    names: Sequence[str], results: Iterable[Replay], heading: str, repairs: Sequence[Repair],
+    pictures: Mapping[str, Path], *, as_json: bool,
 ) -> None:  # fmt: skip
     """Replay one policy after another, draw what was asked for, and show a row each."""
     from sysgym.bench.drawing import require_picture
@@ -194,10 +201,10 @@ def _show_replays(
     for path in pictures.values():
         require_picture(path)
     rows, written = [], []
-    with nullcontext() if as_json else working("replaying"):
-        for result in results:
+    with nullcontext(lambda share, note: None) if as_json else bar("replaying") as advance:
+        for _, result in zip(_announced(names, advance), results, strict=True):
             rows.append({"policy": result.row["policy"]} | _bounded_slowdowns(result.row))
-            written += _draw(result, pictures, alone=alone)
+            written += _draw(result, pictures, alone=len(names) == 1)
             if as_json:
                 print_json(result.row)
     tie = all_tie([row["mean"] for row in rows], REPLAY_SPREAD)

@@ -284,3 +284,4 @@ def test_a_script_without_a_main_guard_is_told_so(tmp_path):
     path = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run([sys.executable, tmp_path / "run.py"], env=path, capture_output=True, text=True, check=False)
     assert "a script that trains with processes needs its `if __name__ == '__main__':`" in done.stderr.splitlines()[-1]
+    assert "can only join a started process" not in done.stderr

@@ -355,10 +355,11 @@ class _Worker:
         if self.process is None:
             return
         self.pipe.close()
-        self.process.join(0.5)
-        if self.process.is_alive():
-            self.process.kill()
-            self.process.join()
+        if self.process.pid is not None:  # else it could not begin
+            self.process.join(0.5)
+            if self.process.is_alive():
+                self.process.kill()
+                self.process.join()
         self.process = None
         Path(self.stacks).unlink(missing_ok=True)
 
