@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -57,7 +57,6 @@ class Progress:
 Report = Callable[[Progress], object]
 
 BACKENDS = ("processes", "ray")
-LIMIT_NAMES = ("step_seconds", "cpu_seconds", "memory_bytes")
 
 
 def run_study(
@@ -130,7 +129,7 @@ class _Session:
     def missing(self, resume: bool) -> list[Run]:
         """Runs that have no good record, or all."""
         kept = {record.run: record for record in self.latest() if not record.failed} if resume else {}
-        good = {run.id for run in self.runs if run.id in kept and not _had_less(run, kept[run.id])}
+        good = {run.id for run in self.runs if run.id in kept and not _limits_mattered(run, kept[run.id])}
         for run in self.runs:
             if run.id in good:
                 self.ended += 1
@@ -166,13 +165,13 @@ class _Session:
         self.tell("failed" if record.failed else "done", run, 1.0, record.result.failure or "")
 
 
-def _had_less(run: Run, record: Record) -> bool:
+def _limits_mattered(run: Run, record: Record) -> bool:
     """Whether a policy that did not answer everything was played within other limits than it has now."""
     within = record.policy.isolation
     if not (record.result.timeouts or record.result.crashes) or within is None:
         return False
     now = run.study.content.budgets.limits
-    return run.policy.trusted or any(getattr(now, name) != getattr(within, name) for name in LIMIT_NAMES)
+    return run.policy.trusted or asdict(now) != within.model_dump(exclude={"fences"})
 
 
 def _check_names(study: Study, runs: Sequence[Run]) -> None:

@@ -205,8 +205,8 @@ def write_swf(workload: Workload, path: str | Path) -> None:
     """Write a workload as SWF, packed where the name ends in .gz; reading it back gives the same jobs and machine.
 
     Unknown values become -1, and `processors` stands for both the allocated and the requested count. Of what a job
-    follows, one job and its think time are written, none where there are several. The
-    same workload gives the same bytes (the packed file carries no time stamp).
+    follows, one job and its think time are written, none where there are several. The same workload gives the same
+    bytes (the packed file carries no time stamp).
 
     Raises:
         OutputError: The place cannot be written; what stood there before is untouched.
